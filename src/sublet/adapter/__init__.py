@@ -1,0 +1,1 @@
+"""Floor 4: one small file per port and technology."""

@@ -1,0 +1,48 @@
+"""Every limit on what comes from outside, in one place, each with its unit.
+
+A limit is part of the protocol: two nodes with different limits would fold one log
+into two books. Change one only together with the version of the documents.
+"""
+
+# Documents and the log
+DOCUMENT_BYTES_MAX = 16_384  # one signed document, as canonical JSON
+BATCH_DOCUMENTS_MAX = 256  # documents in one request, and in one group commit
+TEXT_LENGTH_MAX = 128  # characters of a name, model, region or reason
+KEY_LENGTH_MAX = 256  # characters of an OpenSSH public key line
+LIST_LENGTH_MAX = 16  # regions, sandboxes, avoided providers in one document
+CLOCK_SKEW_S_MAX = 30  # seconds a document's own time may be ahead of the node's
+DOCUMENT_AGE_S_MAX = 3_600  # seconds a document may lie about before it is appended
+
+# Resources of one machine
+CPUS_MILLI_MAX = 1_024_000  # thousandths of a CPU
+MEMORY_BYTES_MAX = 1 << 46  # 64 TiB
+DISK_BYTES_MAX = 1 << 50  # 1 PiB
+GPU_COUNT_MAX = 64
+GPU_MEMORY_BYTES_MAX = 1 << 42  # 4 TiB a GPU
+
+# Money and time
+PRICE_PER_HOUR_MAX = 1_000_000_000  # micro-USD per hour and unit: $1,000
+AMOUNT_MAX = 1 << 53  # micro-USD, about nine billion dollars
+LEASE_S_MAX = 30 * 24 * 3_600  # seconds
+TIME_S_MAX = 1 << 40  # seconds since the epoch
+
+# Parties
+OFFERS_PER_PROVIDER_MAX = 64
+LEASES_PER_TENANT_MAX = 1_024  # open at one time
+LEASES_KEPT_MAX = 10_000  # settled leases that the book still remembers
+
+# Requests to a node
+REQUEST_BYTES_MAX = 4_194_304
+REQUEST_AGE_S_MAX = 30  # seconds a signed request is good for
+PAGE_ENTRIES_MAX = 1_000  # log entries in one answer
+RELAY_BYTES_PER_MESSAGE_MAX = 262_144
+
+# Jobs
+MANIFEST_BYTES_MAX = 1_048_576
+CHUNK_BYTES = 4_194_304  # size of every chunk of a file but the last
+FILES_PER_TREE_MAX = 100_000
+TREE_BYTES_MAX = 1 << 40
+PATH_LENGTH_MAX = 1_024
+ENVIRONMENT_VARIABLES_MAX = 256
+RETRIES_MAX = 100
+LOG_BYTES_MAX = 1 << 30  # kept of one stream of one attempt

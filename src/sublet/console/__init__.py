@@ -1,0 +1,1 @@
+"""Floor 6: live views of a market."""

@@ -1,0 +1,370 @@
+"""What the parties say: every document that can stand in the log.
+
+A document is an immutable value. Its class name is the primary type of its EIP-712
+typed data and its fields, in camelCase, are the members (``wire.typed_data`` does
+that; ``Channel`` and ``Voucher`` are the typed data of x402 ``batch-settlement``).
+``signed_at_s`` is the signer's own clock and is only checked for plausibility; the
+time that counts is stamped by the log. ``salt`` makes two equal wishes two documents.
+
+Not here: signatures and bytes (``wire``), what documents do to the market (``book``).
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from sublet.base import limits
+from sublet.base.ids import Address, Digest
+
+
+def _uint(bits: int, most: int) -> Meta:
+    return Meta(ge=0, le=most, extra={"abi": f"uint{bits}"})
+
+
+def _text(most: int) -> Meta:
+    # Printable, so that no document carries terminal escapes to a reader's screen.
+    return Meta(
+        max_length=most, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z", extra={"abi": "string"}
+    )
+
+
+Seconds = Annotated[int, _uint(64, limits.TIME_S_MAX)]  # since the epoch, UTC
+Span = Annotated[int, _uint(32, limits.LEASE_S_MAX)]  # a duration, in seconds
+Millis = Annotated[int, _uint(64, limits.LEASE_S_MAX * 1_000)]  # a duration, in ms
+Amount = Annotated[int, _uint(128, limits.AMOUNT_MAX)]  # micro-USD
+Price = Annotated[int, _uint(64, limits.PRICE_PER_HOUR_MAX)]  # micro-USD an hour
+Cpus = Annotated[int, _uint(32, limits.CPUS_MILLI_MAX)]  # thousandths of a CPU
+Memory = Annotated[int, _uint(64, limits.MEMORY_BYTES_MAX)]  # bytes
+Disk = Annotated[int, _uint(64, limits.DISK_BYTES_MAX)]  # bytes
+GpuCount = Annotated[int, _uint(16, limits.GPU_COUNT_MAX)]
+GpuMemory = Annotated[int, _uint(64, limits.GPU_MEMORY_BYTES_MAX)]  # bytes a GPU
+Score = Annotated[int, _uint(32, (1 << 32) - 1)]
+Size = Annotated[int, _uint(64, 1 << 48)]  # a count of log entries
+ChainId = Annotated[int, _uint(64, 1 << 53)]
+Salt = Annotated[int, _uint(64, (1 << 63) - 1)]  # msgspec reads at most int64
+Delay = Annotated[int, _uint(40, 30 * 86_400)]  # seconds
+ExitCode = Annotated[int, Meta(ge=0, le=255, extra={"abi": "uint16"})]
+Text = Annotated[str, _text(limits.TEXT_LENGTH_MAX)]
+KeyLine = Annotated[str, _text(limits.KEY_LENGTH_MAX)]  # "ssh-ed25519 AAAA…"
+Texts = Annotated[
+    tuple[Text, ...],
+    Meta(max_length=limits.LIST_LENGTH_MAX, extra={"abi": "string[]"}),
+]
+GpuUuids = Annotated[
+    tuple[Text, ...],
+    Meta(max_length=limits.GPU_COUNT_MAX, extra={"abi": "string[]"}),
+]
+Addresses = Annotated[
+    tuple[Address, ...],
+    Meta(max_length=limits.LIST_LENGTH_MAX, extra={"abi": "address[]"}),
+]
+
+
+class Document(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """What all documents have in common: nothing but being one."""
+
+
+# ---- the operator -----------------------------------------------------------------
+
+
+class Market(Document, frozen=True, tag="Market"):
+    """Entry 0 of every log: who operates the market and by which rules.
+
+    Its digest, with a zero salt in the domain, is the market's id, and the salt in
+    the domain of every other document: none can be replayed on another market.
+    The spans are the deadlines that the book enforces, each with its owner.
+    """
+
+    name: Text
+    chain_id: ChainId  # of the chain on which vouchers could be redeemed
+    contract: Address  # the x402 batch-settlement contract there
+    token: Address  # the token that vouchers are denominated in
+    note_key: KeyLine  # C2SP verifier key of the checkpoints
+    accept_s: Span  # provider signs the terms
+    deliver_s: Span  # tenant delivers the manifest
+    prepare_s: Span  # provider starts the job (dependencies installed)
+    report_s: Span  # provider's longest silence while a job runs
+    close_s: Span  # provider's receipt, once a stop was asked
+    settle_s: Span  # tenant's last voucher, once the receipt is there
+    withdraw_delay_s: Delay  # of the channels
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Credit(Document, frozen=True, tag="Credit"):
+    """The operator issues credits to a party's wallet (the credits rail)."""
+
+    party: Address
+    amount: Amount
+    memo: Text
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class ProviderSeen(Document, frozen=True, tag="ProviderSeen"):
+    """A node holds a control link to this provider."""
+
+    provider: Address
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class ProviderLost(Document, frozen=True, tag="ProviderLost"):
+    """No node has held a control link to this provider for the grace period."""
+
+    provider: Address
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Tick(Document, frozen=True, tag="Tick"):
+    """Time passed: a deadline of the book is due and nobody else spoke."""
+
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Seal(Document, frozen=True, tag="Seal"):
+    """The operator's word for the state of the book after ``size`` entries.
+
+    It counts only as entry number ``size`` itself, directly behind them.
+    """
+
+    size: Size
+    book: Digest  # SHA-256 of the book's canonical bytes
+    signed_at_s: Seconds
+    salt: Salt
+
+
+# ---- the provider -----------------------------------------------------------------
+
+
+class Offer(Document, frozen=True, tag="Offer"):
+    """A standing offer of one machine, sold in slices at unit prices.
+
+    A later offer of the same (provider, machine) replaces this one; running leases
+    keep what they were promised.
+    """
+
+    machine: Text  # the provider's name for it
+    cpus_milli: Cpus
+    memory_bytes: Memory
+    disk_bytes: Disk
+    gpu_model: Text  # "" where there is none
+    gpu_memory_bytes: GpuMemory  # of each
+    gpu_uuids: GpuUuids
+    region: Text  # ISO 3166: "DE" or "US-CA"; "" undeclared
+    sandboxes: Texts  # adapters whose probe succeeded, such as "bubblewrap"
+    cpu_price_hour: Price  # floor, for one CPU
+    memory_price_hour: Price  # floor, for one GiB
+    gpu_price_hour: Price  # floor, for one GPU
+    cpu_score: Score  # measured once; see provider.benchmark for the units
+    disk_score: Score
+    gpu_score: Score
+    ssh_host_key: KeyLine  # the tenant pins it
+    endpoint: Text  # "host:port" where reachable directly, else ""
+    expires_at_s: Seconds
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class OfferWithdrawal(Document, frozen=True, tag="OfferWithdrawal"):
+    """The provider takes an offer back (drain); running leases go on."""
+
+    offer_id: Digest
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class LeaseTerms(Document, frozen=True, tag="LeaseTerms"):
+    """The provider accepts a match and signs what it understood it to be.
+
+    The book refuses terms that differ from its own match, so a node that told a
+    party another price or partner is named by its own log.
+    """
+
+    lease_id: Digest  # the order's id: one order, one lease
+    offer_id: Digest
+    tenant: Address
+    provider: Address
+    price_hour: Price  # micro-USD an hour for the whole slice
+    duration_s: Span
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Delivery(Document, frozen=True, tag="Delivery"):
+    """The provider holds the manifest, and it is the one that the order committed to."""
+
+    lease_id: Digest
+    manifest: Digest
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Start(Document, frozen=True, tag="Start"):
+    """The job's own program runs; from here on seconds are billed."""
+
+    lease_id: Digest
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class UsageRecord(Document, frozen=True, tag="UsageRecord"):
+    """The meter's reading since the start; cumulative, one per report interval."""
+
+    lease_id: Digest
+    sequence: Size
+    ran_ms: Millis
+    cpu_ms: Annotated[int, _uint(64, 1 << 53)]  # of all processes
+    memory_bytes_max: Memory
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class GiveBack(Document, frozen=True, tag="GiveBack"):
+    """The owner wants the machine back: notice now, stop after ``notice_s``."""
+
+    lease_id: Digest
+    notice_s: Span
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Receipt(Document, frozen=True, tag="Receipt"):
+    """The end of a lease as the provider signs it: what ran, how long, what came out."""
+
+    lease_id: Digest
+    ran_ms: Millis
+    exit_code: ExitCode  # of the program; 128 + n for signal n
+    reason: Text  # exited, stopped, given_back, out_of_memory, timeout, unpaid, failed
+    outputs: Digest  # of the tree of output files; NO_DIGEST for none
+    stdout: Digest  # BLAKE3 of the stream
+    stderr: Digest
+    signed_at_s: Seconds
+    salt: Salt
+
+
+# ---- the tenant -------------------------------------------------------------------
+
+
+class Order(Document, frozen=True, tag="Order"):
+    """A wish for one slice of one machine, at most at this price.
+
+    What the job is stays private: the order carries only a salted commitment to it.
+    """
+
+    tenant: Address  # who pays; the signer is the tenant or its delegate
+    cpus_milli: Cpus
+    memory_bytes: Memory
+    disk_bytes: Disk
+    gpu_model: Text  # "" for any
+    gpu_count: GpuCount
+    gpu_memory_bytes: GpuMemory  # at least, of each
+    regions: Texts  # any of; empty for anywhere
+    sandbox: Text  # the class that is required; "" for any
+    avoid: Addresses  # providers that are not wanted
+    price_hour_max: Price  # for the whole slice
+    total_max: Amount  # for the whole lease
+    duration_s_max: Span
+    manifest: Digest  # commitment to the private manifest
+    ssh_key: KeyLine  # the provider admits this key to the lease, and no other
+    delegation: Digest  # NO_DIGEST where the tenant signs itself
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Delegation(Document, frozen=True, tag="Delegation"):
+    """The tenant lets another key order in its name: capped, scoped, expiring."""
+
+    delegate: Address
+    budget: Amount
+    scope: Text  # what it is for; shown to people
+    expires_at_s: Seconds
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Channel(Document, frozen=True, tag="Channel"):
+    """x402 ``ChannelConfig``: its digest is the channel id. Signed by the payer."""
+
+    payer: Address
+    payer_authorizer: Address
+    receiver: Address
+    receiver_authorizer: Address
+    token: Address
+    withdraw_delay: Delay
+    salt: Digest
+
+
+class Voucher(Document, frozen=True, tag="Voucher"):
+    """x402 ``Voucher``: "so far I owe you this much", cumulative, the last one counts.
+
+    Signed by the channel's payer authorizer.
+    """
+
+    channel_id: Digest
+    max_claimable_amount: Amount
+
+
+class CheckpointKept(Document, frozen=True, tag="CheckpointKept"):
+    """The tenant holds a checkpoint: what ran up to it is owed whatever comes."""
+
+    lease_id: Digest
+    ran_ms: Millis
+    checkpoint: Digest
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Stop(Document, frozen=True, tag="Stop"):
+    """The tenant ends the lease."""
+
+    lease_id: Digest
+    reason: Text  # cancelled, provider_lost, bad_output, done …
+    signed_at_s: Seconds
+    salt: Salt
+
+
+AnyDocument = (
+    Market
+    | Credit
+    | ProviderSeen
+    | ProviderLost
+    | Tick
+    | Seal
+    | Offer
+    | OfferWithdrawal
+    | LeaseTerms
+    | Delivery
+    | Start
+    | UsageRecord
+    | GiveBack
+    | Receipt
+    | Order
+    | Delegation
+    | Channel
+    | Voucher
+    | CheckpointKept
+    | Stop
+)
+
+
+class Fact(Struct, frozen=True):
+    """A document that has happened: who said it, and when the log heard it.
+
+    The book takes nothing else. ``signer`` was recovered from the signature by the
+    reader; ``at_s`` was stamped once, when the entry was appended.
+    """
+
+    at_s: int
+    id: Digest
+    signer: Address
+    document: AnyDocument
+
+
+class Entry(Struct, frozen=True):
+    """A fact with the signature that makes it one: what an entry of the log says."""
+
+    fact: Fact
+    signature: bytes  # 65 bytes

@@ -1,0 +1,1 @@
+"""A job: attempts, retries, checkpoints, progress."""

@@ -1,0 +1,1 @@
+"""The life of a lease: phases, deadlines, what is owed."""

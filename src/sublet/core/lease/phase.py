@@ -1,0 +1,65 @@
+"""The phases of a lease and the lease itself: plain values.
+
+Not here: what moves a lease from one phase to the next (``lease.table``).
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from sublet.base.ids import NO_DIGEST, Address, Digest
+
+
+class Phase(StrEnum):
+    """Where a lease stands. Each but the last has a deadline with an owner."""
+
+    MATCHED = "matched"  # provider must sign the terms
+    ACCEPTED = "accepted"  # tenant must deliver the manifest
+    PREPARING = "preparing"  # provider must start the job; not billed
+    RUNNING = "running"  # provider must report; tenant may be billed
+    CLOSING = "closing"  # provider must send the receipt
+    SETTLING = "settling"  # tenant must send the last voucher
+    SETTLED = "settled"  # paid; nothing moves any more
+
+
+class Fault(StrEnum):
+    """Who made the lease end before its time."""
+
+    NOBODY = "nobody"
+    TENANT = "tenant"
+    PROVIDER = "provider"
+
+
+class Lease(Struct, frozen=True):
+    """One slice of one machine, promised to one tenant. All times in seconds (UTC)."""
+
+    id: Digest  # the order's id
+    offer_id: Digest
+    tenant: Address
+    provider: Address
+    machine: str
+    phase: Phase
+    price_hour: int  # micro-USD for the whole slice: what the runner-up would cost
+    duration_s: int  # longest it may run
+    hold: int  # micro-USD set aside in the tenant's wallet
+    cpus_milli: int
+    memory_bytes: int
+    disk_bytes: int
+    gpu_uuids: tuple[str, ...]  # the GPUs that are bound, by UUID
+    manifest: Digest
+    ssh_key: str  # the tenant's
+    ssh_host_key: str  # the provider's, as in the offer
+    endpoint: str
+    matched_at_s: int
+    deadline_s: int  # when the present phase is over by force
+    started_at_s: int = 0  # 0: never
+    ended_at_s: int = 0
+    ran_ms: int = 0  # by the latest record or the receipt
+    secured_ms: int = 0  # up to the last checkpoint that the tenant keeps
+    checkpoint: Digest = NO_DIGEST
+    exit_code: int = 0
+    outputs: Digest = NO_DIGEST
+    reason: str = ""  # why it ended
+    fault: Fault = Fault.NOBODY
+    owed: int = 0  # micro-USD for what ran, by the meter
+    paid: int = 0  # micro-USD that moved at settlement

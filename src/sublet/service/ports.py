@@ -1,0 +1,308 @@
+"""The ports: what services need from the world, as protocols.
+
+Each has at least one real adapter (floor 4) and one verified fake (``tests/fakes``)
+that pass the same suite (``tests/ports``). Adapters translate every foreign
+exception into ``base.errors`` at their own door.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Protocol
+
+from msgspec import Struct
+
+from sublet.base.ids import Address, Digest
+from sublet.core.document import Entry
+
+# ---- the log ----------------------------------------------------------------------
+
+
+class Row(Struct, frozen=True):
+    """One entry as the log holds it."""
+
+    index: int  # 0-based position in the total order
+    id: Digest  # the document's id; unique
+    body: bytes  # canonical bytes of the entry
+    leaf: bytes  # RFC 9162 leaf hash of the body, 32 bytes
+
+
+class Snapshot(Struct, frozen=True):
+    """The book after ``size`` entries, so that a restart need not replay them."""
+
+    size: int
+    book: bytes
+    book_hash: bytes  # SHA-256 of ``book``
+    tree: bytes  # the Merkle frontier after ``size`` entries
+
+
+class Log(Protocol):
+    """An append-only, totally ordered table, durable before it answers.
+
+    Methods block; services call them off the event loop. One writer per process;
+    any number of readers.
+    """
+
+    def append(self, rows: Sequence[tuple[Digest, bytes, bytes]]) -> list[int]:
+        """Append (id, body, leaf) in one fsynced commit; give each one's index.
+
+        An id that the log already holds is not appended again: its old index comes
+        back. All or nothing.
+
+        Raises:
+            Unavailable: the store did not accept the commit; nothing was appended.
+        """
+        ...
+
+    def read(self, *, first: int, limit: int) -> list[Row]:
+        """Give up to ``limit`` rows from index ``first`` on, in order."""
+        ...
+
+    def find(self, id: Digest) -> int | None:  # noqa: A002
+        """Give the index of the document with this id, or None."""
+        ...
+
+    def size(self) -> int:
+        """Count the entries."""
+        ...
+
+    def put_checkpoint(self, *, size: int, note: bytes) -> None:
+        """Keep the signed note for a tree of this size; the same again is harmless."""
+        ...
+
+    def find_checkpoint(self, *, size_max: int | None = None) -> bytes | None:
+        """Give the newest signed note (of at most ``size_max`` entries), or None."""
+        ...
+
+    def read_checkpoints(self, *, first: int, limit: int) -> list[tuple[int, bytes]]:
+        """Give (size, note) of sizes from ``first`` on, in order."""
+        ...
+
+    def put_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep this snapshot; older ones beyond the last two may go."""
+        ...
+
+    def find_snapshot(self, *, size_max: int | None = None) -> Snapshot | None:
+        """Give the newest snapshot (of at most ``size_max`` entries), or None."""
+        ...
+
+    def put_settled(
+        self, rows: Sequence[tuple[Digest, Address, Address, int, bytes]]
+    ) -> None:
+        """Keep settled leases (id, tenant, provider, settled_at_s, lease as JSON).
+
+        A read model, not the truth: a replay makes it again; the same row again is
+        harmless.
+        """
+        ...
+
+    def read_settled(
+        self, *, party: Address, before_s: int | None, limit: int
+    ) -> list[bytes]:
+        """Give a party's settled leases, newest first."""
+        ...
+
+    def find_settled(self, lease_id: Digest) -> bytes | None:
+        """Give one settled lease, or None."""
+        ...
+
+    def close(self) -> None:
+        """Release the store; calling it twice is harmless."""
+        ...
+
+
+class Codec(Protocol):
+    """Bytes of entries and documents, without services seeing how (``wire``)."""
+
+    def read_entry(self, body: bytes) -> Entry:
+        """Read a stored entry, trusting the id and signer written in it.
+
+        Raises:
+            PeerFault: the bytes are not a canonical entry.
+        """
+        ...
+
+    def verify_entry(self, body: bytes, *, market: Digest) -> Entry:
+        """Read a stored entry, computing id and signer again from the signature.
+
+        Raises:
+            PeerFault: not canonical, or id, signer or signature do not hold.
+        """
+        ...
+
+    def write_entry(self, entry: Entry) -> bytes:
+        """Write the canonical bytes of an entry."""
+        ...
+
+    def sign_note(self, *, size: int, root: bytes) -> bytes:
+        """Sign a checkpoint of the log's tree as a C2SP note.
+
+        Raises:
+            Refused: this process does not hold the note key.
+        """
+        ...
+
+
+# ---- the clock --------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The one place where time comes in."""
+
+    def now_s(self) -> int:
+        """Seconds since the epoch, UTC."""
+        ...
+
+    def monotonic_ms(self) -> int:
+        """Milliseconds that never go back; for durations only."""
+        ...
+
+
+# ---- the sandbox ------------------------------------------------------------------
+
+
+class Probe(Struct, frozen=True):
+    """What a sandbox adapter found on this machine."""
+
+    is_ok: bool
+    reason: str  # what works, or why not and what to do about it
+
+
+class Bind(Struct, frozen=True):
+    """A host path that the job sees at ``target``."""
+
+    source: str
+    target: str
+    is_writable: bool = False
+
+
+class SandboxSpec(Struct, frozen=True):
+    """Everything that a sandboxed process is given; what is not here it has not."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]  # the whole environment
+    directory: str  # working directory inside
+    binds: tuple[Bind, ...]  # beside the read-only system root
+    uid: int  # host uid of the job, its own; ignored where not root
+    memory_bytes: int
+    cpus_milli: int
+    processes_max: int
+    tmp_bytes: int  # size of the private /tmp
+    file_bytes_max: int  # largest file it may write (RLIMIT_FSIZE)
+    disk_bytes: int  # what the watched folders may hold together
+    watched: tuple[str, ...]  # host folders counted against disk_bytes
+    gpu_uuids: tuple[str, ...] = ()
+    network: str = "none"  # "none", or a unix socket path of an HTTP CONNECT proxy
+    stdout: str = "/dev/null"  # host file, appended to
+    stderr: str = "/dev/null"
+    log_bytes_max: int = 1 << 30
+    timeout_s: int = 0  # 0: none
+    orphan_s: int = 120  # stop when nobody has touched the state folder for so long
+
+
+class SandboxState(Struct, frozen=True):
+    """What the warden of a sandbox last wrote down; survives the agent."""
+
+    phase: str  # "starting", "running", "ended"
+    pid: int  # of the warden
+    started_at_s: int
+    ran_ms: int  # monotonic, since the program was started
+    cpu_ms: int
+    memory_bytes_max: int
+    exit_code: int  # 0 until ended; 128 + n for signal n
+    reason: str  # "", exited, stopped, out_of_memory, timeout, disk_full, failed
+
+
+class Sandbox(Protocol):
+    """Runs a stranger's program so that it harms nobody.
+
+    ``folder`` is a private state folder of the caller's choosing (one per process);
+    with it a sandbox is found again after the agent was restarted.
+    """
+
+    name: str
+
+    def probe(self) -> Probe:
+        """Try it for real: start a process, reach for what is forbidden."""
+        ...
+
+    async def start(self, spec: SandboxSpec, *, folder: PurePath) -> None:
+        """Start the process under a warden of its own; return once it is spawned.
+
+        Raises:
+            Unavailable: the sandbox could not be set up; nothing is left behind.
+        """
+        ...
+
+    def read_state(self, folder: PurePath) -> SandboxState:
+        """Say how the process in ``folder`` is doing.
+
+        Raises:
+            Refused: nothing was ever started there.
+        """
+        ...
+
+    async def wait_ended(self, folder: PurePath) -> SandboxState:
+        """Wait until the process has ended and all of its kin are gone."""
+        ...
+
+    async def stop(self, folder: PurePath, *, grace_s: int) -> SandboxState:
+        """Send SIGTERM, after ``grace_s`` kill everything; twice is harmless."""
+        ...
+
+
+# ---- the machine ------------------------------------------------------------------
+
+
+class Gpu(Struct, frozen=True):
+    """One GPU as its driver describes it."""
+
+    uuid: str
+    model: str  # normalised: "h200", "rtx4090"
+    memory_bytes: int
+    power_limit_w: int
+    index: int
+
+
+class Machine(Struct, frozen=True):
+    """What a provider has to offer."""
+
+    cpus_milli: int
+    memory_bytes: int
+    disk_bytes: int
+    gpus: tuple[Gpu, ...]
+
+
+class Devices(Protocol):
+    """Finds what the machine has."""
+
+    def find_machine(self, *, folder: PurePath) -> Machine:
+        """Look at CPUs, memory, the disk under ``folder`` and GPUs."""
+        ...
+
+
+# ---- blobs ------------------------------------------------------------------------
+
+
+class Blobs(Protocol):
+    """A content-addressed store; keys are BLAKE3-256 of the content."""
+
+    def has(self, key: Digest) -> bool:
+        """Say whether the store holds this content."""
+        ...
+
+    def put(self, content: bytes) -> Digest:
+        """Keep up to one chunk; durable when it returns.
+
+        Raises:
+            Unavailable: the disk is full or did not answer; nothing half-written stays.
+        """
+        ...
+
+    def get(self, key: Digest) -> bytes:
+        """Give the content, checked against its key.
+
+        Raises:
+            Refused: not here.
+            Broken: it is here and damaged.
+        """
+        ...

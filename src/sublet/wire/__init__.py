@@ -1,0 +1,1 @@
+"""Floor 3: documents as bytes, and the signatures under them. Beside ``service``."""

@@ -1,0 +1,1 @@
+"""Floor 5: programs on top of leases, one folder each."""

@@ -1,0 +1,1 @@
+"""Run one container or script: the first workload."""
