@@ -46,8 +46,8 @@ def parse_size(text: str, *, field: str) -> int:
         base = 1_024 if "i" in unit else 1_000
         power = _POWER[unit[0].upper()]
     whole, _, fraction = number.partition(".")
-    scaled = int(whole + fraction) * base**power
-    return scaled // 10 ** len(fraction)
+    scaled = int(whole + fraction) * int(base**power)
+    return int(scaled // 10 ** len(fraction))
 
 
 def parse_money(text: str, *, field: str) -> MicroUsd:

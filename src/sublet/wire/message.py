@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
-from sublet.core.document import AnyDocument, Order
+from sublet.core.document import AnyDocument
 from sublet.core.lease.phase import Lease
 
 PROTOCOL_VERSION = 1
