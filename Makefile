@@ -1,0 +1,103 @@
+# Sublet's house commands. `make help` lists them. On a fresh machine (Python 3.11 to 3.13, git, make) each
+# one sets up what it needs: an own virtual environment in .venv, from the lock file, and bubblewrap by apt.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help check test demo bench clean lint unit light format lock reference system
+SHELL := /bin/bash
+
+UV_VERSION := 0.13.9
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
+BIN := .venv/bin
+UV := UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$(CURDIR)/.venv $(BIN)/uv
+PYTEST := $(BIN)/python -m pytest
+# Two workers even on one core: most tests wait for processes, not for the processor.
+WORKERS ?= 2
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+check: lint unit ## format, lint, types, import contracts, unit tests, docs: under two minutes
+
+test: .venv/synced-dev system-if-possible ## the whole test suite
+	$(PYTEST) -n $(WORKERS) --dist loadfile
+
+demo: .venv/synced system ## a real job on three providers, one of which dies; then the bill and the audit
+	@$(BIN)/python -m compileall -q src
+	@$(BIN)/python examples/digits/demo.py
+
+bench: .venv/synced-dev system-if-possible ## one benchmark: make bench NAME=overhead|lease_latency|log|install
+	@test -n "$(NAME)" || { echo "make bench NAME=x, where x is one of:" $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/frame.py benchmarks/__init__.py,$(wildcard benchmarks/*.py))); exit 2; }
+	@test -f "benchmarks/$(NAME).py" || { echo "no benchmark is called $(NAME)"; exit 2; }
+	@$(BIN)/python -m compileall -q src
+	@$(BIN)/python -m benchmarks.$(NAME)
+
+lint: .venv/synced-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: .venv/synced-dev # with the docs: tests/style holds them to the code, src holds the examples
+	$(PYTEST) -n $(WORKERS) --dist loadfile tests/unit tests/style src
+
+light: .venv/bootstrapped # what a tenant installs has no extras, and works
+	UV_PROJECT_ENVIRONMENT=$(CURDIR)/.cache/light UV_PYTHON_DOWNLOADS=never $(BIN)/uv sync --quiet --locked --no-dev --python "$(PYTHON)"
+	.cache/light/bin/python -c 'import sublet; print(f"sublet has {len(sublet.__all__)} public names")'
+	.cache/light/bin/sublet --help >/dev/null
+
+format: .venv/synced-dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lock: .venv/bootstrapped
+	$(UV) lock
+
+reference: .venv/synced-dev # writes docs/reference/cli.md anew
+	$(BIN)/python docs/reference/write_cli.py
+
+clean: ## remove what make made: .venv, caches, demo output
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build demo-output
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# ---- set-up; the stamp files make a second run instant ------------------------------------------------
+
+.venv/bootstrapped: Makefile
+	@test -n "$(PYTHON)" || { echo "Sublet needs Python 3.11, 3.12 or 3.13; install it, for example: apt-get install python3 python3-venv"; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || $(call apt_install,python3-venv)
+	@test -x .venv/bin/python || "$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	@echo "setting up .venv with uv $(UV_VERSION)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	@touch $@
+
+# The packages are compiled now: start-up time counts, and PYTHONDONTWRITEBYTECODE may be set.
+# --inexact: the demo alone takes no development tools, but leaves them where they are.
+.venv/synced: pyproject.toml uv.lock .venv/bootstrapped
+	$(UV) sync --locked --all-extras --no-dev --inexact --compile-bytecode
+	@touch $@
+
+.venv/synced-dev: pyproject.toml uv.lock .venv/bootstrapped
+	$(UV) sync --locked --all-extras --group dev --compile-bytecode
+	@touch .venv/synced $@
+
+# ---- the two system packages --------------------------------------------------------------------------
+
+SYSTEM_OK := command -v bwrap >/dev/null && /sbin/ldconfig -p 2>/dev/null | grep -q 'libseccomp\.so\.2'
+
+system:
+	@{ $(SYSTEM_OK); } || $(call apt_install,bubblewrap libseccomp2)
+
+.PHONY: system-if-possible
+system-if-possible:
+	@{ $(SYSTEM_OK); } || $(call apt_install,bubblewrap libseccomp2) || echo "going on without a sandbox: what needs one is skipped, with the reason"
+
+# As root, or with a sudo that asks for no password; otherwise one line that says what to do.
+define apt_install
+( \
+	if ! command -v apt-get >/dev/null; then echo "please install with this system's package manager: $(1)"; exit 1; fi; \
+	if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as="sudo -n"; \
+	else echo "please run: sudo apt-get install $(1)"; exit 1; fi; \
+	echo "installing by apt: $(1)"; \
+	$$as apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$as apt-get install -qq -y $(1) >/dev/null )
+endef

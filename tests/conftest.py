@@ -1,0 +1,19 @@
+"""What every test shares: which machines a marked test can run on. No fixtures."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+_MISSING = {
+    "gpu": None if Path("/dev/nvidiactl").exists() else "no NVIDIA GPU here",
+    "sandbox": None if shutil.which("bwrap") else "bubblewrap is not installed",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, and say why."""
+    for item in items:
+        for marker, reason in _MISSING.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
