@@ -1,0 +1,362 @@
+"""Folders as trees of chunks, and back: ``read_tree`` and ``write_tree``.
+
+Both sides of a lease use it, and both distrust the other side: a folder that a
+stranger's job has filled is read, a tree that a stranger has sent is written. So no
+path is ever resolved by the kernel as a whole: each folder is opened below its
+parent, by one name, and a symlink is never followed. Only regular files travel;
+their bytes, and whether they can be executed. Empty folders, owners, times and
+extended attributes do not. A file with several hard links is a file like any other.
+
+Not here: what a tree's id is and which paths are lawful on the wire (``manifest``).
+"""
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from sublet.base import limits
+from sublet.base.errors import Refused, Unavailable
+from sublet.base.ids import Digest
+from sublet.service.ports import Blobs
+from sublet.wire.message import FileEntry, Tree
+
+DEPTH_MAX = 64  # folders below each other
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_DRAFT_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAME_BYTES_MAX = 255  # of one file name, on every file system that matters
+
+
+class Skipped(Struct, frozen=True):
+    """A thing in a folder that is no part of its tree, and why."""
+
+    path: str
+    code: str  # symlink, special_file, bad_name, not_readable
+    message: str
+
+
+# ---- reading ----------------------------------------------------------------------
+
+
+def read_tree(
+    folder: Path,
+    *,
+    blobs: Blobs,
+    include: Sequence[str] = (),
+    skipped: list[Skipped] | None = None,
+    bytes_max: int = limits.TREE_BYTES_MAX,
+    files_max: int = limits.FILES_PER_TREE_MAX,
+) -> Tree:
+    """Put a folder's files into ``blobs`` and give the tree that they make.
+
+    Args:
+        folder: the folder itself may be reached through symlinks, what is in it not.
+        blobs: where the chunks go.
+        include: relative paths of files and folders in it; empty for everything. A
+            path that does not exist adds nothing.
+        skipped: collects what cannot travel (symlinks, sockets, devices, names that
+            are not UTF-8 or too deep); without it the first such thing is refused.
+        bytes_max: most bytes, as the files' own sizes say: a file with holes counts
+            in full.
+        files_max: most files and folders that are looked at.
+
+    Raises:
+        Refused: a thing that cannot travel (see ``skipped``), too many files, too many
+            bytes, a path that leaves the folder, or a file that changed while it was
+            read (``changed_while_read``; try again when it is at rest).
+        Unavailable: the disk, or ``blobs``, did not take part.
+    """
+    reader = _Reader(
+        blobs=blobs, skipped=skipped, bytes_max=bytes_max, files_max=files_max
+    )
+    paths = [_split(path) for path in include] or [()]
+    try:
+        root = os.open(folder, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+    except OSError as exc:
+        raise Refused(
+            f"cannot open the folder {folder}: {exc.strerror}", code="no_folder"
+        ) from exc
+    try:
+        for parts in paths:
+            reader.read_path(root, parts)
+    except OSError as exc:
+        raise Unavailable(
+            f"cannot read {folder}: {exc.strerror}", code="disk_failed"
+        ) from exc
+    finally:
+        os.close(root)
+    return Tree(files=tuple(sorted(reader.files.values(), key=lambda f: f.path)))
+
+
+class _Reader:
+    """One walk through a folder: what it found and what it may still take."""
+
+    def __init__(
+        self,
+        *,
+        blobs: Blobs,
+        skipped: list[Skipped] | None,
+        bytes_max: int,
+        files_max: int,
+    ) -> None:
+        self.files: dict[str, FileEntry] = {}
+        self._blobs = blobs
+        self._skipped = skipped
+        self._bytes_left = self._bytes_max = bytes_max
+        self._entries_left = self._files_max = files_max
+
+    def read_path(self, root: int, parts: tuple[str, ...]) -> None:
+        """Read one included path below the open folder ``root``."""
+        with contextlib.ExitStack() as stack:
+            folder = root
+            for count, name in enumerate(parts[:-1], start=1):
+                child = self._open_folder(folder, name, "/".join(parts[:count]))
+                if child is None:
+                    return
+                stack.callback(os.close, child)
+                folder = child
+            if parts:
+                self._read_name(folder, parts[-1], "/".join(parts))
+            else:
+                self._read_folder(folder, "")
+
+    def _read_folder(self, folder: int, path: str) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                self._entries_left -= 1
+                if self._entries_left < 0:
+                    raise Refused(
+                        f"more than {self._files_max} files and folders; "
+                        "pack them into an archive, or choose fewer",
+                        code="too_many_files",
+                    )
+                below = f"{path}/{entry.name}" if path else entry.name
+                self._read_name(folder, entry.name, below)
+
+    def _read_name(self, folder: int, name: str, path: str) -> None:
+        if fault := _find_path_fault(path):
+            self._skip(path, "bad_name", fault)
+            return
+        try:
+            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        if stat.S_ISDIR(mode):
+            child = self._open_folder(folder, name, path)
+            if child is not None:
+                try:
+                    self._read_folder(child, path)
+                finally:
+                    os.close(child)
+        elif stat.S_ISREG(mode):
+            self._read_file(folder, name, path)
+        elif stat.S_ISLNK(mode):
+            self._skip(path, "symlink", "it is a symlink; put the file itself there")
+        else:
+            self._skip(path, "special_file", "it is no regular file")
+
+    def _open_folder(self, folder: int, name: str, path: str) -> int | None:
+        try:
+            return os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            self._skip(path, "not_readable", "this user may not read it")
+        except OSError:  # ELOOP or ENOTDIR: a symlink, or a file where a folder was
+            self._skip(path, "symlink", "it is a symlink, or no folder")
+        return None
+
+    def _read_file(self, folder: int, name: str, path: str) -> None:
+        if path in self.files:  # two included paths may overlap
+            return
+        try:
+            fd = os.open(name, _FILE_FLAGS, dir_fd=folder)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            self._skip(path, "not_readable", f"{exc.strerror}")
+            return
+        with os.fdopen(fd, "rb") as file:
+            before = os.fstat(fd)
+            if not stat.S_ISREG(before.st_mode):
+                self._skip(path, "special_file", "it is no regular file")
+                return
+            self._bytes_left -= before.st_size
+            if self._bytes_left < 0:
+                raise Refused(
+                    f"more than {self._bytes_max} bytes, with {path}",
+                    code="tree_too_large",
+                )
+            chunks: list[Digest] = []
+            size = 0
+            while size < before.st_size and (
+                content := file.read(min(limits.CHUNK_BYTES, before.st_size - size))
+            ):
+                chunks.append(self._blobs.put(content))
+                size += len(content)
+            _check_unchanged(before, os.fstat(fd), size=size, path=path)
+        mode = 0o755 if before.st_mode & stat.S_IXUSR else 0o644
+        self.files[path] = FileEntry(path, size, mode, tuple(chunks))
+
+    def _skip(self, path: str, code: str, why: str) -> None:
+        shown = path.encode("utf-8", "backslashreplace").decode()[:200]
+        message = f"{shown!r} cannot travel: {why}"
+        if self._skipped is None:
+            raise Refused(message, code=code, detail={"path": shown})
+        self._skipped.append(Skipped(path=shown, code=code, message=message))
+
+
+def _check_unchanged(
+    before: os.stat_result, after: os.stat_result, *, size: int, path: str
+) -> None:
+    if (
+        size != before.st_size
+        or after.st_size != before.st_size
+        or after.st_mtime_ns != before.st_mtime_ns
+    ):
+        raise Refused(
+            f"{path} changed while it was read; try again when it is at rest",
+            code="changed_while_read",
+            detail={"path": path},
+        )
+
+
+# ---- writing ----------------------------------------------------------------------
+
+
+def write_tree(
+    tree: Tree, folder: Path, *, blobs: Blobs, owner: int | None = None
+) -> None:
+    """Lay a tree out in a folder: never outside of it, never through a symlink.
+
+    Each file appears whole, by a rename, with mode 0644 or 0755; one that was there
+    before is replaced. Other files stay.
+
+    Args:
+        tree: checked here again; whoever sent it may lie.
+        folder: made if it is missing.
+        blobs: holds all chunks of the tree.
+        owner: user and group that new files and folders are given; None for the caller.
+
+    Raises:
+        Refused: a path that leaves the folder or meets something that is no folder, a
+            size that its chunks do not add up to, a chunk that is not here.
+        Unavailable: the disk is full or did not answer; no half-written file stays.
+    """
+    seen: set[str] = set()
+    for entry in tree.files:
+        _check_entry(entry)
+        if entry.path in seen:
+            raise Refused(f"{entry.path} is in the tree twice", code="bad_tree")
+        seen.add(entry.path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        root = os.open(folder, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+        try:
+            for entry in tree.files:
+                with _parent_of(root, entry.path, owner) as (parent, name):
+                    _write_file(parent, name, entry, blobs, owner)
+        finally:
+            os.close(root)
+    except OSError as exc:
+        raise Unavailable(
+            f"cannot write to {folder}: {exc.strerror}", code="disk_failed"
+        ) from exc
+
+
+def _check_entry(entry: FileEntry) -> None:
+    _split(entry.path)
+    count = -(-entry.size // limits.CHUNK_BYTES)
+    if entry.size < 0 or len(entry.chunks) != count:
+        raise Refused(
+            f"{entry.path}: {entry.size} bytes do not make {len(entry.chunks)} chunks",
+            code="bad_tree",
+        )
+
+
+@contextlib.contextmanager
+def _parent_of(root: int, path: str, owner: int | None) -> Iterator[tuple[int, str]]:
+    parts = _split(path)
+    with contextlib.ExitStack() as stack:
+        folder = root
+        for name in parts[:-1]:
+            try:
+                os.mkdir(name, 0o755, dir_fd=folder)
+                is_new = True
+            except FileExistsError:
+                is_new = False
+            try:
+                child = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+            except OSError as exc:
+                raise Refused(
+                    f"{path}: {name!r} is there and is no folder", code="in_the_way"
+                ) from exc
+            stack.callback(os.close, child)
+            if is_new and owner is not None:
+                os.fchown(child, owner, owner)
+            folder = child
+        yield folder, parts[-1]
+
+
+def _write_file(
+    parent: int, name: str, entry: FileEntry, blobs: Blobs, owner: int | None
+) -> None:
+    draft = f".{secrets.token_hex(8)}.part"
+    fd = os.open(draft, _DRAFT_FLAGS, 0o600, dir_fd=parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            size = 0
+            for key in entry.chunks:
+                size += file.write(blobs.get(key))
+            if size != entry.size:
+                raise Refused(
+                    f"{entry.path}: its chunks hold {size} bytes, not {entry.size}",
+                    code="bad_tree",
+                )
+            os.fchmod(fd, 0o755 if entry.mode & stat.S_IXUSR else 0o644)
+            if owner is not None:
+                os.fchown(fd, owner, owner)
+        try:
+            os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except IsADirectoryError:
+            raise Refused(
+                f"{entry.path} is a folder already; move it away", code="in_the_way"
+            ) from None
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft, dir_fd=parent)
+        raise
+
+
+# ---- paths ------------------------------------------------------------------------
+
+
+def _split(path: str) -> tuple[str, ...]:
+    if fault := _find_path_fault(path):
+        shown = path.encode("utf-8", "backslashreplace").decode()[:200]
+        raise Refused(f"{shown!r}: {fault}", code="bad_path", field="path")
+    return tuple(path.split("/"))
+
+
+def _find_path_fault(path: str) -> str:
+    """Say what is wrong with a relative path, or give an empty string."""
+    try:
+        parts = [part.encode() for part in path.split("/")]
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    if path.startswith("/") or any(part in (b"", b".", b"..") for part in parts):
+        return "not a plain relative path; it must stay in its folder"
+    if any(len(part) > _NAME_BYTES_MAX for part in parts):
+        return f"a name of more than {_NAME_BYTES_MAX} bytes"
+    if len(path) > limits.PATH_LENGTH_MAX:
+        return f"longer than {limits.PATH_LENGTH_MAX} characters"
+    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in path):
+        return "its name holds control characters"
+    if len(parts) > DEPTH_MAX:
+        return f"more than {DEPTH_MAX} folders deep"
+    return ""
