@@ -1,0 +1,95 @@
+"""A log in memory that keeps the port's promises, and can be told to fail."""
+
+import threading
+from collections.abc import Sequence
+
+from sublet.base.errors import Unavailable
+from sublet.base.ids import Address, Digest
+from sublet.service.ports import Row, Snapshot
+
+
+class FakeLog:
+    """Passes ``tests/ports/test_log.py``, as the real one does.
+
+    ``appends_to_fail`` makes so many of the next appends fail as a full disk would;
+    ``gate`` holds every append back until it is set.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.batches: list[int] = []  # how many documents each append was given
+        self.appends_to_fail = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self._lock = threading.Lock()
+        self._numbers: dict[Digest, int] = {}
+        self._checkpoints: dict[int, bytes] = {}
+        self._snapshots: dict[int, Snapshot] = {}
+        self._settled: dict[Digest, tuple[Digest, Address, Address, int, bytes]] = {}
+
+    def append(self, rows: Sequence[tuple[Digest, bytes, bytes]]) -> list[int]:
+        self.gate.wait()
+        with self._lock:
+            self.batches.append(len(rows))
+            if self.appends_to_fail:
+                self.appends_to_fail -= 1
+                raise Unavailable("the disk is full", code="disk_full")
+            numbers = []
+            for id_, body, leaf in rows:
+                if id_ not in self._numbers:
+                    self._numbers[id_] = len(self.rows)
+                    self.rows.append(Row(len(self.rows), id_, body, leaf))
+                numbers.append(self._numbers[id_])
+            return numbers
+
+    def read(self, *, first: int, limit: int) -> list[Row]:
+        return self.rows[first : first + limit]
+
+    def find(self, id: Digest) -> int | None:  # noqa: A002
+        return self._numbers.get(id)
+
+    def size(self) -> int:
+        return len(self.rows)
+
+    def put_checkpoint(self, *, size: int, note: bytes) -> None:
+        self._checkpoints[size] = note
+
+    def find_checkpoint(self, *, size_max: int | None = None) -> bytes | None:
+        sizes = [s for s in self._checkpoints if size_max is None or s <= size_max]
+        return self._checkpoints[max(sizes)] if sizes else None
+
+    def read_checkpoints(self, *, first: int, limit: int) -> list[tuple[int, bytes]]:
+        sizes = sorted(size for size in self._checkpoints if size >= first)
+        return [(size, self._checkpoints[size]) for size in sizes[:limit]]
+
+    def put_snapshot(self, snapshot: Snapshot) -> None:
+        self._snapshots[snapshot.size] = snapshot
+        for size in sorted(self._snapshots)[:-2]:
+            del self._snapshots[size]
+
+    def find_snapshot(self, *, size_max: int | None = None) -> Snapshot | None:
+        sizes = [s for s in self._snapshots if size_max is None or s <= size_max]
+        return self._snapshots[max(sizes)] if sizes else None
+
+    def put_settled(
+        self, rows: Sequence[tuple[Digest, Address, Address, int, bytes]]
+    ) -> None:
+        self._settled.update({row[0]: row for row in rows})
+
+    def read_settled(
+        self, *, party: Address, before_s: int | None, limit: int
+    ) -> list[bytes]:
+        mine = [
+            row
+            for row in self._settled.values()
+            if party in row[1:3] and (before_s is None or row[3] < before_s)
+        ]
+        mine.sort(key=lambda row: (-row[3], row[0]))
+        return [row[4] for row in mine[:limit]]
+
+    def find_settled(self, lease_id: Digest) -> bytes | None:
+        row = self._settled.get(lease_id)
+        return row and row[4]
+
+    def close(self) -> None:
+        pass
