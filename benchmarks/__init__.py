@@ -1,0 +1,1 @@
+"""What Sublet's speed claims rest on: one module per benchmark, all real parts."""
