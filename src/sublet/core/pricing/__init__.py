@@ -1,0 +1,1 @@
+"""What an owner must ask for at least, and why."""
