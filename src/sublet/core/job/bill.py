@@ -1,0 +1,146 @@
+"""What a tenant may be asked to pay: claims checked, channels added up. Pure.
+
+A channel is one running account with one provider over all leases: a voucher says
+"so far I owe you this much". The record here is the tenant's own memory of what it
+has authorised, so that no provider can ask for more, whatever it claims the channel
+stands at.
+"""
+
+from msgspec import Struct, structs
+
+from sublet.base.errors import PeerFault
+from sublet.base.ids import Digest
+from sublet.base.units import MicroUsd, compute_owed
+
+CLOCK_TOLERANCE_MS = 2_000  # the same grace that the book gives to every meter
+
+# A lease that ends for these reasons owes only what the tenant holds a checkpoint of.
+UNBILLED_REASONS = frozenset({"given_back", "failed"})
+
+
+class ChannelRecord(Struct, frozen=True):
+    """What this tenant has authorised on one channel, in micro-USD."""
+
+    last: int = 0  # amount of the highest voucher that was ever signed
+    settled: int = 0  # authorised for leases that are over
+    open: dict[Digest, int] = {}  # lease id -> authorised so far
+    is_known: bool = False  # the market holds the signed Channel document
+
+
+class Meter(Struct, frozen=True):
+    """What the tenant knows about the time that one lease has run."""
+
+    price_hour: int  # micro-USD
+    hold: int  # micro-USD; the most that this lease may ever cost
+    since_ms: int  # the program cannot have started before this instant
+    ran_ms: int = 0  # by the last claim that was accepted
+    secured_ms: int = 0  # up to the last checkpoint that is stored
+
+
+def check_usage(meter: Meter, *, ran_ms: int, owed: int, at_ms: int) -> MicroUsd:
+    """Check a meter reading; give what is to be authorised for the lease.
+
+    Never above the hold, in the tenant's favour.
+
+    Raises:
+        PeerFault: more time than has passed, less than before, or a wrong product.
+    """
+    _check_time(meter, ran_ms=ran_ms, at_ms=at_ms)
+    due = min(compute_owed(price_hour=meter.price_hour, ran_ms=ran_ms), meter.hold)
+    return _check_owed(owed, due=MicroUsd(due), ran_ms=ran_ms)
+
+
+def check_receipt(
+    meter: Meter, *, ran_ms: int, owed: int, reason: str, at_ms: int
+) -> MicroUsd:
+    """Check the last reading; seconds that produced nothing are not billed.
+
+    Raises:
+        PeerFault: as for ``check_usage``.
+    """
+    _check_time(meter, ran_ms=ran_ms, at_ms=at_ms)
+    billed_ms = min(ran_ms, meter.secured_ms) if reason in UNBILLED_REASONS else ran_ms
+    due = min(compute_owed(price_hour=meter.price_hour, ran_ms=billed_ms), meter.hold)
+    return _check_owed(owed, due=MicroUsd(due), ran_ms=billed_ms)
+
+
+def authorize(
+    record: ChannelRecord, *, lease_id: Digest, owed: int, channel_total: int
+) -> tuple[ChannelRecord, MicroUsd]:
+    """Add a lease's debt to the channel; give the voucher's amount.
+
+    The amount never falls, and never exceeds what was authorised over all leases.
+    While other leases of the channel are open, a provider may ask for more than the
+    tenant has authorised yet (their readings are under way); it gets what was
+    authorised, and the rest with the next voucher.
+
+    Raises:
+        PeerFault: the channel is said to stand higher than it can.
+    """
+    others = {key: value for key, value in record.open.items() if key != lease_id}
+    authorized = max(owed, record.open.get(lease_id, 0))
+    most = record.settled + sum(others.values()) + authorized
+    if channel_total > most and not others:
+        raise PeerFault(
+            f"the provider asks for a voucher over {channel_total} micro-USD, but this "
+            f"tenant owes it at most {most}; nothing was signed",
+            code="channel_overstated",
+            detail={"asked": channel_total, "most": most},
+        )
+    amount = max(record.last, min(channel_total, most))
+    kept = structs.replace(record, last=amount, open={**others, lease_id: authorized})
+    return kept, MicroUsd(amount)
+
+
+def close_lease(record: ChannelRecord, *, lease_id: Digest) -> ChannelRecord:
+    """Move an ended lease's debt to the settled ones; twice is harmless."""
+    if lease_id not in record.open:
+        return record
+    others = {key: value for key, value in record.open.items() if key != lease_id}
+    return structs.replace(
+        record,
+        settled=record.settled + record.open[lease_id],
+        open=others,
+        is_known=record.is_known or record.last > 0,
+    )
+
+
+def rebase(
+    record: ChannelRecord, *, paid: int, over: frozenset[Digest]
+) -> ChannelRecord:
+    """Take over what the public log says was paid to this provider before.
+
+    For a tenant whose own record was lost or is stale: ``paid`` is the sum over the
+    settled leases, ``over`` their ids. The log's settlements were all covered by
+    vouchers that the tenant had signed.
+    """
+    still = {key: value for key, value in record.open.items() if key not in over}
+    gone = sum(record.open.values()) - sum(still.values())
+    return structs.replace(record, settled=max(record.settled + gone, paid), open=still)
+
+
+def _check_time(meter: Meter, *, ran_ms: int, at_ms: int) -> None:
+    passed_ms = at_ms - meter.since_ms + CLOCK_TOLERANCE_MS
+    if ran_ms > passed_ms:
+        raise PeerFault(
+            f"the provider claims {ran_ms} ms of work, but at most {passed_ms} ms "
+            "have passed since it could start",
+            code="claims_too_much",
+            detail={"ran_ms": ran_ms, "passed_ms": passed_ms},
+        )
+    if ran_ms < meter.ran_ms:
+        raise PeerFault(
+            f"the provider's meter went back from {meter.ran_ms} to {ran_ms} ms",
+            code="meter_went_back",
+            detail={"ran_ms": ran_ms, "before_ms": meter.ran_ms},
+        )
+
+
+def _check_owed(owed: int, *, due: MicroUsd, ran_ms: int) -> MicroUsd:
+    if owed > due:
+        raise PeerFault(
+            f"the provider asks {owed} micro-USD for {ran_ms} ms, but that is {due}",
+            code="owed_overstated",
+            detail={"owed": owed, "due": due},
+        )
+    return MicroUsd(owed)

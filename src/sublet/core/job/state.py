@@ -1,0 +1,88 @@
+"""A job as its tenant knows it: attempts, checkpoint, phase. Plain values.
+
+The attempts are the timeline: who ran which seconds, who failed, what was billed.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from sublet.base.ids import NO_DIGEST, Address, Digest
+
+RETRIES = 3  # attempts after the first, where the caller names no number
+WAIT_MS = 30_000  # how long a job waits for supply, where the caller says nothing
+
+
+class JobPhase(StrEnum):
+    """Where a job stands."""
+
+    SEEKING = "seeking"  # asks the market for a lease
+    REACHING = "reaching"  # leased; dials, delivers, waits for the program to start
+    RUNNING = "running"  # the program runs, as far as is known
+    COLLECTING = "collecting"  # the program is over; outputs are fetched and checked
+    STOPPING = "stopping"  # its owner asked to stop; the lease is being closed
+    FINISHED = "finished"  # nothing moves any more
+
+
+class JobLimits(Struct, frozen=True):
+    """How stubborn a job is."""
+
+    retries: int = RETRIES  # attempts after the first
+    retries_own: bool = False  # also when the program itself failed
+    wait_ms: int = WAIT_MS  # for supply, each time that it seeks
+
+
+class Attempt(Struct, frozen=True):
+    """One lease of the job. Times in ms since the epoch, money in micro-USD."""
+
+    lease_id: Digest
+    provider: Address
+    machine: str
+    price_hour: int
+    hold: int
+    granted_at_ms: int
+    since_ms: int  # the program cannot have started before this instant
+    started_at_ms: int = 0  # 0: never
+    ended_at_ms: int = 0
+    ran_ms: int = 0  # by the last claim that was accepted
+    secured_ms: int = 0  # up to the last checkpoint that is stored here
+    authorized: int = 0  # what vouchers were signed for
+    claimed: int = 0  # owed by the receipt; signed for when the outputs are here
+    channel_total: int = 0  # what the voucher for it has to say at least
+    paid: int = -1  # what the book settled; -1: not known yet
+    exit_code: int = 0
+    outcome: str = ""  # why it ended; "" while it goes on
+    notice_s: int = 0  # the owner wants the machine back after so long
+    note: str = ""  # the last thing that the provider told about its work
+    breaks: int = 0  # times that the channel broke or could not be opened
+    redials: int = 0  # since the channel last stood
+    broken_at_ms: int = 0  # since when there has been no channel; 0: it stands
+
+
+class Job(Struct, frozen=True):
+    """The whole state of one job."""
+
+    limits: JobLimits = JobLimits()
+    phase: JobPhase = JobPhase.SEEKING
+    attempts: tuple[Attempt, ...] = ()
+    avoided: tuple[Address, ...] = ()
+    checkpoint: Digest = NO_DIGEST  # tree id of the last one that is stored
+    seeking_since_ms: int = 0
+    asked: int = 0  # times that the market had no match, since it seeks
+    is_waiting: bool = False  # between two questions to the market
+    is_stopped: bool = False  # its owner asked to stop
+    exit_code: int = 0
+    message: str = ""
+
+    @property
+    def attempt(self) -> Attempt:
+        """The attempt that goes on, or the last one; there must be one."""
+        return self.attempts[-1]
+
+    @property
+    def cost(self) -> int:
+        """Micro-USD: settled where that is known, else what vouchers were signed for."""
+        return sum(
+            attempt.authorized if attempt.paid < 0 else attempt.paid
+            for attempt in self.attempts
+        )
