@@ -1,0 +1,78 @@
+"""What goes into the market and what comes back: candidates and results.
+
+Not here: signatures (checked before, by ``wire``), commits (``market``).
+"""
+
+from msgspec import Struct
+
+from sublet.base import limits
+from sublet.base.errors import Refused
+from sublet.base.ids import Address, Digest
+from sublet.core.document import AnyDocument, Market, Order
+from sublet.core.lease.phase import Lease
+
+
+class Candidate(Struct, frozen=True):
+    """A document whose signature was verified; not yet in the log."""
+
+    id: Digest
+    signer: Address
+    document: AnyDocument
+    signature: bytes  # 65 bytes
+
+
+class Result(Struct, frozen=True):
+    """What became of one candidate."""
+
+    id: Digest
+    index: int = -1  # position in the log; -1 where it was refused before
+    at_s: int = 0
+    lease: Lease | None = None  # the lease that it made or moved, as it is now
+    refusal: Refused | None = None  # not in the log, or void in it
+
+
+class Untimely(Refused):
+    """The document's own time is not plausible; set your clock and sign again.
+
+    Codes: ``signed_ahead`` (of the node's clock), ``signed_long_ago``.
+    """
+
+    code = "untimely"
+
+
+def check_age(document: AnyDocument, *, now_s: int) -> None:
+    """Refuse a document that is from the future or has lain about.
+
+    The market's founding document, channels and vouchers may be of any age: the first
+    is made before there is a log, the others carry no time and are cumulative.
+
+    Raises:
+        Untimely: says both clocks, so that whoever's is wrong can be found.
+    """
+    signed_at_s = getattr(document, "signed_at_s", None)
+    if signed_at_s is None or isinstance(document, Market):
+        return
+    detail = {"signed_at_s": signed_at_s, "node_at_s": now_s}
+    if signed_at_s > now_s + limits.CLOCK_SKEW_S_MAX:
+        raise Untimely(
+            f"the document was signed {signed_at_s - now_s} s ahead of the node's "
+            f"clock, and {limits.CLOCK_SKEW_S_MAX} s are let pass; set your clock",
+            code="signed_ahead",
+            field="signed_at_s",
+            detail=detail,
+        )
+    if signed_at_s < now_s - limits.DOCUMENT_AGE_S_MAX:
+        raise Untimely(
+            f"the document was signed {now_s - signed_at_s} s ago by the node's clock, "
+            f"and {limits.DOCUMENT_AGE_S_MAX} s are let pass; set your clock or sign again",
+            code="signed_long_ago",
+            field="signed_at_s",
+            detail=detail,
+        )
+
+
+def find_lease_id(candidate: Candidate) -> Digest | None:
+    """Say which lease a document speaks of: an order's own, or the one it names."""
+    if isinstance(candidate.document, Order):
+        return candidate.id
+    return getattr(candidate.document, "lease_id", None)
