@@ -7,7 +7,7 @@ parent, by one name, and a symlink is never followed. Only regular files travel;
 their bytes, and whether they can be executed. Empty folders, owners, times and
 extended attributes do not. A file with several hard links is a file like any other.
 
-Not here: what a tree's id is and which paths are lawful on the wire (``manifest``).
+Not here: what a tree's id is and which paths are lawful (``wire.manifest``).
 """
 
 import contextlib
@@ -23,13 +23,13 @@ from sublet.base import limits
 from sublet.base.errors import Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.service.ports import Blobs
+from sublet.wire.manifest import find_path_fault
 from sublet.wire.message import FileEntry, Tree
 
 DEPTH_MAX = 64  # folders below each other
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DRAFT_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NAME_BYTES_MAX = 255  # of one file name, on every file system that matters
 
 
 class Skipped(Struct, frozen=True):
@@ -156,9 +156,9 @@ class _Reader:
         elif stat.S_ISREG(mode):
             self._read_file(folder, name, path)
         elif stat.S_ISLNK(mode):
-            self._skip(path, "symlink", "it is a symlink; put the file itself there")
+            self._skip(path, "symlink", "is a symlink; put the file itself there")
         else:
-            self._skip(path, "special_file", "it is no regular file")
+            self._skip(path, "special_file", "is no regular file")
 
     def _open_folder(self, folder: int, name: str, path: str) -> int | None:
         try:
@@ -166,9 +166,9 @@ class _Reader:
         except FileNotFoundError:
             return None
         except PermissionError:
-            self._skip(path, "not_readable", "this user may not read it")
+            self._skip(path, "not_readable", "is not readable for this user")
         except OSError:  # ELOOP or ENOTDIR: a symlink, or a file where a folder was
-            self._skip(path, "symlink", "it is a symlink, or no folder")
+            self._skip(path, "symlink", "is a symlink, or no folder")
         return None
 
     def _read_file(self, folder: int, name: str, path: str) -> None:
@@ -179,12 +179,12 @@ class _Reader:
         except FileNotFoundError:
             return
         except OSError as exc:
-            self._skip(path, "not_readable", f"{exc.strerror}")
+            self._skip(path, "not_readable", f"cannot be opened: {exc.strerror}")
             return
         with os.fdopen(fd, "rb") as file:
             before = os.fstat(fd)
             if not stat.S_ISREG(before.st_mode):
-                self._skip(path, "special_file", "it is no regular file")
+                self._skip(path, "special_file", "is no regular file")
                 return
             self._bytes_left -= before.st_size
             if self._bytes_left < 0:
@@ -205,7 +205,7 @@ class _Reader:
 
     def _skip(self, path: str, code: str, why: str) -> None:
         shown = path.encode("utf-8", "backslashreplace").decode()[:200]
-        message = f"{shown!r} cannot travel: {why}"
+        message = f"{shown!r} {why}"
         if self._skipped is None:
             raise Refused(message, code=code, detail={"path": shown})
         self._skipped.append(Skipped(path=shown, code=code, message=message))
@@ -339,24 +339,14 @@ def _write_file(
 def _split(path: str) -> tuple[str, ...]:
     if fault := _find_path_fault(path):
         shown = path.encode("utf-8", "backslashreplace").decode()[:200]
-        raise Refused(f"{shown!r}: {fault}", code="bad_path", field="path")
+        raise Refused(f"{shown!r} {fault}", code="bad_path", field="path")
     return tuple(path.split("/"))
 
 
 def _find_path_fault(path: str) -> str:
     """Say what is wrong with a relative path, or give an empty string."""
-    try:
-        parts = [part.encode() for part in path.split("/")]
-    except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    if path.startswith("/") or any(part in (b"", b".", b"..") for part in parts):
-        return "not a plain relative path; it must stay in its folder"
-    if any(len(part) > _NAME_BYTES_MAX for part in parts):
-        return f"a name of more than {_NAME_BYTES_MAX} bytes"
-    if len(path) > limits.PATH_LENGTH_MAX:
-        return f"longer than {limits.PATH_LENGTH_MAX} characters"
-    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in path):
-        return "its name holds control characters"
-    if len(parts) > DEPTH_MAX:
+    if fault := find_path_fault(path):
+        return f"{fault}; it must stay in its folder"
+    if path.count("/") >= DEPTH_MAX:
         return f"more than {DEPTH_MAX} folders deep"
     return ""
