@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Protocol
 
+from msgspec import Struct
+
 from sublet.base import limits
 from sublet.base.errors import Broken
 from sublet.core.book.snapshot import load
@@ -57,8 +59,16 @@ class ReadNote(Protocol):
         ...
 
 
-def replay(log: Log, codec: Codec, *, read_note: ReadNote) -> tuple[Fold, list[Lease]]:
-    """Fold a stored log; give its state and the leases settled since the snapshot.
+class Replayed(Struct):
+    """What a node knows once it has read its log."""
+
+    fold: Fold
+    sealed_size: int = 0  # entries up to and with the Seal of the snapshot
+    settled: list[Lease] = []  # since that snapshot
+
+
+def replay(log: Log, codec: Codec, *, read_note: ReadNote) -> Replayed:
+    """Fold a stored log.
 
     Blocks; for a thread. Reads in pages, so its memory does not grow with the bodies.
 
@@ -67,10 +77,13 @@ def replay(log: Log, codec: Codec, *, read_note: ReadNote) -> tuple[Fold, list[L
         PeerFault: an entry or the newest checkpoint cannot be read.
     """
     fold = Fold()
-    settled: list[Lease] = []
+    replayed = Replayed(fold)
     signed = _read_newest_checkpoint(log, codec, read_note=read_note)
     snapshot = _find_true_snapshot(log, codec)
-    snapshot_size = snapshot.size if snapshot is not None else 0
+    snapshot_size = 0
+    if snapshot is not None:
+        snapshot_size = snapshot.size
+        replayed.sealed_size = snapshot.size + 1
     for row in _read_rows(log):
         if fold.size < snapshot_size:
             fold.tree.append(row.leaf)
@@ -78,7 +91,7 @@ def replay(log: Log, codec: Codec, *, read_note: ReadNote) -> tuple[Fold, list[L
         else:
             if snapshot is not None and fold.size == snapshot_size:
                 _begin_at(snapshot, fold)
-            _take(row, codec, fold, settled)
+            _take(row, codec, replayed)
         if signed is not None and fold.size == signed.size:
             _check_root(fold, signed)
     if signed is not None and signed.size > fold.size:
@@ -86,7 +99,7 @@ def replay(log: Log, codec: Codec, *, read_note: ReadNote) -> tuple[Fold, list[L
             f"the log holds {fold.size} entries and a checkpoint over {signed.size} "
             "was signed; the last ones are missing: restore the file from a backup"
         )
-    return fold, settled
+    return replayed
 
 
 def _read_rows(log: Log) -> Iterator[Row]:
@@ -99,15 +112,15 @@ def _read_rows(log: Log) -> Iterator[Row]:
             number += 1
 
 
-def _take(row: Row, codec: Codec, fold: Fold, settled: list[Lease]) -> None:
+def _take(row: Row, codec: Codec, replayed: Replayed) -> None:
     if leaf_hash(row.body) != row.leaf:
         raise LogInconsistent(
             f"entry {row.index} does not hash to its leaf; run `sublet audit verify`"
         )
-    step = fold.take(codec.read_entry(row.body).fact, leaf=row.leaf)
+    step = replayed.fold.take(codec.read_entry(row.body).fact, leaf=row.leaf)
     for outcome in step.outcomes:
         if isinstance(outcome, LeaseMoved) and outcome.lease.phase is Phase.SETTLED:
-            settled.append(outcome.lease)
+            replayed.settled.append(outcome.lease)
 
 
 def _begin_at(snapshot: Snapshot, fold: Fold) -> None:
