@@ -63,3 +63,6 @@ class Lease(Struct, frozen=True):
     fault: Fault = Fault.NOBODY
     owed: int = 0  # micro-USD for what ran, by the meter
     paid: int = 0  # micro-USD that moved at settlement
+    give_back_by_s: int = 0  # owner's notice: receipt due by then; 0: no notice
+    delegation: Digest = NO_DIGEST  # whose budget it counts against
+    channel_total: int = 0  # what a voucher must say to cover it; see book.view

@@ -1,0 +1,112 @@
+"""What must hold of every book, counted anew from the records: for tests and audits."""
+
+from collections import Counter
+from heapq import nsmallest
+
+from sublet.base.errors import Broken
+from sublet.core.book.book import Book
+from sublet.core.book.offer_table import Column
+from sublet.core.lease.phase import Phase
+from sublet.core.lease.table import HOLDING
+from sublet.core.ledger.ledger import check_ledger
+
+
+def check_invariants(book: Book) -> None:
+    """Recount money, machines, GPUs, deadlines, channels and budgets.
+
+    Raises:
+        Broken: something was created, lost, bound twice or left without a deadline.
+    """
+    check_ledger(book.ledger)
+    _check_leases(book)
+    _check_machines(book)
+    _check_gpus(book)
+    _check_money(book)
+
+
+def _check_leases(book: Book) -> None:
+    for lease in book.leases.values():
+        _hold(lease.phase is not Phase.SETTLED, f"{lease.id} is open and settled")
+        _hold(lease.deadline_s > book.now_s, f"{lease.id} is overdue")
+        _hold(lease.owed <= lease.hold, f"{lease.id} owes more than is held")
+        _hold(lease.id not in book.settled, f"{lease.id} is kept twice")
+    for lease in book.settled.values():
+        _hold(lease.phase is Phase.SETTLED, f"{lease.id} is not settled")
+        _hold(0 <= lease.paid <= lease.owed, f"{lease.id} paid more than it owed")
+    deadlines = [(lease.deadline_s, lease.id) for lease in book.leases.values()]
+    first = nsmallest(1, deadlines)
+    _hold(
+        book.next_deadline() == (first[0] if first else None),
+        "the next deadline is not the earliest",
+    )
+
+
+def _check_machines(book: Book) -> None:
+    """What a machine's record says is used is what its leases use."""
+    used: Counter[tuple[str, str, str]] = Counter()
+    promised: Counter[tuple[str, str]] = Counter()  # of the offer in force
+    for lease in book.leases.values():
+        if lease.phase not in HOLDING:
+            continue
+        for field in ("cpus_milli", "memory_bytes", "disk_bytes"):
+            used[lease.provider, lease.machine, field] += getattr(lease, field)
+            promised[lease.offer_id, field] += getattr(lease, field)
+        promised[lease.offer_id, "gpus"] += len(lease.gpu_uuids)
+    for row, record in enumerate(book.offers.records):
+        if record is None:
+            continue
+        offer, machine = record.offer, (record.provider, record.offer.machine)
+        cells = book.offers.cells[:, row].tolist()
+        for field, free in (
+            ("cpus_milli", cells[Column.CPUS_MILLI_FREE]),
+            ("memory_bytes", cells[Column.MEMORY_BYTES_FREE]),
+            ("disk_bytes", cells[Column.DISK_BYTES_FREE]),
+        ):
+            total = getattr(offer, field)
+            counted = used.pop((*machine, field), 0)
+            _hold(counted == getattr(record, f"{field}_used"), f"{machine}: {field}")
+            _hold(free == total - counted, f"{machine}: column of {field}")
+            _hold(promised[record.id, field] <= total, f"{machine}: {field} oversold")
+        _hold(cells[Column.GPUS_FREE] == len(record.gpus_free()), f"{machine}: GPUs")
+        _hold(promised[record.id, "gpus"] <= len(offer.gpu_uuids), "GPUs oversold")
+        is_up = book.find_provider(record.provider).is_up
+        _hold(cells[Column.IS_UP] == is_up, f"{machine}: up or down")
+    _hold(not +used, f"leases on machines that nobody knows: {list(used)[:3]}")
+
+
+def _check_gpus(book: Book) -> None:
+    bound: set[tuple[str, str]] = set()
+    for lease in book.leases.values():
+        if lease.phase in HOLDING:
+            for uuid in lease.gpu_uuids:
+                _hold((lease.provider, uuid) not in bound, f"GPU {uuid} is bound twice")
+                bound.add((lease.provider, uuid))
+    recorded = {
+        (record.provider, uuid)
+        for record in book.offers.records
+        if record is not None
+        for uuid in record.gpus_used
+    }
+    _hold(bound == recorded, "the GPUs in use are not those of the leases")
+
+
+def _check_money(book: Book) -> None:
+    holds = {lease.id: lease.hold for lease in book.leases.values()}
+    pending = {t.id: t.amount for t in book.ledger.pending.values()}
+    _hold(holds == pending, "the holds are not those of the open leases")
+    held: Counter[str] = Counter()
+    opened: Counter[str] = Counter()
+    for lease in book.leases.values():
+        held[lease.delegation] += lease.hold
+        opened[lease.delegation] += 1
+    for record in book.delegations.values():
+        _hold(record.held == held[record.id], f"{record.id}: held")
+        _hold(record.leases_open == opened[record.id], f"{record.id}: open leases")
+        _hold(record.held + record.spent <= record.budget, f"{record.id}: over budget")
+    for channel in book.channels.values():
+        _hold(channel.paid <= channel.vouched, f"{channel.id}: paid more than vouched")
+
+
+def _hold(is_so: bool, what: str) -> None:
+    if not is_so:
+        raise Broken(f"the book is wrong: {what}")

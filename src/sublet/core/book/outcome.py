@@ -1,0 +1,30 @@
+"""What a step did, for whoever folds: leases that moved, money that was issued."""
+
+from msgspec import Struct
+
+from sublet.base.errors import Refused
+from sublet.base.ids import Address
+from sublet.core.lease.phase import Lease
+
+
+class LeaseMoved(Struct, frozen=True):
+    """A lease was made or changed; ``lease`` is as it is now, for readers."""
+
+    lease: Lease
+
+
+class Credited(Struct, frozen=True):
+    """The operator issued credits to a wallet."""
+
+    party: Address
+    amount: int  # micro-USD
+
+
+Outcome = LeaseMoved | Credited
+
+
+class Step(Struct, frozen=True):
+    """What one entry did. With a refusal the entry is void: only time has moved."""
+
+    outcomes: tuple[Outcome, ...] = ()  # in the order in which they happened
+    refusal: Refused | None = None

@@ -1,0 +1,211 @@
+"""The instant reverse auction: who would get this order, and for how much.
+
+The lowest cost wins, the older offer where two are equal. The winner is paid what the
+runner-up, the cheapest fitting offer of another provider, would have cost: then the
+honest floor is the best one to ask. Where there is no runner-up the winner is paid
+what it asks itself: a lone seller must not be handed the order's maximum, or tenants
+would have to hide what the work is worth to them.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from sublet.base.errors import Refused
+from sublet.base.ids import Address, Digest
+from sublet.base.limits import LEASE_S_MAX
+from sublet.base.units import format_money
+from sublet.core.book.book import Book
+from sublet.core.book.offer_table import Column, OfferTable
+from sublet.core.document import Order
+
+_GIB_BITS = 30  # memory is priced by 2^30 bytes
+_GIB_MASK = (1 << _GIB_BITS) - 1
+_SECONDS_PER_HOUR = 3_600
+
+
+class Match(Struct, frozen=True):
+    """What an order gets."""
+
+    offer_id: Digest
+    provider: Address
+    machine: str
+    region: str
+    price_hour: int  # micro-USD for the whole slice: the runner-up's cost
+    duration_s: int  # longest that total, order and market allow
+    hold: int  # micro-USD that the lease may cost at most
+    offers_matching: int  # that fit, the winner included
+
+
+class NoMatch(Refused):
+    """No offer fits this order now; ask for less, pay more, or try again later."""
+
+    code = "no_match"
+
+
+def quote(book: Book, order: Order, *, now_s: int) -> Match:
+    """Find the offer that wins this order at ``now_s``. Changes nothing.
+
+    Wallet, signer and the number of leases are not looked at.
+
+    Raises:
+        NoMatch: ``detail`` says how many offers each requirement excluded.
+        Refused: ``bad_order`` or ``total_too_small``.
+    """
+    check_order(order)
+    offers = book.offers
+    fits = np.logical_and.reduce(
+        [_standing(offers, now_s), *_requirements(offers, order).values()]
+    )
+    rows = np.flatnonzero(fits)
+    costs = _cost(offers, order, rows)
+    is_cheap = costs <= order.price_hour_max
+    rows, costs = rows[is_cheap], costs[is_cheap]
+    if rows.size == 0:
+        raise _no_match(offers, order, now_s=now_s)
+    cheapest = np.flatnonzero(costs == costs.min())
+    numbers = offers.cells[Column.NUMBER, rows[cheapest]]
+    winner = cheapest[numbers.argmin()]
+    price_hour = _second_price(offers, rows, costs, winner=int(winner))
+    duration_s = _duration(order, price_hour=price_hour)
+    record = offers.get(int(rows[winner]))
+    return Match(
+        offer_id=record.id,
+        provider=record.provider,
+        machine=record.offer.machine,
+        region=record.offer.region,
+        price_hour=price_hour,
+        duration_s=duration_s,
+        hold=-(-price_hour * duration_s // _SECONDS_PER_HOUR),
+        offers_matching=int(rows.size),
+    )
+
+
+def check_order(order: Order) -> None:
+    """Refuse an order that asks for nothing, which every offer would fit for free.
+
+    Raises:
+        Refused: ``bad_order``, with the field.
+    """
+    for field in ("cpus_milli", "memory_bytes", "duration_s_max"):
+        if getattr(order, field) < 1:
+            raise Refused(
+                f"order.{field} is 0; ask for at least 1",
+                code="bad_order",
+                field=f"order.{field}",
+            )
+
+
+def _standing(offers: OfferTable, now_s: int) -> NDArray[np.bool_]:
+    return offers.column(Column.EXPIRES_AT_S) > now_s
+
+
+def _requirements(offers: OfferTable, order: Order) -> Mapping[str, NDArray[np.bool_]]:
+    column = offers.column
+    fits: dict[str, NDArray[np.bool_]] = {
+        "provider_up": column(Column.IS_UP) == 1,
+        "cpus": column(Column.CPUS_MILLI_FREE) >= order.cpus_milli,
+        "memory": column(Column.MEMORY_BYTES_FREE) >= order.memory_bytes,
+        "disk": column(Column.DISK_BYTES_FREE) >= order.disk_bytes,
+    }
+    if order.gpu_count:
+        fits["gpu_count"] = column(Column.GPUS_FREE) >= order.gpu_count
+    if order.gpu_memory_bytes:
+        fits["gpu_memory"] = column(Column.GPU_MEMORY_BYTES) >= order.gpu_memory_bytes
+    if order.gpu_model:
+        fits["gpu_model"] = offers.gpu_models.match(
+            column(Column.GPU_MODEL), words=[order.gpu_model]
+        )
+    if order.regions:
+        fits["region"] = offers.regions.match(
+            column(Column.REGION), words=order.regions
+        )
+    if order.sandbox:
+        fits["sandbox"] = offers.sandboxes.match(
+            column(Column.SANDBOXES), words=[order.sandbox]
+        )
+    if order.avoid:
+        fits["avoided"] = ~offers.providers.match(
+            column(Column.PROVIDER), words=order.avoid
+        )
+    return fits
+
+
+def _cost(
+    offers: OfferTable, order: Order, rows: NDArray[np.int64] | slice
+) -> NDArray[np.int64]:
+    """Price the slice in each of the rows, micro-USD an hour; each part rounded up.
+
+    Args:
+        offers: the table.
+        order: within the limits of its types, so that nothing overflows an int64:
+            whole GiB and the rest are priced apart, each below 2^61.
+        rows: which; indices or all.
+
+    Returns:
+        Shape (n_rows,).
+    """
+    whole_gib, rest_bytes = divmod(order.memory_bytes, 1 << _GIB_BITS)
+    memory_price = offers.column(Column.MEMORY_PRICE_HOUR)[rows]
+    cpu_price = offers.column(Column.CPU_PRICE_HOUR)[rows]
+    cpus = (order.cpus_milli * cpu_price + 999) // 1_000
+    memory = whole_gib * memory_price
+    rest = (rest_bytes * memory_price + _GIB_MASK) >> _GIB_BITS
+    cost: NDArray[np.int64] = cpus + memory + rest
+    if order.gpu_count:
+        cost = cost + order.gpu_count * offers.column(Column.GPU_PRICE_HOUR)[rows]
+    return cost
+
+
+def _second_price(
+    offers: OfferTable,
+    rows: NDArray[np.int64],
+    costs: NDArray[np.int64],
+    *,
+    winner: int,
+) -> int:
+    providers = offers.cells[Column.PROVIDER, rows]
+    of_others = costs[providers != providers[winner]]
+    return int(of_others.min() if of_others.size else costs[winner])
+
+
+def _duration(order: Order, *, price_hour: int) -> int:
+    duration_s = min(order.duration_s_max, LEASE_S_MAX)
+    if price_hour:
+        affordable_s = order.total_max * _SECONDS_PER_HOUR // price_hour
+        duration_s = min(duration_s, affordable_s)
+    if duration_s < 1:
+        raise Refused(
+            f"at {format_money(price_hour)} an hour a total of "
+            f"{format_money(order.total_max)} does not pay for one second; "
+            "allow a higher total",
+            code="total_too_small",
+            field="order.total_max",
+            detail={"price_hour": price_hour, "total_max": order.total_max},
+        )
+    return duration_s
+
+
+def _no_match(offers: OfferTable, order: Order, *, now_s: int) -> NoMatch:
+    standing = _standing(offers, now_s)
+    fits = dict(_requirements(offers, order))
+    fits["price"] = _cost(offers, order, slice(None)) <= order.price_hour_max
+    excluded = {
+        name: count
+        for name, mask in fits.items()
+        if (count := int(np.count_nonzero(standing & ~mask)))
+    }
+    total = int(np.count_nonzero(standing))
+    if not total:
+        return NoMatch(
+            "nobody offers anything in this market right now; try again later",
+            detail={"offers": 0},
+        )
+    reasons = ", ".join(f"{name} {count}" for name, count in excluded.items())
+    return NoMatch(
+        f"none of the {total} offers fits; excluded by: {reasons}. "
+        "Ask for less, raise the price, or try again later",
+        detail={"offers": total, **excluded},
+    )

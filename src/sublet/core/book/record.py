@@ -1,0 +1,72 @@
+"""What the book remembers of parties and their agreements: plain, immutable values."""
+
+from msgspec import Struct
+
+from sublet.base.ids import Address, Digest
+from sublet.core.document import Offer
+
+
+class ProviderRecord(Struct, frozen=True):
+    """A provider's standing: whether a node reaches it, and how its leases ended."""
+
+    provider: Address
+    is_up: bool = False
+    since_s: int = 0  # when it was last seen or lost
+    times_lost: int = 0
+    leases_completed: int = 0  # ran, and ended without anyone's fault
+    leases_at_fault: int = 0  # settled by the provider's fault
+
+
+class ChannelRecord(Struct, frozen=True):
+    """The one payment channel of a tenant and a provider in this market."""
+
+    id: Digest
+    payer: Address
+    receiver: Address
+    authorizer: Address  # who signs its vouchers
+    vouched: int = 0  # micro-USD: what the last voucher says, cumulative
+    paid: int = 0  # micro-USD that settled leases were paid out of it
+
+
+class DelegationRecord(Struct, frozen=True):
+    """A key that may order in a tenant's name, and how much of its budget is left."""
+
+    id: Digest
+    tenant: Address
+    delegate: Address
+    budget: int  # micro-USD
+    expires_at_s: int
+    spent: int = 0  # micro-USD paid by settled leases
+    held: int = 0  # micro-USD set aside for open ones
+    leases_open: int = 0
+
+
+class OfferRecord(Struct, frozen=True):
+    """One machine on offer, and what leases use of it."""
+
+    id: Digest
+    number: int  # position in the log: the older of two equal offers wins
+    provider: Address
+    offer: Offer
+    is_withdrawn: bool = False
+    cpus_milli_used: int = 0
+    memory_bytes_used: int = 0
+    disk_bytes_used: int = 0
+    gpus_used: frozenset[str] = frozenset()  # UUIDs
+
+    def is_live(self, now_s: int) -> bool:
+        """Say whether the offer stands: neither withdrawn nor expired."""
+        return not self.is_withdrawn and self.offer.expires_at_s > now_s
+
+    def is_used(self) -> bool:
+        """Say whether any lease still uses a part of the machine."""
+        return bool(
+            self.cpus_milli_used
+            or self.memory_bytes_used
+            or self.disk_bytes_used
+            or self.gpus_used
+        )
+
+    def gpus_free(self) -> list[str]:
+        """List the UUIDs that no lease has bound, sorted."""
+        return sorted(set(self.offer.gpu_uuids) - self.gpus_used)

@@ -1,0 +1,99 @@
+"""The end of a lease: what the channel leaves for it, what is paid, what comes free.
+
+A channel's voucher is cumulative over all leases of a tenant and a provider. Of what
+it says, first comes what settled leases were paid, then open leases, oldest first, by
+what each owes so far. A lease in SETTLING is settled as soon as that covers it.
+"""
+
+from msgspec.structs import replace
+
+from sublet.base.ids import NO_DIGEST
+from sublet.base.limits import LEASES_KEPT_MAX
+from sublet.core.book.book import Book, Pair
+from sublet.core.book.outcome import LeaseMoved, Outcome
+from sublet.core.lease.phase import Fault, Lease, Phase
+
+
+def total_due(book: Book, lease: Lease) -> int:
+    """Compute what the channel must say for this lease and the older ones, in micro-USD.
+
+    For a lease that is settled: what the channel has paid so far.
+    """
+    pair = (lease.tenant, lease.provider)
+    channel = book.find_channel(pair)
+    total = 0 if channel is None else channel.paid
+    if lease.id not in book.leases:
+        return total
+    for lease_id in book.open_of_pair[pair]:
+        total += book.leases[lease_id].owed
+        if lease_id == lease.id:
+            break
+    return total
+
+
+def record_move(book: Book, lease: Lease) -> tuple[Outcome, ...]:
+    """Enter the next state of an open lease, and settle what that makes due.
+
+    Args:
+        lease: as ``lease.table`` gave it; SETTLED means that the end is decided and
+            the money is still to move.
+    """
+    if lease.phase is Phase.SETTLED:
+        pair = (lease.tenant, lease.provider)
+        # Less paid than owed leaves more for the younger ones: look again.
+        return (_settle(book, lease), *settle_covered(book, pair))
+    book.change_lease(lease)
+    moved = LeaseMoved(replace(lease, channel_total=total_due(book, lease)))
+    if lease.phase is not Phase.SETTLING:
+        return (moved,)
+    return (moved, *settle_covered(book, (lease.tenant, lease.provider)))
+
+
+def settle_covered(book: Book, pair: Pair) -> tuple[Outcome, ...]:
+    """Settle every lease of the pair that is in SETTLING and covered, oldest first."""
+    channel = book.find_channel(pair)
+    left = 0 if channel is None else channel.vouched - channel.paid
+    outcomes: list[Outcome] = []
+    for lease in book.open_leases(book.open_of_pair.get(pair)):
+        if lease.phase is Phase.SETTLING and (lease.owed == 0 or left >= lease.owed):
+            settled = replace(lease, phase=Phase.SETTLED)
+            outcomes.append(_settle(book, settled))
+        left -= lease.owed
+    return tuple(outcomes)
+
+
+def _settle(book: Book, lease: Lease) -> LeaseMoved:
+    pair = (lease.tenant, lease.provider)
+    channel = book.find_channel(pair)
+    paid = 0
+    if channel is not None:
+        older = total_due(book, lease) - book.leases[lease.id].owed
+        paid = min(lease.owed, max(0, channel.vouched - older))
+        book.channels[channel.id] = replace(channel, paid=channel.paid + paid)
+    lease = replace(lease, paid=paid, deadline_s=0)
+    book.ledger.settle(id=lease.id, amount=paid)
+    book.drop_lease(lease, settled_max=LEASES_KEPT_MAX)
+    _settle_delegation(book, lease)
+    _settle_reputation(book, lease)
+    return LeaseMoved(replace(lease, channel_total=total_due(book, lease)))
+
+
+def _settle_delegation(book: Book, lease: Lease) -> None:
+    if lease.delegation == NO_DIGEST:
+        return
+    record = book.delegations[lease.delegation]
+    book.delegations[record.id] = replace(
+        record,
+        held=record.held - lease.hold,
+        spent=record.spent + lease.paid,
+        leases_open=record.leases_open - 1,
+    )
+
+
+def _settle_reputation(book: Book, lease: Lease) -> None:
+    record = book.find_provider(lease.provider)
+    if lease.fault is Fault.PROVIDER:
+        record = replace(record, leases_at_fault=record.leases_at_fault + 1)
+    elif lease.fault is Fault.NOBODY and lease.started_at_s:
+        record = replace(record, leases_completed=record.leases_completed + 1)
+    book.providers[lease.provider] = record

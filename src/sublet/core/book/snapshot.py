@@ -1,0 +1,143 @@
+"""The book as canonical bytes, and back. The same book gives the same bytes anywhere.
+
+Only the truth is written: indexes, columns and running sums are made again.
+"""
+
+from hashlib import sha256
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sublet.base.errors import Broken
+from sublet.base.ids import Address, Digest
+from sublet.core.book.book import Book
+from sublet.core.book.record import (
+    ChannelRecord,
+    DelegationRecord,
+    OfferRecord,
+    ProviderRecord,
+)
+from sublet.core.document import Market, Offer
+from sublet.core.lease.phase import Lease
+from sublet.core.ledger.ledger import Account, Transfer, restore
+
+FORMAT = 1
+
+
+class OfferState(Struct, frozen=True, forbid_unknown_fields=True):
+    """One machine on offer. What is used of it follows from the leases."""
+
+    id: Digest
+    number: int
+    provider: Address
+    is_withdrawn: bool
+    offer: Offer
+
+
+class BookState(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a book is, in the order in which it is written."""
+
+    format: int
+    market: Market | None
+    market_id: Digest
+    operator: Address
+    size: int
+    now_s: int
+    accounts: list[Account]
+    pending: list[Transfer]
+    resolved: list[Transfer]
+    providers: list[ProviderRecord]
+    offers: list[OfferState]
+    leases: list[Lease]
+    settled: list[Lease]
+    channels: list[ChannelRecord]
+    delegations: list[DelegationRecord]
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(BookState)
+
+
+def dump(book: Book) -> bytes:
+    """Write the book as canonical JSON."""
+    return _ENCODER.encode(
+        BookState(
+            format=FORMAT,
+            market=book.market,
+            market_id=book.market_id,
+            operator=book.operator,
+            size=book.size,
+            now_s=book.now_s,
+            accounts=list(book.ledger.accounts.values()),
+            pending=list(book.ledger.pending.values()),
+            resolved=list(book.ledger.resolved.values()),
+            providers=list(book.providers.values()),
+            offers=[
+                OfferState(
+                    record.id,
+                    record.number,
+                    record.provider,
+                    record.is_withdrawn,
+                    record.offer,
+                )
+                for record in book.offers.standing(book.now_s)
+            ],
+            leases=list(book.leases.values()),
+            settled=list(book.settled.values()),
+            channels=list(book.channels.values()),
+            delegations=list(book.delegations.values()),
+        )
+    )
+
+
+def book_hash(book: Book) -> bytes:
+    """Compute the SHA-256 of the book's canonical bytes: what a Seal says."""
+    return sha256(dump(book)).digest()
+
+
+def load(raw: bytes) -> Book:
+    """Make the book again from what ``dump`` wrote.
+
+    Whoever did not write the bytes checks their hash against a Seal first.
+
+    Raises:
+        Broken: not a snapshot of this version.
+    """
+    try:
+        state = _DECODER.decode(raw)
+    except msgspec.DecodeError as error:
+        raise Broken(f"the snapshot is damaged: {error}; replay the log") from error
+    if state.format != FORMAT:
+        raise Broken(
+            f"the snapshot has format {state.format}, this program reads {FORMAT}; "
+            "replay the log"
+        )
+    book = Book()
+    book.market, book.market_id = state.market, state.market_id
+    book.operator, book.size, book.now_s = state.operator, state.size, state.now_s
+    book.ledger = restore(
+        accounts=state.accounts, pending=state.pending, resolved=state.resolved
+    )
+    book.providers = {record.provider: record for record in state.providers}
+    book.settled = {lease.id: lease for lease in state.settled}
+    for channel in state.channels:
+        book.add_channel(channel)
+    for delegation in state.delegations:
+        book.add_delegation(delegation)
+    for offer in state.offers:
+        _put_offer(book, offer)
+    for lease in state.leases:
+        book.add_lease(lease)
+    return book
+
+
+def _put_offer(book: Book, state: OfferState) -> None:
+    record = OfferRecord(
+        id=state.id, number=state.number, provider=state.provider, offer=state.offer
+    )
+    book.offers.put(
+        replace(record, is_withdrawn=state.is_withdrawn),
+        is_up=book.find_provider(state.provider).is_up,
+        now_s=book.now_s,
+    )

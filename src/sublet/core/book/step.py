@@ -1,0 +1,142 @@
+"""The fold: ``step(book, fact)``, deterministic to the byte.
+
+First the deadlines that are due at the fact's time pass, in the order (deadline, lease
+id), then the fact is decided and, unless it is refused, made. No clock, no
+randomness, no float in money: the same facts give the same book everywhere.
+"""
+
+from collections.abc import Mapping
+
+from sublet.base.errors import Refused
+from sublet.core.book import by_operator, by_provider, by_tenant
+from sublet.core.book.book import Book
+from sublet.core.book.by_operator import SealMismatch
+from sublet.core.book.change import Change, Decide
+from sublet.core.book.of_lease import decide_lease
+from sublet.core.book.outcome import Credited, LeaseMoved, Outcome, Step
+from sublet.core.book.settlement import record_move
+from sublet.core.document import (
+    Channel,
+    Credit,
+    Delegation,
+    Document,
+    Fact,
+    Market,
+    Offer,
+    OfferWithdrawal,
+    Order,
+    ProviderLost,
+    ProviderSeen,
+    Seal,
+    Tick,
+    Voucher,
+)
+from sublet.core.lease import table
+
+# What a caller of step needs; SealMismatch is the one way in which a fold stops.
+__all__ = [
+    "Credited",
+    "LeaseMoved",
+    "SealMismatch",
+    "Step",
+    "check",
+    "next_deadline_s",
+    "step",
+]
+
+HANDLERS: Mapping[type[Document], Decide] = {
+    Market: by_operator.decide_market,
+    Credit: by_operator.decide_credit,
+    ProviderSeen: by_operator.decide_seen,
+    ProviderLost: by_operator.decide_lost,
+    Tick: by_operator.decide_tick,
+    Seal: by_operator.decide_seal,
+    Offer: by_provider.decide_offer,
+    OfferWithdrawal: by_provider.decide_withdrawal,
+    Order: by_tenant.decide_order,
+    Delegation: by_tenant.decide_delegation,
+    Channel: by_tenant.decide_channel,
+    Voucher: by_tenant.decide_voucher,
+    **dict.fromkeys(table.SIGNERS, decide_lease),
+}
+
+
+def step(book: Book, fact: Fact) -> Step:
+    """Fold one entry into the book.
+
+    Total: a refusal comes back in the Step, and the entry is void. It counts as an
+    entry all the same, and time has moved on.
+
+    Raises:
+        SealMismatch: the operator sealed another book than this one.
+        Broken: an invariant of the book fell.
+    """
+    refusal: Refused | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    change: Change | None = None
+    if type(fact.document) is Seal:
+        # A seal speaks of the book before it: decided before time moves.
+        refusal = _refusal_of_seal(book, fact)
+    book.now_s = max(book.now_s, fact.at_s)
+    outcomes = _pass_deadlines(book)
+    if type(fact.document) is not Seal:
+        try:
+            change = _decide(book, fact, book.now_s)
+        except Refused as raised:
+            refusal = raised
+    if change is not None:
+        outcomes += change()
+    book.size += 1
+    book.ledger.check_balanced()
+    return Step(outcomes, refusal)
+
+
+def check(book: Book, fact: Fact) -> None:
+    """Say whether ``step`` would refuse this fact now. Changes nothing.
+
+    Raises:
+        Refused: as ``step`` would return it.
+    """
+    now_s = max(book.now_s, fact.at_s)
+    if type(fact.document) is not Seal:
+        due_s = next_deadline_s(book)
+        if due_s is not None and due_s <= now_s:
+            # Rare: somebody is late and no Tick came yet. Let it pass in a copy.
+            book = book.copy()
+            book.now_s = now_s
+            _pass_deadlines(book)
+    _decide(book, fact, now_s)
+
+
+def next_deadline_s(book: Book) -> int | None:
+    """Give the second at which the next deadline passes, or None."""
+    due = book.next_deadline()
+    return None if due is None else due[0]
+
+
+def _decide(book: Book, fact: Fact, now_s: int) -> Change:
+    document = fact.document
+    if book.market is None and type(document) is not Market:
+        raise Refused(
+            "the log has no market: its entry 0 is not a Market that holds",
+            code="no_market",
+        )
+    return HANDLERS[type(document)](book, fact, document, now_s)
+
+
+def _refusal_of_seal(book: Book, fact: Fact) -> Refused | None:
+    try:
+        _decide(book, fact, book.now_s)
+    except Refused as refusal:
+        if refusal.code == SealMismatch.code:
+            raise SealMismatch(refusal.message) from refusal
+        return refusal
+    return None
+
+
+def _pass_deadlines(book: Book) -> tuple[Outcome, ...]:
+    outcomes: list[Outcome] = []
+    while (due := book.next_deadline()) is not None and due[0] <= book.now_s:
+        lease = table.expire(book.leases[due[1]], market=book.rules)
+        outcomes.extend(record_move(book, lease))
+    return tuple(outcomes)

@@ -1,0 +1,46 @@
+"""Small numbers for repeated texts, so that columns can hold and compare them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Vocabulary:
+    """Numbers values in the order of their arrival, and finds them by their words.
+
+    A region "US-CA" has the words "US-CA" and "US"; a set of sandboxes has its
+    members; a model has itself. A query by word is then one lookup and one gather.
+    Numbers are private to one process: they are in no snapshot.
+    """
+
+    def __init__(self) -> None:
+        """Start without any value."""
+        self._numbers: dict[object, int] = {}
+        self._by_word: dict[str, list[int]] = {}
+
+    def intern(self, value: object, *, words: Iterable[str]) -> int:
+        """Give the value's number; a new one where it is seen for the first time."""
+        number = self._numbers.get(value)
+        if number is None:
+            number = self._numbers[value] = len(self._numbers)
+            for word in dict.fromkeys(words):
+                self._by_word.setdefault(word, []).append(number)
+        return number
+
+    def match(
+        self, column: NDArray[np.int64], *, words: Iterable[str]
+    ) -> NDArray[np.bool_]:
+        """Say which cells hold a value that has any of these words.
+
+        Args:
+            column: numbers that ``intern`` gave, shape (n_rows,).
+            words: wanted; unknown ones match nothing.
+
+        Returns:
+            One truth per cell, shape (n_rows,).
+        """
+        has_word = np.zeros(max(1, len(self._numbers)), dtype=np.bool_)
+        for word in words:
+            has_word[self._by_word.get(word, [])] = True
+        return has_word[column]

@@ -1,0 +1,348 @@
+"""The law of a lease: ``(phase, fact) -> next phase``, and what each deadline does.
+
+What is not in the table is refused by name. A move is pure: it reads a lease, a
+document, the time and the market's rules, and gives the lease as it is next, or
+raises. The diagram in the docs is generated from these tables (``diagram``).
+
+Not here: money that moves, resources that come free (``book.settlement``).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sublet.base.errors import Refused
+from sublet.base.ids import Address
+from sublet.base.units import compute_owed
+from sublet.core.document import (
+    CheckpointKept,
+    Delivery,
+    GiveBack,
+    LeaseTerms,
+    Market,
+    Receipt,
+    Start,
+    Stop,
+    UsageRecord,
+)
+from sublet.core.lease.phase import Fault, Lease, Phase
+
+LeaseDocument = (
+    LeaseTerms
+    | Delivery
+    | Start
+    | UsageRecord
+    | CheckpointKept
+    | GiveBack
+    | Receipt
+    | Stop
+)
+
+CLAIM_SLACK_MS = 2_000  # both clocks count whole seconds: start and report may each err
+GIVEN_BACK = "given_back"  # the Receipt's reason that puts the fault on the provider
+
+# Phases in which the lease keeps its slice of the machine from others.
+HOLDING = frozenset(
+    {Phase.MATCHED, Phase.ACCEPTED, Phase.PREPARING, Phase.RUNNING, Phase.CLOSING}
+)
+
+
+class Now(Struct, frozen=True):
+    """What a move may know beside lease and document."""
+
+    at_s: int
+    market: Market
+
+
+class Move(Struct, frozen=True):
+    """One row of the table."""
+
+    to: Phase
+    next: Callable[[Lease, Any, Now], Lease]
+
+
+class Due(Struct, frozen=True):
+    """What happens when a phase's deadline passes: it settles, by someone's fault."""
+
+    owner: Literal["tenant", "provider"]
+    span: str  # the market's field that sets the deadline
+    reason: str
+    fault: Fault
+
+
+# ---- moves ------------------------------------------------------------------------
+
+
+def _accept(lease: Lease, terms: LeaseTerms, now: Now) -> Lease:
+    for field in ("offer_id", "tenant", "provider", "price_hour", "duration_s"):
+        if getattr(terms, field) != getattr(lease, field):
+            raise Refused(
+                f"lease {lease.id}: the terms say {field} = {getattr(terms, field)}, "
+                f"the match says {getattr(lease, field)}; sign the match as it is",
+                code="terms_differ",
+                field=f"terms.{field}",
+            )
+    return replace(
+        lease, phase=Phase.ACCEPTED, deadline_s=now.at_s + now.market.deliver_s
+    )
+
+
+def _deliver(lease: Lease, delivery: Delivery, now: Now) -> Lease:
+    if delivery.manifest != lease.manifest:
+        raise Refused(
+            f"lease {lease.id}: the manifest is not the one that the order committed "
+            "to; ask the tenant for that one",
+            code="wrong_manifest",
+            field="delivery.manifest",
+        )
+    return replace(
+        lease, phase=Phase.PREPARING, deadline_s=now.at_s + now.market.prepare_s
+    )
+
+
+def _start(lease: Lease, _: Start, now: Now) -> Lease:
+    started = replace(lease, phase=Phase.RUNNING, started_at_s=now.at_s)
+    return replace(started, deadline_s=_running_deadline(started, now))
+
+
+def _report(lease: Lease, record: UsageRecord, now: Now) -> Lease:
+    _check_claim(lease, record.ran_ms, now)
+    if record.ran_ms < lease.ran_ms:
+        raise Refused(
+            f"lease {lease.id}: the record says {record.ran_ms} ms and an earlier one "
+            f"said {lease.ran_ms} ms; a meter only goes up",
+            code="stale_record",
+            field="record.ran_ms",
+        )
+    return replace(
+        lease,
+        ran_ms=record.ran_ms,
+        owed=_price(lease, record.ran_ms),
+        deadline_s=_running_deadline(lease, now),
+    )
+
+
+def _keep(lease: Lease, kept: CheckpointKept, now: Now) -> Lease:
+    _check_claim(lease, kept.ran_ms, now)
+    if kept.ran_ms < lease.secured_ms:
+        raise Refused(
+            f"lease {lease.id}: a checkpoint of {lease.secured_ms} ms is already kept; "
+            f"one of {kept.ran_ms} ms is older",
+            code="stale_checkpoint",
+            field="kept.ran_ms",
+        )
+    return replace(lease, secured_ms=kept.ran_ms, checkpoint=kept.checkpoint)
+
+
+def _notify(lease: Lease, notice: GiveBack, now: Now) -> Lease:
+    by_s = now.at_s + notice.notice_s + now.market.report_s
+    by_s = min(by_s, lease.give_back_by_s or by_s)
+    return replace(lease, give_back_by_s=by_s, deadline_s=min(lease.deadline_s, by_s))
+
+
+def _close(lease: Lease, stop: Stop, now: Now) -> Lease:
+    return replace(
+        lease,
+        phase=Phase.CLOSING,
+        reason=stop.reason,
+        deadline_s=now.at_s + now.market.close_s,
+    )
+
+
+def _end(lease: Lease, receipt: Receipt, now: Now) -> Lease:
+    _check_claim(lease, receipt.ran_ms, now)
+    is_given_back = receipt.reason == GIVEN_BACK
+    billed_ms = receipt.ran_ms
+    if is_given_back:
+        billed_ms = min(billed_ms, lease.secured_ms)
+    return replace(
+        lease,
+        phase=Phase.SETTLING,
+        deadline_s=now.at_s + now.market.settle_s,
+        ended_at_s=now.at_s,
+        ran_ms=receipt.ran_ms,
+        exit_code=receipt.exit_code,
+        outputs=receipt.outputs,
+        # What made it stop is the cause; the receipt only confirms it.
+        reason=receipt.reason if is_given_back else lease.reason or receipt.reason,
+        fault=Fault.PROVIDER if is_given_back else lease.fault,
+        owed=_price(lease, billed_ms),
+    )
+
+
+def _fail(lease: Lease, receipt: Receipt, now: Now) -> Lease:
+    _check_claim(lease, receipt.ran_ms, now)
+    failed = _settle(
+        lease, at_s=now.at_s, reason=receipt.reason, fault=Fault.PROVIDER, owed=0
+    )
+    return replace(failed, exit_code=receipt.exit_code)
+
+
+def _cancel(lease: Lease, stop: Stop, now: Now) -> Lease:
+    return _settle(lease, at_s=now.at_s, reason=stop.reason, fault=Fault.NOBODY, owed=0)
+
+
+STEPS: Mapping[tuple[Phase, type[LeaseDocument]], Move] = {
+    (Phase.MATCHED, LeaseTerms): Move(Phase.ACCEPTED, _accept),
+    (Phase.MATCHED, Stop): Move(Phase.SETTLED, _cancel),
+    (Phase.ACCEPTED, Delivery): Move(Phase.PREPARING, _deliver),
+    (Phase.ACCEPTED, Stop): Move(Phase.SETTLED, _cancel),
+    (Phase.PREPARING, Start): Move(Phase.RUNNING, _start),
+    (Phase.PREPARING, Receipt): Move(Phase.SETTLED, _fail),
+    (Phase.PREPARING, Stop): Move(Phase.SETTLED, _cancel),
+    (Phase.RUNNING, UsageRecord): Move(Phase.RUNNING, _report),
+    (Phase.RUNNING, CheckpointKept): Move(Phase.RUNNING, _keep),
+    (Phase.RUNNING, GiveBack): Move(Phase.RUNNING, _notify),
+    (Phase.RUNNING, Receipt): Move(Phase.SETTLING, _end),
+    (Phase.RUNNING, Stop): Move(Phase.CLOSING, _close),
+    (Phase.CLOSING, Receipt): Move(Phase.SETTLING, _end),
+}
+
+SIGNERS: Mapping[type[LeaseDocument], Literal["tenant", "provider"]] = {
+    LeaseTerms: "provider",
+    Delivery: "provider",
+    Start: "provider",
+    UsageRecord: "provider",
+    GiveBack: "provider",
+    Receipt: "provider",
+    CheckpointKept: "tenant",
+    Stop: "tenant",
+}
+
+DEADLINES: Mapping[Phase, Due] = {
+    Phase.MATCHED: Due("provider", "accept_s", "not_accepted", Fault.PROVIDER),
+    Phase.ACCEPTED: Due("tenant", "deliver_s", "not_delivered", Fault.TENANT),
+    Phase.PREPARING: Due("provider", "prepare_s", "not_started", Fault.PROVIDER),
+    Phase.RUNNING: Due("provider", "report_s", "silent", Fault.PROVIDER),
+    Phase.CLOSING: Due("provider", "close_s", "no_receipt", Fault.PROVIDER),
+    Phase.SETTLING: Due("tenant", "settle_s", "not_paid", Fault.TENANT),
+}
+
+
+def step(
+    lease: Lease, document: LeaseDocument, *, signer: Address, at_s: int, market: Market
+) -> Lease:
+    """Give the lease as it is after this document. Pure.
+
+    A lease that comes back SETTLED has ``owed`` set, not yet ``paid``.
+
+    Raises:
+        Refused: ``wrong_signer``, ``illegal_step`` (not in the table), or why the
+            document does not fit the lease (``terms_differ``, ``claims_too_much`` …).
+    """
+    kind = type(document)
+    role = SIGNERS[kind]
+    party = lease.tenant if role == "tenant" else lease.provider
+    if signer != party:
+        raise Refused(
+            f"lease {lease.id}: {kind.__name__} must be signed by the {role}, {party}",
+            code="wrong_signer",
+        )
+    move = STEPS.get((lease.phase, kind))
+    if move is None:
+        raise Refused(
+            f"lease {lease.id} is {lease.phase.value}: {kind.__name__} does not fit "
+            "there; look at the lease and go on from where it stands",
+            code="illegal_step",
+            detail={"phase": lease.phase.value, "document": kind.__name__},
+        )
+    return move.next(lease, document, Now(at_s, market))
+
+
+def expire(lease: Lease, *, market: Market) -> Lease:
+    """Give the lease as it is once its deadline has passed, whoever noticed when.
+
+    Everything counts from the deadline itself, so that it makes no difference at
+    which later second the log hears of it.
+    """
+    if (
+        lease.phase is Phase.RUNNING
+        and lease.deadline_s >= lease.started_at_s + lease.duration_s
+    ):
+        return replace(
+            lease,
+            phase=Phase.CLOSING,
+            reason="timeout",
+            deadline_s=lease.deadline_s + market.close_s,
+        )
+    due = DEADLINES[lease.phase]
+    owed = lease.owed if due.fault is Fault.TENANT else _price(lease, lease.secured_ms)
+    return _settle(
+        lease, at_s=lease.deadline_s, reason=due.reason, fault=due.fault, owed=owed
+    )
+
+
+def lose(lease: Lease, *, at_s: int) -> Lease:
+    """Give the lease as it is once its provider is lost: only what is safe is owed."""
+    return _settle(
+        lease,
+        at_s=at_s,
+        reason="provider_lost",
+        fault=Fault.PROVIDER,
+        owed=min(lease.owed, _price(lease, lease.secured_ms))
+        if lease.phase is Phase.SETTLING
+        else _price(lease, lease.secured_ms),
+    )
+
+
+# ---- what moves share -------------------------------------------------------------
+
+
+def _settle(lease: Lease, *, at_s: int, reason: str, fault: Fault, owed: int) -> Lease:
+    return replace(
+        lease,
+        phase=Phase.SETTLED,
+        ended_at_s=lease.ended_at_s or at_s,
+        reason=reason,
+        fault=fault,
+        owed=owed,
+    )
+
+
+def _price(lease: Lease, ran_ms: int) -> int:
+    # Seconds beyond the agreed duration are the provider's: the hold ends there.
+    billed_ms = min(ran_ms, lease.duration_s * 1_000)
+    return compute_owed(price_hour=lease.price_hour, ran_ms=billed_ms)
+
+
+def _running_deadline(lease: Lease, now: Now) -> int:
+    deadline_s = min(
+        now.at_s + now.market.report_s, lease.started_at_s + lease.duration_s
+    )
+    return min(deadline_s, lease.give_back_by_s or deadline_s)
+
+
+def _check_claim(lease: Lease, ran_ms: int, now: Now) -> None:
+    passed_ms = 0
+    if lease.started_at_s:
+        passed_ms = (now.at_s - lease.started_at_s) * 1_000 + CLAIM_SLACK_MS
+    if ran_ms > passed_ms:
+        raise Refused(
+            f"lease {lease.id}: {ran_ms} ms are claimed and at most {passed_ms} ms "
+            "passed since the start; claim what ran",
+            code="claims_too_much",
+            field="ran_ms",
+            detail={"claimed_ms": ran_ms, "passed_ms": passed_ms},
+        )
+
+
+# ---- the diagram ------------------------------------------------------------------
+
+
+def diagram() -> str:
+    """Draw the tables as a Mermaid state diagram, for the docs."""
+    lines = ["stateDiagram-v2", "    [*] --> matched: Order"]
+    for (phase, kind), move in STEPS.items():
+        lines.append(f"    {phase.value} --> {move.to.value}: {kind.__name__}")
+    lines.append("    running --> closing: duration_s passed (timeout)")
+    for phase, due in DEADLINES.items():
+        lines.append(
+            f"    {phase.value} --> settled: {due.span} passed "
+            f"({due.reason}, fault {due.fault.value})"
+        )
+    lines.append("    settling --> settled: Voucher that covers what is owed")
+    lines.append("    note right of settled: ProviderLost settles every open lease")
+    lines.append("    settled --> [*]")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,47 @@
+"""The fold as a whole: order, time, voids, the happy way of a lease."""
+
+from tests.unit.core.book.world import PROVIDER, TENANT, World
+
+from sublet.core.book.snapshot import dump, load
+from sublet.core.book.step import step
+from sublet.core.book.view import account
+from sublet.core.document import Delivery, Start
+from sublet.core.lease.phase import Fault, Phase
+
+
+def test_lease_goes_its_way() -> None:
+    world = World()
+    world.add_credit()
+    world.add_provider()
+    channel = world.add_channel()
+    lease = world.order()
+    # 2 CPUs at $0.01 and 4 GiB at $0.002 an hour; nobody else offers.
+    assert lease.price_hour == lease.hold == 28_000
+    assert account(world.book, TENANT).held == 28_000
+    world.say(PROVIDER, world.terms(lease))
+    world.say(PROVIDER, Delivery(lease.id, lease.manifest, world.now_s, 1))
+    world.say(PROVIDER, Start(lease.id, world.now_s, 1))
+    for second in (20, 40, 60):
+        world.wait(20)
+        world.say(PROVIDER, world.usage(lease, second * 1_000))
+    world.vouch(channel, 300)
+    world.say(PROVIDER, world.receipt(lease, 60_500))
+    assert world.lease(lease.id).phase is Phase.SETTLING
+    moved = world.vouch(channel, 28_000 * 60_500 // 3_600_000).outcomes
+    settled = world.lease(lease.id)
+    assert [outcome.lease.phase for outcome in moved] == [Phase.SETTLED]
+    assert (settled.owed, settled.paid, settled.fault) == (470, 470, Fault.NOBODY)
+    assert account(world.book, TENANT).balance == 10_000_000 - 470
+    assert account(world.book, PROVIDER).earned == 470
+    assert world.book.find_provider(PROVIDER).leases_completed == 1
+
+
+def test_replay_gives_same_bytes() -> None:
+    world = World()
+    world.add_credit()
+    world.add_provider()
+    world.order()
+    twin = World()
+    for fact in world.facts[1:]:
+        step(twin.book, fact)
+    assert dump(twin.book) == dump(world.book) == dump(load(dump(world.book)))
