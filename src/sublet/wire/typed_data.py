@@ -13,7 +13,7 @@ from binascii import Error as HexError
 from binascii import unhexlify
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from operator import attrgetter, itemgetter
 from typing import Any, get_type_hints
 
@@ -163,6 +163,12 @@ def _address(value: str) -> bytes:
     return _PAD_ADDRESS + raw
 
 
+@lru_cache(maxsize=4_096)
+def _string(value: str) -> bytes:
+    # Models, regions, keys: documents say the same few texts over and over.
+    return keccak(value.encode())
+
+
 def _hex(value: str) -> bytes:
     # unhexlify, not bytes.fromhex, which skips white space.
     try:
@@ -179,7 +185,7 @@ _PLAIN: Mapping[str, Word] = {
     "address": _address,
     "bool": lambda value: int(bool(value)).to_bytes(32, "big"),
     "bytes": lambda value: keccak(_hex(value)),
-    "string": lambda value: keccak(value.encode()),
+    "string": _string,
 }
 
 
