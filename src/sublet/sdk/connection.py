@@ -1,0 +1,358 @@
+"""One market over HTTP: questions, documents, and byte streams to its providers.
+
+The market is pinned: its id, once seen, is part of everything that is signed, so a
+market that changes under its address can do nothing with what it gets. Every call is
+idempotent (documents are deduplicated by their id), so what did not answer is asked
+again, a few times. Foreign exceptions end here.
+
+Not here: what the bytes mean (``exchange``), the conversation with a provider
+(``job_channel``).
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from sublet.base import limits
+from sublet.base.errors import PeerFault, Refused, Unavailable
+from sublet.base.ids import Digest
+from sublet.core.document import AnyDocument, Market, Order
+from sublet.core.lease.phase import Lease, Phase
+from sublet.sdk import exchange
+from sublet.sdk.tunnel import Tunnel
+from sublet.service.ports import Clock
+from sublet.wire import codec
+from sublet.wire.message import (
+    Account,
+    Appended,
+    MarketInfo,
+    OfferRow,
+    Quote,
+    Signed,
+)
+from sublet.wire.request import authorize
+from sublet.wire.signature import Key
+from sublet.wire.typed_data import Domain, market_id
+
+T = TypeVar("T")
+
+TRIES_MAX = 4  # of one call that finds nobody there
+PAUSE_S = 0.15  # before the second try; doubled each time
+PAUSE_S_MAX = 5.0
+TIMEOUT_S = 30.0  # of one answer
+CONNECT_S = 5.0
+NONCE_BITS = 62
+_FAULT_HEADER = "Sublet-Fault"
+_OPEN_FRAME = '{"type":"open"}'
+
+
+class MarketChanged(Refused):
+    """The market at this address is another one than before."""
+
+    code = "market_changed"
+
+
+def parse_url(text: str) -> str:
+    """Read a market's address: http or https, a host, nothing behind it.
+
+    Raises:
+        Refused: something else.
+
+    >>> parse_url("http://127.0.0.1:8470/")
+    'http://127.0.0.1:8470'
+    """
+    parts = urlsplit(text.strip())
+    try:
+        is_plain = parts.hostname and parts.port != 0
+    except ValueError:
+        is_plain = False
+    rest = (parts.path.strip("/"), parts.query, parts.fragment, parts.username)
+    if parts.scheme not in ("http", "https") or not is_plain or any(rest):
+        raise Refused(
+            f"--market: {text[:200]!r} is not a market's address; write it like "
+            "http://127.0.0.1:8470",
+            code="bad_market",
+            field="--market",
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+class Connection:
+    """Talks to one market with one key. Use it as an async context."""
+
+    def __init__(
+        self, url: str, *, key: Key, clock: Clock, market: Market | None = None
+    ) -> None:
+        """Take the address and the pin; nothing is opened yet.
+
+        Args:
+            url: as ``parse_url`` gives it.
+            key: signs requests and documents.
+            clock: for the time in them.
+            market: the market's own document, where it was seen before.
+        """
+        self.url = url
+        self.key = key
+        self._clock = clock
+        self._http: aiohttp.ClientSession | None = None
+        self._market = market
+        self._domain = Domain.of(market, market_id(market)) if market else None
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_S),
+            auto_decompress=False,
+            headers={"Accept-Encoding": "identity"},
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections; twice is harmless."""
+        if self._http is not None:
+            await self._http.close()
+
+    # ---- the market -------------------------------------------------------------
+
+    async def learn_market(self) -> Market:
+        """Give the pinned market document; ask for it and pin it the first time.
+
+        Raises:
+            PeerFault: the document is not the one that its id says.
+            Unavailable: nobody answers at this address.
+        """
+        if self._market is None:
+            info = await self._ask(exchange.ask_market())
+            market = _read_market(info)
+            self._market, self._domain = market, Domain.of(market, info.id)
+        return self._market
+
+    async def domain(self) -> Domain:
+        """Give the domain in which documents of this market are signed."""
+        await self.learn_market()
+        if self._domain is None:
+            raise AssertionError("a learnt market has a domain")
+        return self._domain
+
+    async def market(self) -> MarketInfo:
+        """Ask for the state of the market.
+
+        Raises:
+            MarketChanged: it is not the one that was pinned.
+        """
+        info = await self._ask(exchange.ask_market())
+        _read_market(info)
+        if self._domain is not None and info.id != self._domain.market:
+            raise MarketChanged(
+                f"{self.url} is now market {info.id[:18]}…, but it was "
+                f"{self._domain.market[:18]}… before; nothing signed for one counts on "
+                "the other. If you expected a new market there, accept it with: "
+                "sublet wallet trust",
+                detail={"was": self._domain.market, "now": info.id},
+            )
+        return info
+
+    async def offers(self) -> tuple[OfferRow, ...]:
+        """List what is offered now."""
+        return (await self._ask(exchange.ask_offers())).offers
+
+    async def quote(self, order: Order) -> Quote:
+        """Ask what this order would get now; nothing is bought."""
+        return await self._ask(exchange.ask_quote(order))
+
+    # ---- documents --------------------------------------------------------------
+
+    async def sign(self, document: AnyDocument) -> Signed:
+        """Sign a document with the key of this connection."""
+        return codec.sign(document, key=self.key, domain=await self.domain())
+
+    async def submit(self, *documents: AnyDocument) -> tuple[Appended, ...]:
+        """Sign documents and append them; each answer may carry a fault."""
+        signed = [await self.sign(document) for document in documents]
+        return await self.submit_signed(*signed)
+
+    async def submit_signed(self, *documents: Signed) -> tuple[Appended, ...]:
+        """Append documents that are signed already.
+
+        Raises:
+            Refused: the whole submission; ``MarketChanged`` where that is the cause.
+            Unavailable: the market does not answer; the documents may be in the log.
+        """
+        appendix = await self._ask(exchange.submit(documents))
+        results = exchange.check_answered(len(documents), appendix).results
+        if any(result.fault is not None for result in results):
+            await self._check_pin(results)
+        return results
+
+    async def _check_pin(self, results: tuple[Appended, ...]) -> None:
+        # On a changed market every signature recovers to a stranger: say the cause.
+        strange = {"wrong_signer", "bad_signature", "not_yours", "unknown_party"}
+        codes = {result.fault.code for result in results if result.fault}
+        if codes & strange:
+            await self.market()
+
+    # ---- the wallet and the leases ----------------------------------------------
+
+    async def account(self) -> Account:
+        """Ask for the wallet of this key."""
+        return await self._ask(exchange.ask_account())
+
+    async def leases(self, *, is_all: bool = False) -> tuple[Lease, ...]:
+        """List the leases of this key: open ones, or all."""
+        return (await self._ask(exchange.ask_leases(is_all=is_all))).leases
+
+    async def lease(self, lease_id: Digest) -> Lease:
+        """Ask for one lease of this key."""
+        return await self._ask(exchange.ask_lease(lease_id))
+
+    async def faucet(self) -> Account:
+        """Ask for credits, where the operator gives them away."""
+        return await self._ask(exchange.ask_faucet())
+
+    async def watch_lease(self, lease_id: Digest) -> AsyncIterator[Lease]:
+        """Give the lease now and after each change, until it is settled.
+
+        Raises:
+            Unavailable: the market is gone; watch again later.
+        """
+        path = f"/v1/leases/{lease_id}/events"
+        socket = await self._upgrade(path, size_max=limits.DOCUMENT_BYTES_MAX)
+        try:
+            async for message in socket:
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    break
+                lease = codec.decode(
+                    message.data.encode(), Lease, size_max=limits.DOCUMENT_BYTES_MAX
+                )
+                yield lease
+                if lease.phase is Phase.SETTLED:
+                    return
+        finally:
+            await socket.close()
+        raise Unavailable("the market stopped telling about the lease")
+
+    async def dial(self, lease_id: Digest) -> Tunnel:
+        """Open a byte stream to the provider of a lease, through the market's relay.
+
+        Raises:
+            Unavailable: the provider is not connected just now.
+        """
+        path = f"/v1/leases/{lease_id}/dial"
+        size_max = limits.RELAY_BYTES_PER_MESSAGE_MAX + 1
+        socket = await self._upgrade(path, size_max=size_max)
+        try:
+            first = await socket.receive(timeout=TIMEOUT_S)
+        except TimeoutError as exc:
+            raise Unavailable("the provider did not answer the dial") from exc
+        if first.type is not aiohttp.WSMsgType.TEXT or first.data != _OPEN_FRAME:
+            await socket.close()
+            raise Unavailable("the provider did not answer the dial")
+        return Tunnel(socket)
+
+    # ---- moving bytes -----------------------------------------------------------
+
+    async def _ask(self, call: exchange.Call[T]) -> T:
+        """Send one call; ask again, a few times, where nobody answers."""
+        pause_s = PAUSE_S
+        for left in reversed(range(TRIES_MAX)):
+            try:
+                return await self._ask_once(call)
+            except Unavailable as fault:
+                if not left:
+                    raise
+                pause_s = min(max(pause_s, fault.retry_after_s), PAUSE_S_MAX)
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
+        raise AssertionError("the last try returns or raises")
+
+    async def _ask_once(self, call: exchange.Call[T]) -> T:
+        headers = {"Content-Type": "application/json"} if call.body else {}
+        if call.is_signed:
+            headers["Authorization"] = await self._authorize(call.method, call.path)
+        try:
+            async with self._session().request(
+                call.method,
+                self.url + call.path,
+                data=call.body or None,
+                headers=headers,
+                allow_redirects=False,
+            ) as answer:
+                body = await _read_body(answer)
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            raise self._unreachable(exc) from exc
+        return exchange.read_answer(call, status=answer.status, body=body)
+
+    async def _upgrade(
+        self, path: str, *, size_max: int
+    ) -> aiohttp.ClientWebSocketResponse:
+        headers = {"Authorization": await self._authorize("GET", path)}
+        try:
+            return await self._session().ws_connect(
+                self.url + path, headers=headers, max_msg_size=size_max, compress=0
+            )
+        except aiohttp.WSServerHandshakeError as exc:
+            code = exc.headers.get(_FAULT_HEADER, "") if exc.headers else ""
+            code = code[:64] or "refused"
+            message = f"the market refuses the connection: {code} (HTTP {exc.status})"
+            if exc.status // 100 == 5 or exc.status == 429:
+                raise Unavailable(message, code=code) from exc
+            raise Refused(message, code=code) from exc
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            raise self._unreachable(exc) from exc
+
+    async def _authorize(self, method: str, path: str) -> str:
+        return authorize(
+            key=self.key,
+            domain=await self.domain(),
+            method=method,
+            path=path,
+            body=b"",
+            at_s=self._clock.now_s(),
+            nonce=secrets.randbits(NONCE_BITS),
+        )
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            raise AssertionError("use the connection as an async context")
+        return self._http
+
+    def _unreachable(self, exc: BaseException) -> Unavailable:
+        why = type(exc).__name__ if isinstance(exc, TimeoutError) else str(exc)
+        return Unavailable(
+            f"no market answers at {self.url} ({why[:200]}); is it running? Start a "
+            "local one with: sublet up, or name another with --market",
+            code="market_unreachable",
+        )
+
+
+async def _read_body(answer: aiohttp.ClientResponse) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in answer.content.iter_any():
+        size += len(part)
+        if size > exchange.ANSWER_BYTES_MAX:
+            raise PeerFault("the market's answer is too long", code="bad_answer")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _read_market(info: MarketInfo) -> Market:
+    market: Any = info.market
+    if not isinstance(market, Market) or market_id(market) != info.id:
+        raise PeerFault(
+            "the market's id is not the digest of its own document; do not use it",
+            code="wrong_market_id",
+        )
+    return market

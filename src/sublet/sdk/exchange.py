@@ -1,0 +1,143 @@
+"""One question to a market and its answer, as bytes: pure, no network.
+
+A request is built here and an answer is read here, by the sync and the async client
+alike; ``connection`` only moves the bytes. The calls are those of ``docs/protocol.md``.
+"""
+
+from types import UnionType
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
+from sublet.base.ids import Digest
+from sublet.core.document import Order
+from sublet.core.lease.phase import Lease
+from sublet.wire import codec
+from sublet.wire.message import (
+    Account,
+    Appendix,
+    Fault,
+    Leases,
+    MarketInfo,
+    Offers,
+    Quote,
+    Signed,
+    Submission,
+)
+
+T = TypeVar("T")
+
+ANSWER_BYTES_MAX = 64 * 1024 * 1024  # a hostile market cannot fill the memory
+_FAULT_BYTES_MAX = 65_536
+_UNAVAILABLE = frozenset({429, 500, 502, 503, 504})
+
+
+class Call(Struct, Generic[T], frozen=True):
+    """One HTTP request, not signed yet, and the type of its answer."""
+
+    method: str
+    path: str  # with the query
+    kind: type[T] | UnionType
+    body: bytes = b""
+    is_signed: bool = False
+
+
+def ask_market() -> Call[MarketInfo]:
+    """Who operates the market, and by which rules."""
+    return Call("GET", "/v1/market", MarketInfo)
+
+
+def ask_offers() -> Call[Offers]:
+    """Everything that is offered now."""
+    return Call("GET", "/v1/offers", Offers)
+
+
+def ask_quote(order: Order) -> Call[Quote]:
+    """What this order would get now."""
+    return Call("POST", "/v1/quote", Quote, codec.encode(order))
+
+
+def submit(documents: tuple[Signed, ...]) -> Call[Appendix]:
+    """Append signed documents; the same ones again are harmless."""
+    body = codec.encode(Submission(documents=documents))
+    return Call("POST", "/v1/documents", Appendix, body)
+
+
+def ask_account() -> Call[Account]:
+    """The caller's wallet."""
+    return Call("GET", "/v1/account", Account, is_signed=True)
+
+
+def ask_leases(*, is_all: bool) -> Call[Leases]:
+    """The caller's leases: the open ones, or also the settled ones."""
+    path = "/v1/leases?all=1" if is_all else "/v1/leases"
+    return Call("GET", path, Leases, is_signed=True)
+
+
+def ask_lease(lease_id: Digest) -> Call[Lease]:
+    """One lease of the caller."""
+    return Call("GET", f"/v1/leases/{lease_id}", Lease, is_signed=True)
+
+
+def ask_faucet() -> Call[Account]:
+    """Credits for a new tenant, where the operator gives them."""
+    return Call("POST", "/v1/faucet", Account, is_signed=True)
+
+
+def read_answer(call: Call[T], *, status: int, body: bytes) -> T:
+    """Read what a market answered.
+
+    Raises:
+        Refused: the request cannot be granted.
+        Unavailable: the market cannot answer now.
+        PeerFault: the answer is not what the protocol says.
+    """
+    if status // 100 == 2:
+        answer: T = codec.decode(body, call.kind, size_max=ANSWER_BYTES_MAX)
+        return answer
+    raise error_of(read_fault(status=status, body=body), status=status)
+
+
+def read_fault(*, status: int, body: bytes) -> Fault:
+    """Read an error answer; one that is not ours (a proxy's) is put into words."""
+    try:
+        return codec.decode(body, Fault, size_max=_FAULT_BYTES_MAX)
+    except SubletError:
+        is_passing = status in _UNAVAILABLE
+        return Fault(
+            code="unavailable" if is_passing else "bad_answer",
+            message=f"the market answered HTTP {status} and nothing that sublet reads; "
+            "check the --market address",
+        )
+
+
+def error_of(fault: Fault, *, status: int = 400) -> SubletError:
+    """Put a market's fault into the error that says who must act."""
+    if fault.code == "bad_answer":
+        return PeerFault(fault.message, code=fault.code)
+    if status in _UNAVAILABLE:
+        return Unavailable(
+            fault.message,
+            code=fault.code,
+            field=fault.field,
+            detail=fault.detail,
+            retry_after_s=fault.retry_after_s,
+        )
+    return Refused(
+        fault.message, code=fault.code, field=fault.field, detail=fault.detail
+    )
+
+
+def check_answered(call_size: int, appendix: Appendix) -> Appendix:
+    """Check that every document of a submission was answered.
+
+    Raises:
+        PeerFault: one answer too many or too few.
+    """
+    if len(appendix.results) != call_size:
+        raise PeerFault(
+            f"{call_size} documents were sent and {len(appendix.results)} answered",
+            code="bad_answer",
+        )
+    return appendix
