@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeVar
@@ -262,37 +263,44 @@ class Writer:
     async def _seal(self) -> None:
         """Append a Seal of the book as it is, and keep the snapshot that it names.
 
-        The dump runs in the log's thread: commits wait for it, the event loop does
-        not, and nobody else changes the book. A seal that fails is tried again after
-        the next commit.
+        Dumping the book and checking the seal are long: they run in the log's thread.
+        Commits wait for it, the event loop does not, and nobody else changes the book.
+        A seal that the store does not take is tried again after the next commit.
         """
         now_s = self.now_s()
         if self.is_due(now_s):  # what is due happens before the seal, not within it
-            await self._commit_own(Tick(signed_at_s=now_s, salt=self.fold.size))
+            await self._commit_tick(now_s)
         size, tree = self.fold.size, self.fold.tree.to_bytes()
-        book = await self.in_thread(lambda: dump(self.fold.book))
+        if await self.in_thread(lambda: self._append_seal(size, now_s, tree)):
+            self.sealed_size = self.fold.size
+            await self.keep()
+
+    def _append_seal(self, size: int, now_s: int, tree: bytes) -> bool:
+        book = dump(self.fold.book)
         book_hash = sha256(book).digest()
         digest: Digest = "0x" + book_hash.hex()
-        if await self._commit_own(
-            Seal(size=size, book=digest, signed_at_s=now_s, salt=size)
-        ):
-            self.sealed_size = self.fold.size
-            snapshot = Snapshot(size, book, book_hash, tree)
-            await self.in_thread(lambda: self.keeper.keep_snapshot(snapshot))
-
-    async def _commit_own(self, document: AnyDocument) -> bool:
-        """Commit the operator's document before all that waits; say if it counts."""
-        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self.queue.appendleft(Waiting(self._sign(document), answer))
-        await self._commit_next()
+        seal = self._sign(Seal(size=size, book=digest, signed_at_s=now_s, salt=size))
+        fact = Fact(now_s, seal.id, seal.signer, seal.document)
+        body = self._codec.write_entry(Entry(fact, seal.signature))
+        leaf = leaf_hash(body)
         try:
-            refusal = (await answer).refusal
+            self._log.append([(fact.id, body, leaf)])
         except Unavailable as error:
-            refusal = Refused(error.message, code=error.code)
-        if refusal is not None:
-            values = {"document": type(document).__name__, "code": refusal.code}
-            _LOGGER.error("own_word_failed", extra={"values": values})
-        return refusal is None
+            values = {"code": error.code, "why": error.message}
+            _LOGGER.warning("seal_not_kept", extra={"values": values})
+            return False
+        self.fold.take(fact, leaf=leaf)
+        self.keeper.keep_snapshot(Snapshot(size, book, book_hash, tree))
+        return True
+
+    async def _commit_tick(self, now_s: int) -> None:
+        """Let due deadlines pass, before all that waits."""
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        tick = self._sign(Tick(signed_at_s=now_s, salt=self.fold.size))
+        self.queue.appendleft(Waiting(tick, answer))
+        await self._commit_next()
+        with suppress(Unavailable):
+            await answer
 
 
 def _moved(step: Step) -> list[Lease]:
