@@ -11,28 +11,34 @@ from sublet.service.ports import Row, Snapshot
 class FakeLog:
     """Passes ``tests/ports/test_log.py``, as the real one does.
 
-    ``appends_to_fail`` makes so many of the next appends fail as a full disk would;
-    ``gate`` holds every append back until it is set.
+    ``fail_append_number(n)`` makes the n-th append from the beginning, counted from 1,
+    fail as a full disk would. While ``gate`` is clear every append is held back, and
+    ``held`` says that one is.
     """
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.batches: list[int] = []  # how many documents each append was given
-        self.appends_to_fail = 0
         self.gate = threading.Event()
         self.gate.set()
+        self.held = threading.Event()
+        self._to_fail: set[int] = set()
         self._lock = threading.Lock()
         self._numbers: dict[Digest, int] = {}
         self._checkpoints: dict[int, bytes] = {}
         self._snapshots: dict[int, Snapshot] = {}
         self._settled: dict[Digest, tuple[Digest, Address, Address, int, bytes]] = {}
 
+    def fail_append_number(self, number: int) -> None:
+        self._to_fail.add(number)
+
     def append(self, rows: Sequence[tuple[Digest, bytes, bytes]]) -> list[int]:
-        self.gate.wait()
+        if not self.gate.is_set():
+            self.held.set()
+            self.gate.wait()
         with self._lock:
             self.batches.append(len(rows))
-            if self.appends_to_fail:
-                self.appends_to_fail -= 1
+            if len(self.batches) in self._to_fail:
                 raise Unavailable("the disk is full", code="disk_full")
             numbers = []
             for id_, body, leaf in rows:
