@@ -70,12 +70,12 @@ def decide_credit(book: Book, fact: Fact, credit: Credit, now_s: int) -> Change:
         Refused: ``wrong_signer``, or what ``Ledger.check_issue`` raises.
     """
     check_operator(book, fact)
-    book.ledger.check_issue(id=fact.id, amount=credit.amount)
+    book.ledger.check_issue(transfer_id=fact.id, amount=credit.amount)
     return partial(_issue, book, fact, credit)
 
 
 def _issue(book: Book, fact: Fact, credit: Credit) -> tuple[Outcome, ...]:
-    book.ledger.issue(id=fact.id, party=credit.party, amount=credit.amount)
+    book.ledger.issue(transfer_id=fact.id, party=credit.party, amount=credit.amount)
     return (Credited(credit.party, credit.amount),)
 
 

@@ -39,7 +39,7 @@ def decide_order(book: Book, fact: Fact, order: Order, now_s: int) -> Change:
     match = quote(book, order, now_s=now_s)
     if delegation is not None:
         _check_budget(delegation, hold=match.hold)
-    book.ledger.check_hold(id=fact.id, debit=order.tenant, amount=match.hold)
+    book.ledger.check_hold(transfer_id=fact.id, debit=order.tenant, amount=match.hold)
     return partial(_match, book, fact, order, match, now_s)
 
 
@@ -115,7 +115,10 @@ def _match(
         delegation=order.delegation,
     )
     book.ledger.hold(
-        id=lease.id, debit=lease.tenant, credit=lease.provider, amount=lease.hold
+        transfer_id=lease.id,
+        debit=lease.tenant,
+        credit=lease.provider,
+        amount=lease.hold,
     )
     book.add_lease(lease)
     if lease.delegation != NO_DIGEST:

@@ -56,9 +56,9 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
     """
     check_order(order)
     offers = book.offers
-    fits = np.logical_and.reduce(
-        [_standing(offers, now_s), *_requirements(offers, order).values()]
-    )
+    fits = _standing(offers, now_s)
+    for mask in _requirements(offers, order).values():
+        fits &= mask
     rows = np.flatnonzero(fits)
     costs = _cost(offers, order, rows)
     is_cheap = costs <= order.price_hour_max

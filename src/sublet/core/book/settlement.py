@@ -71,7 +71,7 @@ def _settle(book: Book, lease: Lease) -> LeaseMoved:
         paid = min(lease.owed, max(0, channel.vouched - older))
         book.channels[channel.id] = replace(channel, paid=channel.paid + paid)
     lease = replace(lease, paid=paid, deadline_s=0)
-    book.ledger.settle(id=lease.id, amount=paid)
+    book.ledger.settle(transfer_id=lease.id, amount=paid)
     book.drop_lease(lease, settled_max=LEASES_KEPT_MAX)
     _settle_delegation(book, lease)
     _settle_reputation(book, lease)

@@ -91,7 +91,7 @@ class Ledger:
 
     # ---- what may be asked ----------------------------------------------------
 
-    def check_issue(self, *, id: Digest, amount: int) -> None:  # noqa: A002
+    def check_issue(self, *, transfer_id: Digest, amount: int) -> None:
         """Refuse an empty credit, a repetition, and more than can be counted.
 
         Raises:
@@ -99,7 +99,7 @@ class Ledger:
         """
         if amount <= 0:
             raise Refused("a credit needs an amount above zero", code="zero_amount")
-        self._check_new(id)
+        self._check_new(transfer_id)
         if self.issued_total + amount > AMOUNT_MAX:
             raise Refused(
                 f"the market has issued {format_money(self.issued_total)}; with this "
@@ -107,14 +107,14 @@ class Ledger:
                 code="too_many_credits",
             )
 
-    def check_hold(self, *, id: Digest, debit: Address, amount: int) -> None:  # noqa: A002
+    def check_hold(self, *, transfer_id: Digest, debit: Address, amount: int) -> None:
         """Refuse a hold that the wallet does not cover.
 
         Raises:
             InsufficientFunds: says how much is missing.
             Refused: ``duplicate_transfer``.
         """
-        self._check_new(id)
+        self._check_new(transfer_id)
         balance = self.find(debit).balance
         if amount > balance:
             missing = amount - balance
@@ -125,49 +125,54 @@ class Ledger:
                 detail={"missing": missing, "hold": amount, "balance": balance},
             )
 
-    def _check_new(self, id: Digest) -> None:  # noqa: A002
-        if id in self.pending or id in self.resolved:
+    def _check_new(self, transfer_id: Digest) -> None:
+        if transfer_id in self.pending or transfer_id in self.resolved:
             raise Refused(
-                f"the transfer {id} is already in the ledger", code="duplicate_transfer"
+                f"the transfer {transfer_id} is already in the ledger",
+                code="duplicate_transfer",
             )
 
     # ---- what happens ---------------------------------------------------------
 
-    def issue(self, *, id: Digest, party: Address, amount: int) -> None:  # noqa: A002
+    def issue(self, *, transfer_id: Digest, party: Address, amount: int) -> None:
         """Move new credits into a wallet; the same id again moves nothing."""
-        if id in self.resolved:
+        if transfer_id in self.resolved:
             return
         self._add(ISSUED, debits_posted=amount)
         self._add(party, credits_posted=amount, credits_issued=amount)
         self.issued_total += amount
-        self._remember(Transfer(id, ISSUED, party, amount, "resolved", amount))
+        self._remember(Transfer(transfer_id, ISSUED, party, amount, "resolved", amount))
 
     def hold(
         self,
         *,
-        id: Digest,  # noqa: A002
+        transfer_id: Digest,
         debit: Address,
         credit: Address,
         amount: int,
     ) -> None:
         """Set money aside for one receiver; the same id again holds nothing more."""
-        if id in self.pending or id in self.resolved:
+        if transfer_id in self.pending or transfer_id in self.resolved:
             return
         self._add(debit, debits_pending=amount)
         self._add(credit, credits_pending=amount)
-        self.pending[id] = Transfer(id, debit, credit, amount, "pending")
+        self.pending[transfer_id] = Transfer(
+            transfer_id, debit, credit, amount, "pending"
+        )
 
-    def settle(self, *, id: Digest, amount: int) -> None:  # noqa: A002
+    def settle(self, *, transfer_id: Digest, amount: int) -> None:
         """Post ``amount`` of a hold and void the rest; again changes nothing.
 
         Raises:
             Broken: no such hold, or more than was held: the caller miscounted.
         """
-        if id in self.resolved:
+        if transfer_id in self.resolved:
             return
-        held = self.pending.pop(id, None)
+        held = self.pending.pop(transfer_id, None)
         if held is None or not 0 <= amount <= held.amount:
-            raise Broken(f"settling {amount} of the hold {id}, which is {held}")
+            raise Broken(
+                f"settling {amount} of the hold {transfer_id}, which is {held}"
+            )
         self._add(held.debit, debits_pending=-held.amount, debits_posted=amount)
         self._add(held.credit, credits_pending=-held.amount, credits_posted=amount)
         self._remember(replace(held, state="resolved", posted=amount))

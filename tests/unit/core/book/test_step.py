@@ -1,12 +1,11 @@
 """The fold as a whole: order, time, voids, the happy way of a lease."""
 
-from tests.unit.core.book.world import PROVIDER, TENANT, World
-
 from sublet.core.book.snapshot import dump, load
 from sublet.core.book.step import step
 from sublet.core.book.view import account
 from sublet.core.document import Delivery, Start
 from sublet.core.lease.phase import Fault, Phase
+from tests.unit.core.book.world import PROVIDER, TENANT, World
 
 
 def test_lease_goes_its_way() -> None:

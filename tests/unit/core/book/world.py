@@ -3,6 +3,7 @@
 No signatures: the book takes facts whose signer was recovered before.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from sublet.base.errors import Refused
@@ -24,6 +25,7 @@ from sublet.core.document import (
     ProviderSeen,
     Receipt,
     Start,
+    Stop,
     Tick,
     UsageRecord,
     Voucher,
@@ -249,16 +251,25 @@ class World:
         return UsageRecord(lease.id, 1, ran_ms, 1, 1, self.now_s, len(self.facts))
 
     def lease_in(self, phase: Phase, **order: Any) -> Lease:
-        """Bring a new lease into a phase, no time having passed but 10 s of running."""
+        """Bring a new lease into a phase; where it ran, it ran 10 s."""
         lease = self.order(**order)
-        way = [
-            (Phase.ACCEPTED, self.terms(lease)),
-            (Phase.PREPARING, Delivery(lease.id, lease.manifest, self.now_s, 1)),
-            (Phase.RUNNING, Start(lease.id, self.now_s, 1)),
+        signs = {PROVIDER: lease.provider, TENANT: lease.tenant}
+        way: list[tuple[Phase, str, int, Callable[[], AnyDocument]]] = [
+            (Phase.ACCEPTED, PROVIDER, 0, lambda: self.terms(lease)),
+            (Phase.PREPARING, PROVIDER, 0, lambda: self.delivery(lease)),
+            (Phase.RUNNING, PROVIDER, 0, lambda: Start(lease.id, self.now_s, 1)),
+            (Phase.CLOSING, TENANT, 10, lambda: Stop(lease.id, "cancelled", 1, 1)),
+            (Phase.SETTLING, PROVIDER, 0, lambda: self.receipt(lease, 10_000)),
+            (Phase.SETTLED, OPERATOR, self.book.rules.settle_s, lambda: Tick(1, 1)),
         ]
-        for reached, document in way:
+        for reached, signer, span_s, document in way:
             if self.lease(lease.id).phase is phase:
                 break
-            self.say(lease.provider, document)
+            self.now_s += span_s
+            self.say(signs.get(signer, signer), document())
             assert self.lease(lease.id).phase is reached
         return self.lease(lease.id)
+
+    def delivery(self, lease: Lease) -> Delivery:
+        """Say that the manifest is there."""
+        return Delivery(lease.id, lease.manifest, self.now_s, 1)
