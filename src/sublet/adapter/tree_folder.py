@@ -74,6 +74,37 @@ def read_tree(
     reader = _Reader(
         blobs=blobs, skipped=skipped, bytes_max=bytes_max, files_max=files_max
     )
+    _walk(folder, include, reader)
+    return Tree(files=tuple(sorted(reader.files.values(), key=lambda f: f.path)))
+
+
+class Seen(Struct, frozen=True, order=True):
+    """A file as its folder shows it; equal twice means that nobody wrote to it."""
+
+    path: str
+    size: int
+    changed_ns: int
+    inode: int
+
+
+def list_tree(
+    folder: Path,
+    *,
+    include: Sequence[str] = (),
+    files_max: int = limits.FILES_PER_TREE_MAX,
+) -> tuple[Seen, ...]:
+    """List the files of which ``read_tree`` would make a tree, without reading them.
+
+    Raises:
+        Refused: too many files, no such folder, or a path that leaves it.
+        Unavailable: the disk did not answer.
+    """
+    lister = _Lister(skipped=[], files_max=files_max)
+    _walk(folder, include, lister)
+    return tuple(sorted(lister.seen))
+
+
+def _walk(folder: Path, include: Sequence[str], walker: "_Walker") -> None:
     paths = [_split(path) for path in include] or [()]
     try:
         root = os.open(folder, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
@@ -83,35 +114,24 @@ def read_tree(
         ) from exc
     try:
         for parts in paths:
-            reader.read_path(root, parts)
+            walker.walk_path(root, parts)
     except OSError as exc:
         raise Unavailable(
             f"cannot read {folder}: {exc.strerror}", code="disk_failed"
         ) from exc
     finally:
         os.close(root)
-    return Tree(files=tuple(sorted(reader.files.values(), key=lambda f: f.path)))
 
 
-class _Reader:
-    """One walk through a folder: what it found and what it may still take."""
+class _Walker:
+    """One walk through a folder; ``_take_file`` is told each regular file."""
 
-    def __init__(
-        self,
-        *,
-        blobs: Blobs,
-        skipped: list[Skipped] | None,
-        bytes_max: int,
-        files_max: int,
-    ) -> None:
-        self.files: dict[str, FileEntry] = {}
-        self._blobs = blobs
+    def __init__(self, *, skipped: list[Skipped] | None, files_max: int) -> None:
         self._skipped = skipped
-        self._bytes_left = self._bytes_max = bytes_max
         self._entries_left = self._files_max = files_max
 
-    def read_path(self, root: int, parts: tuple[str, ...]) -> None:
-        """Read one included path below the open folder ``root``."""
+    def walk_path(self, root: int, parts: tuple[str, ...]) -> None:
+        """Look at one included path below the open folder ``root``."""
         with contextlib.ExitStack() as stack:
             folder = root
             for count, name in enumerate(parts[:-1], start=1):
@@ -121,11 +141,16 @@ class _Reader:
                 stack.callback(os.close, child)
                 folder = child
             if parts:
-                self._read_name(folder, parts[-1], "/".join(parts))
+                self._walk_name(folder, parts[-1], "/".join(parts))
             else:
-                self._read_folder(folder, "")
+                self._walk_folder(folder, "")
 
-    def _read_folder(self, folder: int, path: str) -> None:
+    def _take_file(
+        self, folder: int, name: str, path: str, status: os.stat_result
+    ) -> None:
+        raise NotImplementedError
+
+    def _walk_folder(self, folder: int, path: str) -> None:
         with os.scandir(folder) as entries:
             for entry in entries:
                 self._entries_left -= 1
@@ -136,25 +161,26 @@ class _Reader:
                         code="too_many_files",
                     )
                 below = f"{path}/{entry.name}" if path else entry.name
-                self._read_name(folder, entry.name, below)
+                self._walk_name(folder, entry.name, below)
 
-    def _read_name(self, folder: int, name: str, path: str) -> None:
+    def _walk_name(self, folder: int, name: str, path: str) -> None:
         if fault := _find_path_fault(path):
             self._skip(path, "bad_name", fault)
             return
         try:
-            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return
+        mode = status.st_mode
         if stat.S_ISDIR(mode):
             child = self._open_folder(folder, name, path)
             if child is not None:
                 try:
-                    self._read_folder(child, path)
+                    self._walk_folder(child, path)
                 finally:
                     os.close(child)
         elif stat.S_ISREG(mode):
-            self._read_file(folder, name, path)
+            self._take_file(folder, name, path, status)
         elif stat.S_ISLNK(mode):
             self._skip(path, "symlink", "is a symlink; put the file itself there")
         else:
@@ -171,7 +197,46 @@ class _Reader:
             self._skip(path, "symlink", "is a symlink, or no folder")
         return None
 
-    def _read_file(self, folder: int, name: str, path: str) -> None:
+    def _skip(self, path: str, code: str, why: str) -> None:
+        shown = path.encode("utf-8", "backslashreplace").decode()[:200]
+        message = f"{shown!r} {why}"
+        if self._skipped is None:
+            raise Refused(message, code=code, detail={"path": shown})
+        self._skipped.append(Skipped(path=shown, code=code, message=message))
+
+
+class _Lister(_Walker):
+    """Notes each file."""
+
+    def __init__(self, *, skipped: list[Skipped], files_max: int) -> None:
+        super().__init__(skipped=skipped, files_max=files_max)
+        self.seen: set[Seen] = set()
+
+    def _take_file(
+        self, folder: int, name: str, path: str, status: os.stat_result
+    ) -> None:
+        self.seen.add(Seen(path, status.st_size, status.st_mtime_ns, status.st_ino))
+
+
+class _Reader(_Walker):
+    """Puts each file into blobs."""
+
+    def __init__(
+        self,
+        *,
+        blobs: Blobs,
+        skipped: list[Skipped] | None,
+        bytes_max: int,
+        files_max: int,
+    ) -> None:
+        super().__init__(skipped=skipped, files_max=files_max)
+        self.files: dict[str, FileEntry] = {}
+        self._blobs = blobs
+        self._bytes_left = self._bytes_max = bytes_max
+
+    def _take_file(
+        self, folder: int, name: str, path: str, status: os.stat_result
+    ) -> None:
         if path in self.files:  # two included paths may overlap
             return
         try:
@@ -202,13 +267,6 @@ class _Reader:
             _check_unchanged(before, os.fstat(fd), size=size, path=path)
         mode = 0o755 if before.st_mode & stat.S_IXUSR else 0o644
         self.files[path] = FileEntry(path, size, mode, tuple(chunks))
-
-    def _skip(self, path: str, code: str, why: str) -> None:
-        shown = path.encode("utf-8", "backslashreplace").decode()[:200]
-        message = f"{shown!r} {why}"
-        if self._skipped is None:
-            raise Refused(message, code=code, detail={"path": shown})
-        self._skipped.append(Skipped(path=shown, code=code, message=message))
 
 
 def _check_unchanged(

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from tests.fakes.blobs_memory import MemoryBlobs
 
-from sublet.adapter.tree_folder import DEPTH_MAX, Skipped, read_tree, write_tree
+from sublet.adapter.tree_folder import (
+    DEPTH_MAX,
+    Skipped,
+    list_tree,
+    read_tree,
+    write_tree,
+)
 from sublet.base import limits
 from sublet.base.errors import Refused, Unavailable
 from sublet.wire.message import FileEntry, Tree
@@ -223,6 +229,18 @@ def test_reports_a_full_store(tmp_path: Path) -> None:
 def test_refuses_a_missing_folder(tmp_path: Path) -> None:
     call = lambda: read_tree(tmp_path / "gone", blobs=MemoryBlobs())  # noqa: E731
     assert _code_of(call) == "no_folder"
+
+
+def test_lists_what_it_would_read(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/x").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    before = list_tree(tmp_path)
+    assert [seen.path for seen in before] == ["a/x"]
+    assert list_tree(tmp_path) == before
+    (tmp_path / "a/x").write_bytes(b"xy")
+    assert list_tree(tmp_path) != before
+    assert list_tree(tmp_path, include=("b",)) == ()
 
 
 # ---- writing what means harm ------------------------------------------------------
