@@ -152,6 +152,15 @@ class Offers(Message, frozen=True):
     offers: tuple[OfferRow, ...]
 
 
+class LogSnapshot(Message, frozen=True):
+    """GET /v1/log/snapshot: the newest book that a Seal in the log names."""
+
+    size: int  # entries folded; the Seal is entry number ``size``
+    book: bytes  # canonical bytes of the book; base64 on the wire, as is ``tree``
+    book_hash: Digest  # SHA-256 of ``book``
+    tree: bytes  # the Merkle frontier after ``size`` entries
+
+
 # ---- control link: provider <-> node (WebSocket /v1/link, JSON text frames) -------
 
 

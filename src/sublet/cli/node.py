@@ -1,0 +1,103 @@
+"""``sublet node``: make and run a market node."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from sublet.base.units import parse_money
+
+app = typer.Typer(
+    help="Run a market: an API, a log that anyone can check, a relay.",
+    no_args_is_help=True,
+)
+
+DEFAULT_HOME = Path("~/.sublet/node")
+NOTE_KEY_NAME = "sublet-market"
+
+HomeOption = Annotated[
+    Path, typer.Option("--home", help="Folder of the node: keys, config.toml, log.")
+]
+
+
+@app.command()
+def init(
+    home: HomeOption = DEFAULT_HOME,
+    name: Annotated[
+        str, typer.Option("--name", help="What people call this market.")
+    ] = "local",
+    faucet: Annotated[
+        str, typer.Option("--faucet", help="US dollars of credit for each new tenant.")
+    ] = "0.00",
+) -> None:
+    """Make the operator's key, the checkpoint key and config.toml."""
+    from sublet.adapter.key_file import create_note_key, load_or_create_key
+    from sublet.node.config import CONFIG_FILE, parse_config, write_config
+
+    home = home.expanduser()
+    amount = parse_money(faucet, field="--faucet")
+    parse_config({"market": {"name": name}}, home=home)  # refuse before writing
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_config(home, name=name, faucet=amount)
+    key = load_or_create_key(home / "key")
+    create_note_key(home / "note_key", name=NOTE_KEY_NAME)
+    console = Console()
+    console.print(f"Operator [bold]{key.address}[/bold]. Keep {home / 'key'} safe:")
+    console.print("whoever holds it is the operator, and nobody can give you another.")
+    console.print(f"Settings: {home / CONFIG_FILE}", soft_wrap=True)
+    console.print("Start it with: sublet node start", soft_wrap=True)
+
+
+@app.command()
+def start(
+    home: HomeOption = DEFAULT_HOME,
+    listen: Annotated[
+        str, typer.Option("--listen", help="HOST:PORT; port 0 takes any free one.")
+    ] = "",
+    tls_cert: Annotated[
+        str, typer.Option("--tls-cert", help="Certificate chain, PEM.")
+    ] = "",
+    tls_key: Annotated[str, typer.Option("--tls-key", help="Its key, PEM.")] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Say that it is ready as one line of JSON.")
+    ] = False,
+) -> None:
+    """Serve the market until Ctrl-C or SIGTERM. Logs are JSON lines on stderr."""
+    from sublet.node.config import read_config
+    from sublet.node.journal import send_to_stderr
+    from sublet.node.serve import Running, serve
+
+    flags = {"listen": listen, "tls_cert": tls_cert, "tls_key": tls_key}
+    config = read_config(
+        home.expanduser(), overrides={key: text for key, text in flags.items() if text}
+    )
+    send_to_stderr()
+
+    def ready(running: Running) -> None:
+        if as_json:
+            sys.stdout.write(msgspec.json.encode(running).decode() + "\n")
+            sys.stdout.flush()
+        else:
+            Console().print(
+                f"Market [bold]{running.market}[/bold]\nat {running.url} (Ctrl-C stops)",
+                soft_wrap=True,
+                highlight=False,
+            )
+
+    async def run() -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise AssertionError("asyncio.run runs this in a task")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        try:
+            await serve(config, ready=ready)
+        except asyncio.CancelledError:
+            return  # told to stop, and stopped in order
+
+    asyncio.run(run())

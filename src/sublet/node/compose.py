@@ -1,0 +1,192 @@
+"""Ties adapters to services: from a configuration to a node that can serve.
+
+Not here: sockets and signals (``serve``).
+"""
+
+import secrets
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sublet.adapter.clock_system import SystemClock
+from sublet.adapter.key_file import load_key, load_note_key
+from sublet.base.errors import Broken, Refused
+from sublet.core.document import AnyDocument, Market
+from sublet.node.auth import Door
+from sublet.node.config import NodeConfig
+from sublet.node.fanout import Fanout
+from sublet.node.journal import Journal
+from sublet.node.link import Links
+from sublet.node.metered_log import MeteredLog
+from sublet.node.metrics import NodeMetrics
+from sublet.node.openapi import compute_openapi
+from sublet.node.rate import RateLimit
+from sublet.node.relay import Relay
+from sublet.node.route import ROUTES
+from sublet.node.socket import Sockets
+from sublet.node.state import Node
+from sublet.node.watch import Watch
+from sublet.service.market import MarketService
+from sublet.service.ports import Clock, Log
+from sublet.service.submission import Candidate
+from sublet.wire.codec import DocumentCodec, sign, verify
+from sublet.wire.note import NoteKey, read_checkpoint
+from sublet.wire.signature import Key
+from sublet.wire.typed_data import Domain, market_id
+
+KEY_FILE = "key"
+NOTE_KEY_FILE = "note_key"
+LOG_FILE = "log.db"
+SALT_BITS = 63
+
+
+@asynccontextmanager
+async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
+    """Open the log, found the market the first time, replay; at the end seal, close.
+
+    Raises:
+        Refused: no keys, another process holds the log, or its operator is another.
+        Broken: the log contradicts itself.
+    """
+    key = load_key(config.home / KEY_FILE)
+    note_key = load_note_key(config.home / NOTE_KEY_FILE)
+    metrics, clock = NodeMetrics(), SystemClock()
+    log = MeteredLog(config.home / LOG_FILE, metrics=metrics)
+    try:
+        document = find_market(log) or make_market(
+            config, key=key, note_key=note_key, now_s=clock.now_s()
+        )
+        market = make_service(log, document, key=key, note_key=note_key, clock=clock)
+        await market.open()
+        try:
+            await _found(market, document, key=key)
+            yield _make_node(config, market, log, metrics, clock, document)
+        finally:
+            await market.close()
+    finally:
+        log.close()
+
+
+def find_market(log: Log) -> Market | None:
+    """Read entry 0, or give None where the log is empty.
+
+    Raises:
+        Broken: entry 0 is not a Market.
+    """
+    rows = log.read(first=0, limit=1)
+    if not rows:
+        return None
+    document = DocumentCodec().read_entry(rows[0].body).fact.document
+    if not isinstance(document, Market):
+        raise Broken("entry 0 is not a Market; this is not a market's log")
+    return document
+
+
+def make_market(
+    config: NodeConfig, *, key: Key, note_key: NoteKey, now_s: int
+) -> Market:
+    """Make the document that founds a market."""
+    rules = config.market
+    return Market(
+        name=rules.name,
+        chain_id=rules.chain_id,
+        contract=rules.contract,
+        token=rules.token or key.address,
+        note_key=note_key.verifier_key,
+        accept_s=rules.accept_s,
+        deliver_s=rules.deliver_s,
+        prepare_s=rules.prepare_s,
+        report_s=rules.report_s,
+        close_s=rules.close_s,
+        settle_s=rules.settle_s,
+        withdraw_delay_s=rules.withdraw_delay_s,
+        signed_at_s=now_s,
+        salt=secrets.randbits(SALT_BITS),
+    )
+
+
+def make_service(
+    log: Log, document: Market, *, key: Key, note_key: NoteKey, clock: Clock
+) -> MarketService:
+    """Tie the market's service to wire and log."""
+    domain = Domain.of(document, market_id(document))
+
+    def sign_own(said: AnyDocument) -> Candidate:
+        signed = sign(said, key=key, domain=domain)
+        id_, signer = verify(signed, domain=domain)
+        signature = bytes.fromhex(signed.signature[2:])
+        return Candidate(id=id_, signer=signer, document=said, signature=signature)
+
+    return MarketService(
+        log,
+        DocumentCodec(domain, note_key),
+        clock,
+        sign=sign_own,
+        read_note=read_checkpoint,
+    )
+
+
+def make_tls(config: NodeConfig) -> ssl.SSLContext | None:
+    """Load the certificate, where there is one.
+
+    Raises:
+        Refused: the files are not a certificate and its key.
+    """
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise Refused(
+            f"TLS cannot be set up with {config.tls_cert} and {config.tls_key}: "
+            f"{error.strerror or error}; both are PEM files that belong together",
+            code="bad_tls",
+            field="--tls-cert",
+        ) from None
+    return context
+
+
+async def _found(market: MarketService, document: Market, *, key: Key) -> None:
+    if not market.size:
+        result = await market.say(document)
+        if result.refusal is not None:
+            raise result.refusal
+    if market.book.operator != key.address:
+        raise Refused(
+            f"this log belongs to operator {market.book.operator}, and the key here is "
+            f"{key.address}; put the right key back",
+            code="wrong_operator",
+            field="--home",
+        )
+
+
+def _make_node(
+    config: NodeConfig,
+    market: MarketService,
+    log: MeteredLog,
+    metrics: NodeMetrics,
+    clock: Clock,
+    document: Market,
+) -> Node:
+    limits, journal = config.limits, Journal()
+    domain = Domain.of(document, market_id(document))
+    return Node(
+        config=config,
+        market=market,
+        log=log,
+        domain=domain,
+        clock=clock,
+        door=Door(domain),
+        rate=RateLimit(per_s=limits.requests_per_s, burst=limits.requests_burst),
+        sockets=Sockets(most=limits.websockets_max),
+        fanout=Fanout(),
+        links=Links(),
+        relay=Relay(per_lease_max=limits.relays_per_lease_max),
+        watch=Watch(
+            market, clock=clock, lost_after_s=limits.lost_after_s, journal=journal
+        ),
+        metrics=metrics,
+        journal=journal,
+        openapi=compute_openapi(ROUTES),
+    )

@@ -1,0 +1,223 @@
+"""The node's configuration: one file, read once, every fault reported at once.
+
+``config.toml`` in the node's home. The types of the fields carry their limits, so
+that what is documented here is what is checked. The rules of the market count only
+until the first start: then they stand, signed, in entry 0 of the log.
+
+Not here: keys (``adapter.key_file``), the Market document itself (``compose``).
+"""
+
+import difflib
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from sublet.base.errors import Faults, Refused, SubletError
+from sublet.base.ids import Address
+from sublet.base.units import MicroUsd, format_money, parse_money
+from sublet.core.document import ChainId, Delay, Span, Text
+
+CONFIG_FILE = "config.toml"
+X402_CONTRACT: Address = "0x4020074e9df2ce1dee5a9c1b5c3f541d02a10003"
+DEVELOPMENT_CHAIN_ID = 31_337
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Wait = Annotated[int, Meta(ge=1, le=3_600)]  # seconds
+Listen = Annotated[str, Meta(pattern=r"\A(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}\Z")]
+
+
+class MarketRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[market]``: what entry 0 will say; ignored once the log exists."""
+
+    name: Text = "local"
+    chain_id: ChainId = DEVELOPMENT_CHAIN_ID
+    contract: Address = X402_CONTRACT
+    token: Address | None = None  # the operator's address where none is given
+    accept_s: Span = 20
+    deliver_s: Span = 60
+    prepare_s: Span = 900
+    report_s: Span = 45
+    close_s: Span = 90
+    settle_s: Span = 60
+    withdraw_delay_s: Delay = 86_400
+
+
+class NodeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[limits]``: what one node bears; no part of the protocol."""
+
+    requests_per_s: Count = 2_000  # of one IP address, on average
+    requests_burst: Count = 8_000  # of one IP address, at once
+    websockets_max: Count = 4_096
+    relays_per_lease_max: Count = 16
+    relay_idle_s: Wait = 600  # without one frame either way
+    relay_join_s: Wait = 10  # for the provider to dial back
+    body_s: Wait = 30  # for a request's body to arrive
+    keepalive_s: Wait = 30  # for the next request's head to arrive
+    lost_after_s: Wait = 10  # silence after which a provider counts as lost
+    ping_s: Wait = 3  # between two pings on a control link
+
+
+class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``config.toml`` as people write it."""
+
+    listen: Listen = "127.0.0.1:8470"
+    tls_cert: str = ""  # PEM file; TLS is on when both are given
+    tls_key: str = ""
+    faucet: str = "0.00"  # US dollars of credit for each new tenant; 0.00: none
+    market: MarketRules = MarketRules()
+    limits: NodeLimits = NodeLimits()
+
+
+class NodeConfig(Struct, frozen=True, kw_only=True):
+    """Everything that a node is told; nothing below the face reads more."""
+
+    home: Path
+    host: str
+    port: int  # 0: any free one
+    tls_cert: Path | None
+    tls_key: Path | None
+    faucet: MicroUsd
+    market: MarketRules
+    limits: NodeLimits
+
+
+def read_config(
+    home: Path, *, overrides: Mapping[str, object] | None = None
+) -> NodeConfig:
+    """Read ``config.toml`` in ``home``; ``overrides`` (flags) win over the file.
+
+    Raises:
+        Refused: no such file, or it is not TOML.
+        Faults: keys or values are wrong; all of them are listed.
+    """
+    path = home / CONFIG_FILE
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused(
+            f"there is no node in {home}; make one with: sublet node init --home {home}",
+            code="no_node",
+            field="--home",
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refused(
+            f"{path} is not TOML: {error}; correct it or move it away and run "
+            "sublet node init again",
+            code="bad_config",
+            field=str(path),
+        ) from None
+    return parse_config({**table, **(overrides or {})}, home=home)
+
+
+def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
+    """Check a whole configuration and give it its final shape. Pure.
+
+    Raises:
+        Faults: keys or values are wrong; all of them are listed.
+    """
+    faults: list[SubletError] = []
+    faults += _find_faults(table, _File, prefix="")
+    for name, section in (("market", MarketRules), ("limits", NodeLimits)):
+        inner = table.get(name, {})
+        if isinstance(inner, Mapping):
+            faults += _find_faults(inner, section, prefix=f"{name}.")
+    if faults:
+        raise Faults(faults)
+    file = msgspec.convert(table, _File)
+    host, port = _split_listen(file.listen, faults)
+    faucet = _parse_faucet(file.faucet, faults)
+    if bool(file.tls_cert) != bool(file.tls_key):
+        faults.append(_fault("tls_cert", "TLS needs both tls_cert and tls_key"))
+    if file.limits.ping_s >= file.limits.lost_after_s:
+        faults.append(_fault("limits.ping_s", "must be less than limits.lost_after_s"))
+    if faults:
+        raise Faults(faults)
+    return NodeConfig(
+        home=home,
+        host=host,
+        port=port,
+        tls_cert=Path(file.tls_cert) if file.tls_cert else None,
+        tls_key=Path(file.tls_key) if file.tls_key else None,
+        faucet=faucet,
+        market=file.market,
+        limits=file.limits,
+    )
+
+
+def write_config(home: Path, *, name: str, faucet: MicroUsd) -> None:
+    """Write a first ``config.toml`` with what people most often change.
+
+    Raises:
+        Refused: there is one already; it is not touched.
+    """
+    # JSON strings are TOML basic strings, escapes included.
+    text = (
+        "# A Sublet market node. All settings: docs/reference/node.md\n"
+        'listen = "127.0.0.1:8470"\n'
+        f'faucet = "{format_money(faucet).lstrip("$")}"  # for each new tenant\n\n'
+        "[market]  # counts until the first start; then entry 0 of the log does\n"
+        f"name = {msgspec.json.encode(name).decode()}\n"
+    )
+    try:
+        with (home / CONFIG_FILE).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise Refused(
+            f"{home / CONFIG_FILE} exists; a node is there already",
+            code="node_exists",
+            field="--home",
+        ) from None
+
+
+def is_local(host: str) -> bool:
+    """Say whether only this machine can reach ``host``."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _find_faults(
+    table: Mapping[str, object], section: type[Struct], *, prefix: str
+) -> list[SubletError]:
+    fields = {field.name: field for field in msgspec.structs.fields(section)}
+    faults: list[SubletError] = []
+    for key, value in table.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+            faults.append(_fault(prefix + key, f"there is no such setting{hint}"))
+        elif not _is_section(fields[key].type) or not isinstance(value, Mapping):
+            try:
+                msgspec.convert(value, fields[key].type)
+            except msgspec.ValidationError as error:
+                faults.append(_fault(prefix + key, str(error)))
+    return faults
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)
+
+
+def _split_listen(listen: str, faults: list[SubletError]) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    if int(port) > 65_535:
+        faults.append(_fault("listen", f"{port} is no port; use 0 to 65535"))
+    return host.strip("[]"), int(port)
+
+
+def _parse_faucet(text: str, faults: list[SubletError]) -> MicroUsd:
+    try:
+        return parse_money(text, field="faucet")
+    except Refused as error:
+        faults.append(error)
+        return MicroUsd(0)
+
+
+def _fault(key: str, text: str) -> Refused:
+    return Refused(f"{key}: {text}", code="bad_setting", field=key)

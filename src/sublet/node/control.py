@@ -1,0 +1,81 @@
+"""GET /v1/link: admits a provider to its control link and keeps it running."""
+
+import secrets
+
+from aiohttp import WSMsgType, web
+
+from sublet.base.errors import SubletError, Unavailable
+from sublet.base.ids import Address
+from sublet.node.link import DENIED_CLOSE, Link, make_socket, send
+from sublet.node.state import Node
+from sublet.node.view import open_leases_of_provider
+from sublet.wire.codec import decode
+from sublet.wire.message import Challenge, Hello, Welcome
+from sublet.wire.request import Unauthorized
+
+HELLO_S = 10  # for the hello to arrive
+HELLO_BYTES_MAX = 2_048
+
+
+async def get_link(node: Node, request: web.Request) -> web.StreamResponse:
+    """Challenge, hello, welcome; then push until the link ends."""
+    socket = make_socket()
+    async with node.sockets.upgrade(request, socket):
+        nonce = secrets.token_hex(16)
+        try:
+            await send(socket, Challenge(nonce=nonce, market=node.domain.market))
+            provider = await _read_hello(node, socket, nonce=nonce)
+        except (SubletError, TimeoutError) as error:
+            code = error.code if isinstance(error, SubletError) else "too_slow"
+            node.journal.info("link_refused", code=code)
+            await socket.close(code=DENIED_CLOSE, message=code.encode())
+        else:
+            await _keep(node, Link(provider, socket))
+    return socket
+
+
+async def _read_hello(
+    node: Node, socket: web.WebSocketResponse, *, nonce: str
+) -> Address:
+    frame = await socket.receive(timeout=HELLO_S)
+    if frame.type is not WSMsgType.TEXT:
+        raise Unavailable("the link broke before the hello", code="no_hello")
+    hello = decode(frame.data.encode(), Hello, size_max=HELLO_BYTES_MAX)
+    signer = node.door.admit(
+        hello.authorization,
+        method="GET",
+        path=f"/v1/link?nonce={nonce}",
+        body=b"",
+        now_s=node.clock.now_s(),
+    )
+    if signer != hello.provider:
+        raise Unauthorized(
+            "the hello names another provider", code="forged_authorization"
+        )
+    return signer
+
+
+async def _keep(node: Node, link: Link) -> None:
+    provider = link.provider
+    limits = node.config.limits
+    node.links.put(link)
+    node.watch.note_linked(provider)
+    node.journal.info("link_up", provider=provider)
+    try:
+        await node.watch.reconcile()
+        with node.fanout.subscribe(provider) as changes:
+            # Read after listening began: nothing falls between.
+            leases = open_leases_of_provider(node, provider)
+            await link.say(Welcome(leases=leases, ping_s=limits.ping_s))
+            await link.run(
+                changes,
+                heard=lambda: node.watch.note_heard(provider),
+                ping_s=limits.ping_s,
+                silent_s=limits.lost_after_s,
+            )
+    except Unavailable:
+        pass  # the provider went away during the welcome
+    finally:
+        if node.links.remove(link):
+            node.watch.note_unlinked(provider)
+            node.journal.info("link_down", provider=provider)

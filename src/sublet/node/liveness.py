@@ -1,0 +1,58 @@
+"""Who is there: control links against what the book says.
+
+The book's truth is moved towards what this node hears, level by level: whoever is
+linked and not up is seen; whoever is up and silent for too long is lost. A failed
+attempt is simply made again. At the start everybody gets the full grace.
+
+Not here: the links themselves (``link``), what a loss means for leases (``book``).
+"""
+
+from sublet.base.ids import Address
+
+Verdict = tuple[tuple[Address, ...], tuple[Address, ...]]
+
+
+class Liveness:
+    """When each provider was last heard. Pure but for its own state."""
+
+    def __init__(self, *, lost_after_ms: int, now_ms: int) -> None:
+        """Give everybody ``lost_after_ms`` from now on to come (back)."""
+        self._lost_after_ms = lost_after_ms
+        self._begun_ms = now_ms
+        self._heard_ms: dict[Address, int] = {}
+        self._linked: set[Address] = set()
+
+    def note_linked(self, provider: Address, *, now_ms: int) -> None:
+        """A link to this provider stands."""
+        self._linked.add(provider)
+        self._heard_ms[provider] = now_ms
+
+    def note_heard(self, provider: Address, *, now_ms: int) -> None:
+        """A frame of any kind came from this provider."""
+        self._heard_ms[provider] = now_ms
+
+    def note_unlinked(self, provider: Address) -> None:
+        """The link is gone; the grace runs from when it was last heard."""
+        self._linked.discard(provider)
+
+    def is_linked(self, provider: Address) -> bool:
+        """Say whether a link stands."""
+        return provider in self._linked
+
+    def decide(self, up: frozenset[Address], *, now_ms: int) -> Verdict:
+        """Compare with the book: give who is to be called seen, and who lost.
+
+        Args:
+            up: the providers that the book calls up.
+            now_ms: monotonic.
+        """
+        seen = tuple(sorted(self._linked - up))
+        lost = tuple(
+            provider
+            for provider in sorted(up - self._linked)
+            if now_ms - self._heard_ms.get(provider, self._begun_ms)
+            >= self._lost_after_ms
+        )
+        for provider in self._heard_ms.keys() - self._linked - up:
+            del self._heard_ms[provider]
+        return seen, lost

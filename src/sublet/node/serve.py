@@ -1,0 +1,123 @@
+"""A node from start to end: open, listen, watch, and go down in order.
+
+Cancelling ``serve`` is how it is told to stop: no new connections, what is in flight
+is finished and answered, the book is sealed, the log is closed; within ten seconds.
+"""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from sublet.base.errors import Refused
+from sublet.base.ids import Address, Digest
+from sublet.core.lease.phase import Lease
+from sublet.node.app import make_app
+from sublet.node.compose import make_tls, open_node
+from sublet.node.config import NodeConfig, is_local
+from sublet.node.race import race
+from sublet.node.state import Node
+
+SHUTDOWN_S = 3  # for requests in flight to be answered
+BACKLOG = 1_024  # connections that the kernel may hold for us
+HEAD_BYTES_MAX = 4_096  # of a request's first line, and of one header
+HEADERS_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A node that serves."""
+
+    url: str
+    market: Digest
+    operator: Address
+
+
+async def serve(
+    config: NodeConfig, *, ready: Callable[[Running], None] | None = None
+) -> None:
+    """Run a node until cancelled; ``ready`` is called once it answers.
+
+    Raises:
+        Refused: it cannot start like this: no keys, the address is taken.
+        Broken: an invariant fell; the process must end.
+    """
+    tls = make_tls(config)
+    async with open_node(config) as node:
+        runner = _make_runner(node)
+        await runner.setup()
+        remove_listener = node.market.listen(_publish_in(node))
+        try:
+            port = await _listen(runner, config, tls=tls)
+            scheme = "https" if tls is not None else "http"
+            host = f"[{config.host}]" if ":" in config.host else config.host
+            running = Running(
+                url=f"{scheme}://{host}:{port}",
+                market=node.domain.market,
+                operator=node.market.book.operator,
+            )
+            _report(node, running)
+            if ready is not None:
+                ready(running)
+            await race(node.watch.run(), node.market.wait_stopped())
+        finally:
+            remove_listener()
+            await runner.cleanup()
+
+
+def _publish_in(node: Node) -> Callable[[Lease], None]:
+    def publish(lease: Lease) -> None:
+        dropped = node.fanout.publish(lease)
+        if dropped:
+            node.metrics.dropped.inc(dropped)
+
+    return publish
+
+
+def _make_runner(node: Node) -> web.AppRunner:
+    return web.AppRunner(
+        make_app(node),
+        access_log=None,
+        # A head that does not arrive in this time costs its sender the connection.
+        keepalive_timeout=node.config.limits.keepalive_s,
+        shutdown_timeout=SHUTDOWN_S,
+        max_line_size=HEAD_BYTES_MAX,
+        max_field_size=HEAD_BYTES_MAX,
+        max_headers=HEADERS_MAX,
+        auto_decompress=False,
+    )
+
+
+async def _listen(
+    runner: web.AppRunner, config: NodeConfig, *, tls: ssl.SSLContext | None
+) -> int:
+    site = web.TCPSite(
+        runner, config.host, config.port, ssl_context=tls, backlog=BACKLOG
+    )
+    try:
+        await site.start()
+    except OSError as error:
+        raise Refused(
+            f"cannot listen on {config.host}:{config.port}: {error.strerror}; is a node "
+            "running there already? Choose another with --listen",
+            code="cannot_listen",
+            field="--listen",
+        ) from None
+    port: int = runner.addresses[0][1]
+    return port
+
+
+def _report(node: Node, running: Running) -> None:
+    node.journal.info(
+        "node_ready",
+        url=running.url,
+        market=running.market,
+        entries=node.market.size,
+    )
+    if node.config.tls_cert is None and not is_local(node.config.host):
+        node.journal.warning(
+            "no_tls",
+            why="others reach this node without TLS; give tls_cert and tls_key, or "
+            "put a proxy that has them in front",
+        )

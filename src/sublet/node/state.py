@@ -1,0 +1,42 @@
+"""What the endpoints of one node share: ports, services, counters."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from sublet.node.auth import Door
+from sublet.node.config import NodeConfig
+from sublet.node.fanout import Fanout
+from sublet.node.journal import Journal
+from sublet.node.link import Links
+from sublet.node.metered_log import MeteredLog
+from sublet.node.metrics import NodeMetrics
+from sublet.node.rate import RateLimit
+from sublet.node.relay import Relay
+from sublet.node.socket import Sockets
+from sublet.node.watch import Watch
+from sublet.service.market import MarketService
+from sublet.service.ports import Clock
+from sublet.wire.typed_data import Domain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One running node; handed to every endpoint."""
+
+    config: NodeConfig
+    market: MarketService
+    log: MeteredLog
+    domain: Domain
+    clock: Clock
+    door: Door
+    rate: RateLimit
+    sockets: Sockets
+    fanout: Fanout
+    links: Links
+    relay: Relay
+    watch: Watch
+    metrics: NodeMetrics
+    journal: Journal
+    openapi: bytes  # the API's description, as JSON
+    faucet: asyncio.Lock = field(default_factory=asyncio.Lock)
+    proofs: asyncio.Lock = field(default_factory=asyncio.Lock)  # one at a time

@@ -1,0 +1,109 @@
+"""The node's own work: providers seen and lost, deadlines that are due.
+
+Two loops. Both look at the book as it is, say what is missing, and look again; a
+store that does not answer is asked again, so nothing is remembered here but when
+each provider was last heard.
+"""
+
+import asyncio
+import secrets
+
+from sublet.base.errors import Unavailable
+from sublet.base.ids import Address
+from sublet.core.document import ProviderLost, ProviderSeen
+from sublet.node.journal import Journal
+from sublet.node.liveness import Liveness
+from sublet.node.race import race
+from sublet.service.market import MarketService
+from sublet.service.ports import Clock
+
+TICK_S = 1.0  # deadlines are whole seconds: no more than one tick each
+LOOK_S = 0.25  # between two looks at who is silent
+SALT_BITS = 63
+
+
+class Watch:
+    """Keeps the book's view of providers and time up with the world."""
+
+    def __init__(
+        self,
+        market: MarketService,
+        *,
+        clock: Clock,
+        lost_after_s: int,
+        journal: Journal,
+    ) -> None:
+        """Give every provider that the book calls up the full grace from now on."""
+        self._market = market
+        self._clock = clock
+        self._journal = journal
+        self._liveness = Liveness(
+            lost_after_ms=lost_after_s * 1_000, now_ms=clock.monotonic_ms()
+        )
+        self._reconciling = asyncio.Lock()
+
+    def note_linked(self, provider: Address) -> None:
+        """A control link to this provider stands."""
+        self._liveness.note_linked(provider, now_ms=self._clock.monotonic_ms())
+
+    def note_heard(self, provider: Address) -> None:
+        """A frame came from this provider."""
+        self._liveness.note_heard(provider, now_ms=self._clock.monotonic_ms())
+
+    def note_unlinked(self, provider: Address) -> None:
+        """The control link to this provider is gone."""
+        self._liveness.note_unlinked(provider)
+
+    async def run(self) -> None:
+        """Watch until cancelled.
+
+        Raises:
+            Broken: an invariant of the market fell.
+        """
+        await race(self._tick(), self._look())
+
+    async def reconcile(self) -> None:
+        """Say who is newly seen and who is lost; what fails is tried again later."""
+        async with self._reconciling:
+            providers = self._market.book.providers.values()
+            up = frozenset(each.provider for each in providers if each.is_up)
+            now_ms = self._clock.monotonic_ms()
+            seen, lost = self._liveness.decide(up, now_ms=now_ms)
+            try:
+                await asyncio.gather(
+                    *(self._say_seen(provider) for provider in seen),
+                    *(self._say_lost(provider) for provider in lost),
+                )
+            except Unavailable as error:
+                self._journal.warning("watch_put_off", code=error.code)
+
+    async def _say_seen(self, provider: Address) -> None:
+        said = ProviderSeen(
+            provider=provider,
+            signed_at_s=self._clock.now_s(),
+            salt=secrets.randbits(SALT_BITS),
+        )
+        await self._market.say(said)
+        self._journal.info("provider_seen", provider=provider)
+
+    async def _say_lost(self, provider: Address) -> None:
+        said = ProviderLost(
+            provider=provider,
+            signed_at_s=self._clock.now_s(),
+            salt=secrets.randbits(SALT_BITS),
+        )
+        await self._market.say(said)
+        self._journal.warning("provider_lost", provider=provider)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                await self._market.tick()
+            except Unavailable as error:
+                self._journal.warning("tick_put_off", code=error.code)
+
+    async def _look(self) -> None:
+        while True:
+            await self.reconcile()
+            await asyncio.sleep(LOOK_S)
