@@ -85,7 +85,8 @@ def _load_or(
 
 def _load(path: Path, parse: Callable[[str], T]) -> T:
     try:
-        with open(path, "rb") as file:
+        # Without blocking: a pipe in the key's place would wait for a writer.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             # Asked of the open file, so that it cannot be swapped in between.
             status = os.fstat(file.fileno())
             _check_private(path, status)

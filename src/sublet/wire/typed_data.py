@@ -166,7 +166,10 @@ def _address(value: str) -> bytes:
 @lru_cache(maxsize=4_096)
 def _string(value: str) -> bytes:
     # Models, regions, keys: documents say the same few texts over and over.
-    return keccak(value.encode())
+    try:
+        return keccak(value.encode())
+    except UnicodeEncodeError as exc:  # half of a surrogate pair
+        raise _misfit("string") from exc
 
 
 def _hex(value: str) -> bytes:

@@ -147,6 +147,7 @@ def test_rejected_signatures_of_known_documents(case: dict[str, Any]) -> None:
         ("bytes32", "0x" + "ab" * 33),
         ("bytes32", "0x" + "ab" * 31 + " b"),  # bytes.fromhex would skip the space
         ("bytes", "0xa"),
+        ("string", "\ud800"),
         ("string[2]", ["one"]),
     ],
 )
