@@ -1,0 +1,117 @@
+"""What this machine has promised to whom: the owner's own book of commitments. Pure.
+
+The market matches; this book decides whether the owner signs. It is made anew from
+the leases that this machine remembers, so a market that forgets or lies cannot sell
+one GPU twice.
+
+Not here: what a lease does next (``lease_state``), what the market's book says.
+"""
+
+from collections.abc import Iterable
+
+from sublet.base.errors import Refused
+from sublet.base.ids import Address
+from sublet.core.document import LeaseTerms, Offer
+from sublet.core.lease.phase import Lease
+from sublet.provider.lease_state import OCCUPYING
+from sublet.provider.record import LeaseRecord
+
+_CPU_MILLI = 1_000
+_GIB = 1 << 30
+
+
+class NotOurs(Refused):
+    """A match that this provider does not sign; the lease will lapse."""
+
+    code = "not_ours"
+
+
+def compute_floor_of_slice(
+    offer: Offer, *, cpus_milli: int, memory_bytes: int, gpus: int
+) -> int:
+    """Price a slice of an offer, micro-USD an hour; each part rounds up."""
+    return (
+        -(-offer.cpu_price_hour * cpus_milli // _CPU_MILLI)
+        + -(-offer.memory_price_hour * memory_bytes // _GIB)
+        + offer.gpu_price_hour * gpus
+    )
+
+
+def check_match(
+    lease: Lease, *, offer: Offer, provider: Address, records: Iterable[LeaseRecord]
+) -> None:
+    """Check a match against what was offered and what is promised already.
+
+    Args:
+        lease: as the market says it was matched.
+        offer: the one that it names.
+        provider: this one.
+        records: of all leases that this machine remembers.
+
+    Raises:
+        NotOurs: below the floor (``below_floor``), more than was offered
+            (``not_offered``), a GPU that is promised (``gpu_promised``) or more than is
+            free (``machine_full``).
+    """
+    _check_offered(lease, offer=offer, provider=provider)
+    busy = [
+        record.lease
+        for record in records
+        if record.stage in OCCUPYING and record.lease.id != lease.id
+    ]
+    for other in busy:
+        if shared := set(other.gpu_uuids) & set(lease.gpu_uuids):
+            raise NotOurs(
+                f"GPU {min(shared)} is promised to lease {other.id}",
+                code="gpu_promised",
+            )
+    for field in ("cpus_milli", "memory_bytes", "disk_bytes"):
+        used = sum(getattr(other, field) for other in busy)
+        if used + getattr(lease, field) > getattr(offer, field):
+            raise NotOurs(
+                f"{field}: {getattr(lease, field)} asked, {used} of "
+                f"{getattr(offer, field)} are promised already",
+                code="machine_full",
+                field=field,
+            )
+
+
+def _check_offered(lease: Lease, *, offer: Offer, provider: Address) -> None:
+    if lease.provider != provider or lease.ssh_host_key != offer.ssh_host_key:
+        raise NotOurs("the lease names another provider or host key")
+    if not set(lease.gpu_uuids) <= set(offer.gpu_uuids):
+        raise NotOurs("the lease names a GPU that was not offered", code="not_offered")
+    floor = compute_floor_of_slice(
+        offer,
+        cpus_milli=lease.cpus_milli,
+        memory_bytes=lease.memory_bytes,
+        gpus=len(lease.gpu_uuids),
+    )
+    if lease.price_hour < floor:
+        raise NotOurs(
+            f"{lease.price_hour} micro-USD an hour is below the floor of {floor}",
+            code="below_floor",
+        )
+
+
+def make_terms(lease: Lease, *, now_s: int, salt: int) -> LeaseTerms:
+    """Write the terms of a match that was checked, for signing."""
+    return LeaseTerms(
+        lease_id=lease.id,
+        offer_id=lease.offer_id,
+        tenant=lease.tenant,
+        provider=lease.provider,
+        price_hour=lease.price_hour,
+        duration_s=lease.duration_s,
+        signed_at_s=now_s,
+        salt=salt,
+    )
+
+
+def choose_uid(taken: Iterable[int], *, first: int) -> int:
+    """Give the lowest host uid from ``first`` on that no lease has."""
+    used = set(taken)
+    uid = first
+    while uid in used:
+        uid += 1
+    return uid

@@ -1,0 +1,142 @@
+"""The till: vouchers that tenants signed, checked, kept, and handed in.
+
+One drawer a tenant, one file a drawer, so that an agent that is killed still knows
+what it was paid. Only the highest voucher counts; it goes to the market together with
+the usage records, behind the channel that it draws on.
+
+Not here: what is owed (``account``), when a job is stopped for not paying (``meter``).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sublet.base.errors import PeerFault, Unavailable
+from sublet.base.ids import Address, Digest
+from sublet.core.document import Channel, Market, Voucher
+from sublet.provider.record import write_atomic
+from sublet.wire import codec
+from sublet.wire.channel import channel_of
+from sublet.wire.message import Paid, Signed
+from sublet.wire.typed_data import Domain, digest
+
+PutDocument = Callable[[Signed], None]
+
+
+class BadVoucher(PeerFault):
+    """The tenant paid with something that nobody would redeem."""
+
+    code = "bad_voucher"
+
+
+class Drawer(Struct, frozen=True):
+    """What one tenant has signed. Amounts in micro-USD, for the whole channel."""
+
+    total: int = 0  # of the highest voucher
+    voucher: Signed | None = None
+    channel: Signed | None = None
+    handed_in: int = 0  # the highest total that the market was given
+
+
+class Till:
+    """All drawers of one provider in one market."""
+
+    def __init__(
+        self, folder: Path, *, market: Market, domain: Domain, provider: Address
+    ) -> None:
+        """Take the folder and the channel's ends; nothing is read yet."""
+        self._folder = folder
+        self._market = market
+        self._domain = domain
+        self._provider = provider
+        self._drawers: dict[Address, Drawer] = {}
+
+    def total(self, tenant: Address) -> int:
+        """Say what the tenant's highest voucher amounts to, in micro-USD."""
+        return self._open(tenant).total
+
+    def take(self, tenant: Address, paid: Paid) -> int:
+        """Check a payment and keep it; give the channel's total after it.
+
+        A voucher that is not higher than the last one is kept out, and harmless.
+
+        Raises:
+            BadVoucher: of another channel, or not signed by the tenant.
+            PeerFault: the signature is none.
+            Unavailable: the disk is full or did not answer.
+        """
+        drawer = self._open(tenant)
+        if paid.channel is not None and drawer.channel is None:
+            self._check_signer(paid.channel, tenant)
+            if paid.channel.document != self._channel(tenant):
+                raise BadVoucher("the channel is not the one of this pair")
+            drawer = replace(drawer, channel=paid.channel)
+        voucher = paid.voucher.document
+        if not isinstance(voucher, Voucher) or voucher.channel_id != self._channel_id(
+            tenant
+        ):
+            raise BadVoucher("the voucher is not one of this pair's channel")
+        self._check_signer(paid.voucher, tenant)
+        if drawer.channel is None:
+            raise BadVoucher("the first voucher comes with its signed channel")
+        if voucher.max_claimable_amount > drawer.total:
+            drawer = replace(
+                drawer, total=voucher.max_claimable_amount, voucher=paid.voucher
+            )
+        self._close(tenant, drawer)
+        return drawer.total
+
+    def hand_in(self, tenant: Address, put: PutDocument) -> None:
+        """Give the highest voucher to the market, where it has not had it yet.
+
+        Raises:
+            Unavailable: the disk is full or did not answer.
+        """
+        drawer = self._open(tenant)
+        if drawer.voucher is None or drawer.handed_in >= drawer.total:
+            return
+        if drawer.handed_in == 0 and drawer.channel is not None:
+            put(drawer.channel)
+        put(drawer.voucher)
+        self._close(tenant, replace(drawer, handed_in=drawer.total))
+
+    def _check_signer(self, signed: Signed, tenant: Address) -> None:
+        _, signer = codec.verify(signed, domain=self._domain)
+        if signer != tenant:
+            raise BadVoucher(
+                f"signed by {signer}, not by the tenant {tenant}", code="wrong_signer"
+            )
+
+    def _channel(self, tenant: Address) -> Channel:
+        return channel_of(
+            self._market, self._domain.market, tenant=tenant, provider=self._provider
+        )
+
+    def _channel_id(self, tenant: Address) -> Digest:
+        return digest(self._channel(tenant), self._domain)
+
+    def _open(self, tenant: Address) -> Drawer:
+        if tenant not in self._drawers:
+            try:
+                raw = self._path(tenant).read_bytes()
+                self._drawers[tenant] = msgspec.json.decode(raw, type=Drawer)
+            except FileNotFoundError:
+                self._drawers[tenant] = Drawer()
+            except (OSError, msgspec.MsgspecError) as exc:
+                raise Unavailable(
+                    f"cannot read {self._path(tenant)}: {exc}", code="disk_failed"
+                ) from exc
+        return self._drawers[tenant]
+
+    def _close(self, tenant: Address, drawer: Drawer) -> None:
+        if drawer == self._drawers.get(tenant):
+            return
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomic(self._path(tenant), msgspec.json.encode(drawer))
+        self._drawers[tenant] = drawer
+
+    def _path(self, tenant: Address) -> Path:
+        return self._folder / f"{tenant}.json"
