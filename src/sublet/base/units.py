@@ -14,9 +14,10 @@ MicroUsd = NewType("MicroUsd", int)
 MICRO_USD_PER_USD = 1_000_000
 MS_PER_HOUR = 3_600_000
 
-_SIZE = re.compile(r"\A(\d+(?:\.\d{1,6})?)\s*([kKMGTP]i?B?|B)\Z")
-_MONEY = re.compile(r"\A\$?(\d{1,12})(?:\.(\d{1,6}))?\Z")
-_DURATION = re.compile(r"\A(\d+)(s|m|h|d)\Z")
+# ASCII digits, and so few that no number is too long to be read.
+_SIZE = re.compile(r"\A([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*([kKMGTP]i?B?|B)\Z")
+_MONEY = re.compile(r"\A\$?([0-9]{1,12})(?:\.([0-9]{1,6}))?\Z")
+_DURATION = re.compile(r"\A([0-9]{1,12})(s|m|h|d)\Z")
 
 _POWER = {"K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}

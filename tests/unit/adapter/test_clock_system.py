@@ -1,0 +1,20 @@
+"""The machine's clock: whole seconds that are now, and durations that only grow."""
+
+import time
+
+from sublet.adapter.clock_system import SystemClock
+
+
+def test_now_is_the_machines_time() -> None:
+    before = int(time.time())
+    now_s = SystemClock().now_s()
+    assert isinstance(now_s, int)
+    assert before <= now_s <= int(time.time())
+
+
+def test_monotonic_milliseconds_do_not_go_back() -> None:
+    clock = SystemClock()
+    before_ms = time.monotonic_ns() // 1_000_000
+    readings = [clock.monotonic_ms() for _ in range(100)]
+    assert readings == sorted(readings)
+    assert before_ms <= readings[0] <= readings[-1] <= time.monotonic_ns() // 1_000_000
