@@ -10,7 +10,7 @@ nothing.
 import os
 from pathlib import Path
 
-from benchmarks.frame import (
+from benchmarks.rig.frame import (
     PYTHON,
     ROOT,
     UV,

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.frame import close, median, scratch, show
-from benchmarks.traffic import Traffic
+from benchmarks.rig.frame import close, median, scratch, show
+from benchmarks.rig.traffic import Traffic
 from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.log_sqlite import SqliteLog, SqliteLogReader
 from sublet.core.document import AnyDocument

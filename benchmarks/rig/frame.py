@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache"  # survives between runs; ignored by git
 UV = ROOT / ".venv/bin/uv"
 PYTHON = ROOT / ".venv/bin/python"
