@@ -14,6 +14,8 @@ from sublet.base.limits import REQUEST_AGE_S_MAX
 from sublet.node.route import Route
 from sublet.wire.message import PROTOCOL_VERSION, Fault
 
+Bodies = dict[type, dict[str, Any]]  # of each type, its JSON media object
+
 _REF = "#/components/schemas/{name}"
 _PART = re.compile(r"\{(\w+)\}")
 _WORDS = {400: "refused", 429: "too many requests", 503: "unavailable; retry later"}
@@ -26,11 +28,19 @@ _DOMAIN = (
 
 def compute_openapi(routes: Sequence[Route]) -> bytes:
     """Describe these routes as OpenAPI 3.1. Pure."""
-    kinds = [kind for r in routes for kind in (r.takes, r.gives) if kind is not None]
-    _, schemas = msgspec.json.schema_components([*kinds, Fault], ref_template=_REF)
+    kinds = {kind for r in routes for kind in (r.takes, r.gives) if kind is not None}
+    ordered = sorted(kinds | {Fault}, key=lambda kind: kind.__name__)
+    # The names in the refs are msgspec's: two types may share their short name.
+    refs, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
+    bodies: Bodies = {
+        kind: {"application/json": {"schema": ref}}
+        for kind, ref in zip(ordered, refs, strict=True)
+    }
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _describe(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = _describe(
+            route, bodies
+        )
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -55,7 +65,7 @@ def compute_openapi(routes: Sequence[Route]) -> bytes:
     )
 
 
-def _describe(route: Route) -> dict[str, Any]:
+def _describe(route: Route, bodies: Bodies) -> dict[str, Any]:
     said: dict[str, Any] = {
         "operationId": route.handler.__name__,
         "summary": route.summary,
@@ -67,22 +77,20 @@ def _describe(route: Route) -> dict[str, Any]:
             {"name": name, "in": "query", "schema": {"type": "integer", "minimum": 0}}
             for name in route.query
         ],
-        "responses": _describe_answers(route),
+        "responses": _describe_answers(route, bodies),
     }
     if route.takes is not None:
-        said["requestBody"] = {"required": True, "content": _content(route.takes)}
+        said["requestBody"] = {"required": True, "content": bodies[route.takes]}
     if route.is_signed:
         said["security"] = [{"signed": []}]
     return said
 
 
-def _describe_answers(route: Route) -> dict[str, Any]:
+def _describe_answers(route: Route, bodies: Bodies) -> dict[str, Any]:
     if route.is_socket:
         good: dict[str, Any] = {"101": {"description": f"WebSocket: {route.summary}"}}
     else:
-        content = (
-            _content(route.gives) if route.gives is not None else {route.media: {}}
-        )
+        content = bodies[route.gives] if route.gives is not None else {route.media: {}}
         good = {"200": {"description": route.summary, "content": content}}
     faults = dict(_WORDS)
     if route.is_signed:
@@ -92,13 +100,9 @@ def _describe_answers(route: Route) -> dict[str, Any]:
     if route.takes is not None:
         faults |= {409: "conflict", 413: "too large"}
     return good | {
-        str(status): {"description": words, "content": _content(Fault)}
+        str(status): {"description": words, "content": bodies[Fault]}
         for status, words in sorted(faults.items())
     }
-
-
-def _content(kind: type) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REF.format(name=kind.__name__)}}}
 
 
 def _to_ecma(value: Any) -> Any:

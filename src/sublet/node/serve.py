@@ -20,6 +20,7 @@ from sublet.node.race import race
 from sublet.node.state import Node
 
 SHUTDOWN_S = 3  # for requests in flight to be answered
+LINGER_S = 5  # for the rest of a body that was refused, so that the refusal is read
 BACKLOG = 1_024  # connections that the kernel may hold for us
 HEAD_BYTES_MAX = 4_096  # of a request's first line, and of one header
 HEADERS_MAX = 64
@@ -81,6 +82,7 @@ def _make_runner(node: Node) -> web.AppRunner:
         access_log=None,
         # A head that does not arrive in this time costs its sender the connection.
         keepalive_timeout=node.config.limits.keepalive_s,
+        lingering_time=LINGER_S,
         shutdown_timeout=SHUTDOWN_S,
         max_line_size=HEAD_BYTES_MAX,
         max_field_size=HEAD_BYTES_MAX,
