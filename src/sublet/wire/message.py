@@ -4,7 +4,7 @@ Everything is JSON (``msgspec``, strict: unknown fields are refused by name). Pl
 values only; who says what, and in which order, stands in ``docs/protocol.md``.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -240,6 +240,13 @@ class Manifest(Message, frozen=True):
     memory_bytes: int
     disk_bytes: int
     timeout_s: int
+
+    # A manifest is private and holds secrets: nothing of it reaches a log by its repr.
+    def __repr__(self) -> str:
+        return f"Manifest({self.kind}, {len(self.inputs.files)} files)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("kind", self.kind), ("files", len(self.inputs.files))]
 
 
 # ---- job channel: tenant <-> provider (SSH exec "sublet job", JSON lines) ---------

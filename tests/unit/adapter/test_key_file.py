@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,20 @@ def test_key_is_drawn_only_once(tmp_path: Path) -> None:
     note = tmp_path / "home" / "note_key"
     first = load_or_create_note_key(note, name="lab")
     assert load_or_create_note_key(note, name="x").verifier_key == first.verifier_key
+
+
+def test_all_racers_get_one_key(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    with ThreadPoolExecutor(8) as pool:
+        keys = list(pool.map(lambda _: load_or_create_key(path), range(64)))
+    assert {key.address for key in keys} == {load_key(path).address}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_key_is_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path / "key", SECRET, mode=0o000)
+    assert _refusal(lambda: load_key(path)).code == "key_unreadable"
 
 
 def test_folder_is_no_key(tmp_path: Path) -> None:

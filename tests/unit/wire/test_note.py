@@ -97,6 +97,7 @@ def test_extension_lines_are_let_pass() -> None:
         (NOTE + "— lab\n".encode(), "bad_note"),
         (NOTE + "— lab !!!!\n".encode(), "bad_note"),
         (NOTE + "— lab AAAA\n".encode(), "bad_note"),  # shorter than a key id
+        (NOTE + "— w AAAAAAB=\n".encode(), "bad_note"),  # unused bits that are set
         (NOTE + _signature(KEY), "bad_note_signature"),  # twice
         (
             NOTE.partition(b"\n\n")[0] + b"\n\n" + _signature(OTHER),
