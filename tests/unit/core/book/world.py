@@ -99,7 +99,7 @@ def make_offer(**changed: Any) -> Offer:
 
 
 def make_order(**changed: Any) -> Order:
-    """Make an order: 2 CPUs, 4 GiB, one hour, at most $1 an hour and in total."""
+    """Make an order: 2 CPUs, 4 GiB, one hour, at most $9 an hour and in total."""
     fields: dict[str, Any] = {
         "tenant": TENANT,
         "cpus_milli": 2_000,
@@ -111,8 +111,8 @@ def make_order(**changed: Any) -> Order:
         "regions": (),
         "sandbox": "",
         "avoid": (),
-        "price_hour_max": 1_000_000,
-        "total_max": 1_000_000,
+        "price_hour_max": 9_000_000,
+        "total_max": 9_000_000,
         "duration_s_max": 3_600,
         "manifest": digest(0xABC),
         "ssh_key": "ssh-ed25519 TENANT",
