@@ -1,0 +1,159 @@
+"""What bubblewrap is told: pure, from a spec to its options.
+
+The options are texts, and two things that only the warden can make: ``bytes`` stand
+for the number of an anonymous file that holds them, and ``(path,)`` for a host path,
+staged where the job's uid can reach it. They travel through ``--args FD``: host
+paths and secrets stand in no process list.
+"""
+
+from collections.abc import Mapping
+
+from sublet.adapter.job_python import JobPython
+from sublet.adapter.nvidia import GpuFiles
+from sublet.base.errors import Refused
+from sublet.service.ports import Bind, SandboxSpec
+
+Option = str | bytes | tuple[str]
+
+UID_INSIDE = "1000"
+PROXY_PORT = 3128
+_BRIDGE = "/run/sublet/bridge.py"
+_SOCKET = "/run/sublet/proxy.sock"
+
+_ISOLATION = (
+    *("--unshare-user", "--uid", UID_INSIDE, "--gid", UID_INSIDE),
+    *("--disable-userns", "--unshare-pid", "--unshare-net", "--unshare-ipc"),
+    *("--unshare-uts", "--unshare-cgroup", "--hostname", "job"),
+    *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
+)
+# Parts of the host's /etc that programs need and that are no secret.
+_SHARED = (
+    *(
+        "/etc/ld.so.cache",
+        "/etc/alternatives",
+        "/etc/ssl/certs",
+        "/etc/ssl/openssl.cnf",
+    ),
+    *("/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted", "/etc/fonts"),
+)
+_WRITTEN = {
+    "/etc/passwd": "root:x:0:0:root:/:/bin/sh\n"
+    "job:x:1000:1000:job:{home}:/bin/sh\n"
+    "nobody:x:65534:65534:nobody:/:/bin/false\n",
+    "/etc/group": "root:x:0:\njob:x:1000:\nnogroup:x:65534:\n",
+    "/etc/hosts": "127.0.0.1 localhost job\n::1 localhost\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+
+
+def build_options(
+    spec: SandboxSpec,
+    *,
+    python: JobPython,
+    gpu: GpuFiles,
+    root_links: Mapping[str, str],
+    seccomp: bytes,
+    bridge: str,
+) -> tuple[Option, ...]:
+    """Say everything that the sandbox is.
+
+    Args:
+        spec: what the caller gives the job.
+        python: the interpreter that jobs get.
+        gpu: the device nodes and libraries of the leased GPUs.
+        root_links: where /bin, /lib … point to in /usr, as on this host; "" for a
+            folder of its own.
+        seccomp: the compiled filter.
+        bridge: host path of ``network_bridge.py``.
+
+    Raises:
+        Refused: a text holds a NUL, which would end it and begin another option.
+    """
+    binds = [*python.binds, *gpu.binds, *spec.binds]
+    if spec.network != "none":
+        binds += [Bind(bridge, _BRIDGE), Bind(spec.network, _SOCKET)]
+    options: list[Option] = [*_ISOLATION, *_system_root(root_links)]
+    for path, text in _WRITTEN.items():
+        content = text.format(home=spec.directory).encode()
+        options += ["--perms", "0644", "--ro-bind-data", content, path]
+    options += ["--proc", "/proc", "--dev", "/dev", "--dir", "/run"]
+    options += ["--size", str(spec.tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
+    for node in gpu.devices:
+        options += ["--dev-bind", node, node]
+    for bind in binds:
+        kind = "--bind" if bind.is_writable else "--ro-bind"
+        options += [kind, (bind.source,), bind.target]
+    for name, value in sorted(build_env(spec, gpu=gpu).items()):
+        options += ["--setenv", name, value]
+    options += ["--remount-ro", "/", "--chdir", spec.directory]
+    options += ["--seccomp", seccomp]
+    _check_texts(options)
+    return tuple(options)
+
+
+def build_argv(spec: SandboxSpec, *, python: JobPython) -> tuple[str, ...]:
+    """Say what runs inside: the program, behind the bridge where it has a network.
+
+    Raises:
+        Refused: there is no program, or a NUL in its arguments.
+    """
+    if not spec.argv:
+        raise Refused("a job needs a program to run", code="bad_command", field="argv")
+    _check_texts(list(spec.argv))
+    if spec.network == "none":
+        return spec.argv
+    door = (python.inside, "-I", "-S", _BRIDGE, str(PROXY_PORT), _SOCKET)
+    return (*door, *spec.argv)
+
+
+def build_env(spec: SandboxSpec, *, gpu: GpuFiles) -> dict[str, str]:
+    """Give the job's environment; what the spec says wins.
+
+    Raises:
+        Refused: a name that cannot be one.
+    """
+    env = {"HOME": spec.directory, "PATH": "/usr/local/bin:/usr/bin:/bin", **gpu.env}
+    if spec.network != "none":
+        proxy = f"http://127.0.0.1:{PROXY_PORT}"
+        env |= {"HTTPS_PROXY": proxy, "https_proxy": proxy}
+    env |= spec.env
+    for name in env:
+        if not name or "=" in name:
+            raise Refused(
+                f"{name!r} cannot be the name of an environment variable; "
+                "use letters, digits and underscores",
+                code="bad_environment",
+                field="env",
+            )
+    return env
+
+
+def _system_root(root_links: Mapping[str, str]) -> list[Option]:
+    options: list[Option] = ["--ro-bind", "/usr", "/usr"]
+    for path, target in root_links.items():
+        kind = ["--symlink", target] if target else ["--ro-bind", path]
+        options += [*kind, path]
+    for path in _SHARED:
+        options += ["--ro-bind-try", path, path]
+    return options
+
+
+def _check_texts(options: list[Option] | list[str]) -> None:
+    for option in options:
+        text = option[0] if isinstance(option, tuple) else option
+        if isinstance(text, bytes):
+            continue
+        if "\0" in text or not _is_encodable(text):
+            raise Refused(
+                "arguments, paths and environment variables hold no NUL and no half "
+                "characters; remove them",
+                code="bad_text",
+            )
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

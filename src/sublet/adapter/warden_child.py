@@ -1,0 +1,114 @@
+"""The road from the warden to bubblewrap: what the forked child does, and gives up.
+
+Part of the warden's program (see there for what may be imported).
+"""
+
+from __future__ import annotations
+
+import _signal as signal  # type: ignore[import-not-found]  # has no stubs
+import ctypes
+import os
+import resource
+import stat
+
+from sublet.adapter.warden_meter import write_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_CLONE_NEWNS = 0x20000
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_PR_SET_CHILD_SUBREAPER = 36
+_STAGE = "/run"  # covered by a private tmpfs, in bubblewrap's mount namespace only
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what bubblewrap leaves, so that it can be collected."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def stage(sources: list[str]) -> dict[str, str]:
+    """Bind folders that only root can reach to where the job's uid reaches them.
+
+    In a mount namespace of this process alone. Says where each one is now.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def mount(source: str, target: str, kind: str | None, flags: int) -> None:
+        code = libc.mount(
+            source.encode(),
+            target.encode(),
+            kind.encode() if kind else None,
+            ctypes.c_ulong(flags),
+            b"mode=755" if kind else None,
+        )
+        if code:
+            raise OSError(ctypes.get_errno(), "cannot mount", target)
+
+    if libc.unshare(_CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "cannot make a mount namespace")
+    mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+    # Opened in the new namespace, and before the stage covers what lies there.
+    handles = [os.open(source, os.O_PATH | os.O_CLOEXEC) for source in sources]
+    mount("tmpfs", _STAGE, "tmpfs", 0)
+    staged = {}
+    for number, (source, handle) in enumerate(zip(sources, handles, strict=True)):
+        target = f"{_STAGE}/{number}"
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            os.mkdir(target)
+        else:
+            os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC))
+        mount(f"/proc/self/fd/{handle}", target, None, _MS_BIND | _MS_REC)
+        staged[source] = target
+    return staged
+
+
+def anonymous_file(content: bytes) -> int:
+    """Keep bytes in memory under a file descriptor that bubblewrap inherits."""
+    handle = os.memfd_create("sublet", 0)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(handle, view) :]
+    os.lseek(handle, 0, os.SEEK_SET)
+    return handle
+
+
+def resolve(options: list[str | bytes | tuple[str]], *, is_root: bool) -> list[str]:
+    """Turn bytes into numbers of files that hold them, and (path,) into a path."""
+    sources = [option[0] for option in options if isinstance(option, tuple)]
+    staged = stage(list(dict.fromkeys(sources))) if is_root and sources else {}
+    resolved = []
+    for option in options:
+        if isinstance(option, bytes):
+            resolved.append(str(anonymous_file(option)))
+        elif isinstance(option, tuple):
+            resolved.append(staged.get(option[0], option[0]))
+        else:
+            resolved.append(option)
+    return resolved
+
+
+def become_bubblewrap(spec: dict[str, Any], *, out: int, err: int, status: int) -> None:
+    """Give up everything that the job must not have, then become bubblewrap."""
+    os.umask(0o022)
+    os.setsid()  # Ctrl-C at the agent's terminal is no business of the job
+    for path in spec["cgroup"]["joins"]:
+        write_text(path, "0")
+    options = resolve(spec["options"], is_root=spec["uid"] >= 0)
+    os.set_inheritable(status, True)
+    options += ["--json-status-fd", str(status)]
+    args = anonymous_file(b"\0".join(map(os.fsencode, options)) + b"\0")
+    for limit, soft, hard in spec["rlimits"]:
+        resource.setrlimit(limit, (soft, hard))
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    if spec["uid"] >= 0:
+        os.setgroups([])
+        os.setresgid(spec["uid"], spec["uid"], spec["uid"])
+        os.setresuid(spec["uid"], spec["uid"], spec["uid"])
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # else the job would ignore them too
+    argv = [spec["bwrap"], "--args", str(args), "--", *spec["argv"]]
+    os.execve(spec["bwrap"], argv, {})  # noqa: S606
