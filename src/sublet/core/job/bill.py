@@ -24,7 +24,6 @@ class ChannelRecord(Struct, frozen=True):
     last: int = 0  # amount of the highest voucher that was ever signed
     settled: int = 0  # authorised for leases that are over
     open: dict[Digest, int] = {}  # lease id -> authorised so far
-    is_known: bool = False  # the market holds the signed Channel document
 
 
 class Meter(Struct, frozen=True):
@@ -32,6 +31,7 @@ class Meter(Struct, frozen=True):
 
     price_hour: int  # micro-USD
     hold: int  # micro-USD; the most that this lease may ever cost
+    duration_s: int  # seconds beyond are the provider's
     since_ms: int  # the program cannot have started before this instant
     ran_ms: int = 0  # by the last claim that was accepted
     secured_ms: int = 0  # up to the last checkpoint that is stored
@@ -46,8 +46,7 @@ def check_usage(meter: Meter, *, ran_ms: int, owed: int, at_ms: int) -> MicroUsd
         PeerFault: more time than has passed, less than before, or a wrong product.
     """
     _check_time(meter, ran_ms=ran_ms, at_ms=at_ms)
-    due = min(compute_owed(price_hour=meter.price_hour, ran_ms=ran_ms), meter.hold)
-    return _check_owed(owed, due=MicroUsd(due), ran_ms=ran_ms)
+    return _check_owed(meter, owed=owed, billed_ms=ran_ms)
 
 
 def check_receipt(
@@ -60,8 +59,7 @@ def check_receipt(
     """
     _check_time(meter, ran_ms=ran_ms, at_ms=at_ms)
     billed_ms = min(ran_ms, meter.secured_ms) if reason in UNBILLED_REASONS else ran_ms
-    due = min(compute_owed(price_hour=meter.price_hour, ran_ms=billed_ms), meter.hold)
-    return _check_owed(owed, due=MicroUsd(due), ran_ms=billed_ms)
+    return _check_owed(meter, owed=owed, billed_ms=billed_ms)
 
 
 def authorize(
@@ -101,7 +99,6 @@ def close_lease(record: ChannelRecord, *, lease_id: Digest) -> ChannelRecord:
         record,
         settled=record.settled + record.open[lease_id],
         open=others,
-        is_known=record.is_known or record.last > 0,
     )
 
 
@@ -136,10 +133,12 @@ def _check_time(meter: Meter, *, ran_ms: int, at_ms: int) -> None:
         )
 
 
-def _check_owed(owed: int, *, due: MicroUsd, ran_ms: int) -> MicroUsd:
+def _check_owed(meter: Meter, *, owed: int, billed_ms: int) -> MicroUsd:
+    billed_ms = min(billed_ms, meter.duration_s * 1_000)
+    due = min(compute_owed(price_hour=meter.price_hour, ran_ms=billed_ms), meter.hold)
     if owed > due:
         raise PeerFault(
-            f"the provider asks {owed} micro-USD for {ran_ms} ms, but that is {due}",
+            f"the provider asks {owed} micro-USD for {billed_ms} ms, but that is {due}",
             code="owed_overstated",
             detail={"owed": owed, "due": due},
         )

@@ -81,6 +81,7 @@ def begin(job: Job, said: fact.LeaseGranted) -> Move:
         machine=said.machine,
         price_hour=said.price_hour,
         hold=said.hold,
+        duration_s=said.duration_s,
         granted_at_ms=said.at_ms,
         since_ms=said.at_ms,
         broken_at_ms=said.at_ms,
@@ -309,6 +310,7 @@ def _meter(attempt: Attempt) -> bill.Meter:
     return bill.Meter(
         price_hour=attempt.price_hour,
         hold=attempt.hold,
+        duration_s=attempt.duration_s,
         since_ms=attempt.since_ms,
         ran_ms=attempt.ran_ms,
         secured_ms=attempt.secured_ms,

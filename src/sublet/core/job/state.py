@@ -40,6 +40,7 @@ class Attempt(Struct, frozen=True):
     machine: str
     price_hour: int
     hold: int
+    duration_s: int
     granted_at_ms: int
     since_ms: int  # the program cannot have started before this instant
     started_at_ms: int = 0  # 0: never

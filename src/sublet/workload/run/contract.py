@@ -1,0 +1,71 @@
+"""What is signed and what is sent for one attempt: the order and the manifest. Pure."""
+
+from sublet.base.ids import NO_DIGEST, Address
+from sublet.core.document import Order
+from sublet.wire.manifest import check_manifest, commitment
+from sublet.wire.message import PROTOCOL_VERSION, Manifest, Tree
+from sublet.workload.run.plan import Program
+from sublet.workload.run.wish import Needs, Terms
+
+
+def make_manifest(
+    program: Program, terms: Terms, *, inputs: Tree, resume: Tree, salt: str
+) -> Manifest:
+    """Say what the provider is to run.
+
+    Raises:
+        Faults: more than a manifest holds.
+    """
+    needs = terms.needs
+    manifest = Manifest(
+        v=PROTOCOL_VERSION,
+        salt=salt,
+        kind=program.kind,
+        argv=program.argv,
+        env=terms.env,
+        secrets=terms.secrets,
+        inputs=inputs,
+        outputs=tuple(wanted.remote for wanted in terms.outputs),
+        checkpoint=terms.checkpoint,
+        resume=resume,
+        cpus_milli=needs.cpus_milli,
+        memory_bytes=needs.memory_bytes,
+        disk_bytes=needs.disk_bytes,
+        timeout_s=needs.timeout_s,
+    )
+    check_manifest(manifest)
+    return manifest
+
+
+def make_order(
+    needs: Needs,
+    *,
+    tenant: Address,
+    manifest: Manifest | None,
+    ssh_key: str,
+    avoid: tuple[Address, ...],
+    spent: int,
+    at_s: int,
+    salt: int,
+) -> Order:
+    """Say what is wanted of a machine; without a manifest, to ask for a quote."""
+    return Order(
+        tenant=tenant,
+        cpus_milli=needs.cpus_milli,
+        memory_bytes=needs.memory_bytes,
+        disk_bytes=needs.disk_bytes,
+        gpu_model=needs.gpu_model,
+        gpu_count=needs.gpu_count,
+        gpu_memory_bytes=needs.gpu_memory_bytes,
+        regions=needs.regions,
+        sandbox="",
+        avoid=avoid,
+        price_hour_max=needs.price_hour_max,
+        total_max=max(needs.total_max - spent, 0),
+        duration_s_max=needs.timeout_s,
+        manifest=NO_DIGEST if manifest is None else commitment(manifest),
+        ssh_key=ssh_key,
+        delegation=NO_DIGEST,
+        signed_at_s=at_s,
+        salt=salt,
+    )

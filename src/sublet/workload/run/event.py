@@ -1,0 +1,105 @@
+"""What happens to a job, told to whoever looks on: plain values, in order."""
+
+from msgspec import Struct
+
+from sublet.base.ids import Address, Digest
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """Something happened; ``at_ms`` since the epoch."""
+
+    at_ms: int
+
+
+class Waiting(Event, frozen=True, kw_only=True):
+    """The market has nothing that fits; it is asked again."""
+
+    message: str
+
+
+class Matched(Event, frozen=True, kw_only=True):
+    """A lease was granted."""
+
+    lease_id: Digest
+    provider: Address
+    machine: str
+    price_hour: int  # micro-USD
+    attempt: int  # 1 for the first
+
+
+class Uploading(Event, frozen=True, kw_only=True):
+    """Inputs are on their way."""
+
+    bytes: int
+
+
+class Preparing(Event, frozen=True, kw_only=True):
+    """The provider told what it is doing."""
+
+    text: str
+
+
+class Running(Event, frozen=True, kw_only=True):
+    """The job's own program runs."""
+
+
+class Wrote(Event, frozen=True, kw_only=True):
+    """The program wrote to a stream."""
+
+    stream: str  # "stdout" or "stderr"
+    data: bytes
+
+
+class Secured(Event, frozen=True, kw_only=True):
+    """A checkpoint is stored here; a failure costs nothing before it."""
+
+    ran_ms: int
+
+
+class Notified(Event, frozen=True, kw_only=True):
+    """The owner wants the machine back."""
+
+    stops_in_s: int
+
+
+class Disconnected(Event, frozen=True, kw_only=True):
+    """The provider is not reached just now; the job may go on over there."""
+
+    message: str
+
+
+class Left(Event, frozen=True, kw_only=True):
+    """This provider is given up, the next one is looked for."""
+
+    provider: Address
+    outcome: str
+    note: str
+
+
+class Collecting(Event, frozen=True, kw_only=True):
+    """Outputs are fetched."""
+
+    files: int
+    bytes: int
+
+
+class Missing(Event, frozen=True, kw_only=True):
+    """An output that was asked for was never made."""
+
+    path: str
+
+
+AnyEvent = (
+    Waiting
+    | Matched
+    | Uploading
+    | Preparing
+    | Running
+    | Wrote
+    | Secured
+    | Notified
+    | Disconnected
+    | Left
+    | Collecting
+    | Missing
+)

@@ -1,0 +1,124 @@
+"""What a provider says, checked before it counts. Pure.
+
+Signatures, whose lease it is, whether the files are those that were asked for and
+those that were hashed. What fails here is the provider's fault, with its evidence.
+"""
+
+from typing import TypeVar
+
+from sublet.base.errors import PeerFault, Refused
+from sublet.base.ids import NO_DIGEST, Digest
+from sublet.core.document import Order, Receipt, UsageRecord
+from sublet.core.lease.phase import Lease
+from sublet.wire import codec
+from sublet.wire.manifest import check_tree, tree_id
+from sublet.wire.message import Ended, Metered, Signed, Tree
+from sublet.wire.typed_data import Domain
+
+T = TypeVar("T", UsageRecord, Receipt)
+
+
+def check_lease(lease: Lease, *, order: Order, order_id: Digest) -> None:
+    """Check that a market granted what was ordered, and no worse.
+
+    Raises:
+        PeerFault: another lease, dearer, smaller, or somebody else's.
+    """
+    facts = {
+        "id": lease.id == order_id,
+        "tenant": lease.tenant == order.tenant,
+        "manifest": lease.manifest == order.manifest,
+        "ssh_key": lease.ssh_key == order.ssh_key,
+        "price": lease.price_hour <= order.price_hour_max,
+        "hold": lease.hold <= order.total_max,
+        "duration": lease.duration_s <= order.duration_s_max,
+        "cpus": lease.cpus_milli >= order.cpus_milli,
+        "memory": lease.memory_bytes >= order.memory_bytes,
+        "disk": lease.disk_bytes >= order.disk_bytes,
+        "gpus": len(lease.gpu_uuids) >= order.gpu_count,
+        "provider": lease.provider not in order.avoid,
+    }
+    if wrong := sorted(name for name, holds in facts.items() if not holds):
+        raise PeerFault(
+            f"the market granted another lease than was ordered: {', '.join(wrong)}",
+            code="wrong_lease",
+            detail={"lease": lease.id},
+        )
+
+
+def check_metered(said: Metered, *, lease: Lease, domain: Domain) -> UsageRecord:
+    """Check a usage record's signature and lease.
+
+    Raises:
+        PeerFault: it is not this provider's word on this lease.
+    """
+    return _check_signed(said.record, UsageRecord, lease=lease, domain=domain)
+
+
+def check_ended(said: Ended, *, lease: Lease, domain: Domain) -> Receipt:
+    """Check a receipt's signature and lease, and that it hashes the tree that came.
+
+    Raises:
+        PeerFault: it is not this provider's word on this lease, or on other files.
+    """
+    receipt = _check_signed(said.receipt, Receipt, lease=lease, domain=domain)
+    told = tree_id(said.outputs)
+    if receipt.outputs != told and (receipt.outputs != NO_DIGEST or said.outputs.files):
+        raise PeerFault(
+            "the provider's files are not those that its receipt hashed",
+            code="bad_output",
+            detail={"receipt": receipt.outputs, "told": told},
+        )
+    return receipt
+
+
+def check_files(tree: Tree, *, asked: tuple[str, ...], bytes_max: int) -> None:
+    """Check a tree that a provider sends: lawful, asked for, no larger than the disk.
+
+    Args:
+        tree: as it came.
+        asked: paths that may come, with all below them; empty for anything.
+        bytes_max: the disk that was rented.
+
+    Raises:
+        PeerFault: something else.
+    """
+    try:
+        check_tree(tree)
+    except Refused as fault:
+        raise PeerFault(
+            f"the provider sent a tree that no job can have made: {fault.message}",
+            code="bad_output",
+        ) from fault
+    if sum(file.size for file in tree.files) > bytes_max:
+        raise PeerFault("more bytes than the job's disk holds", code="bad_output")
+    for file in tree.files:
+        if asked and not any(_is_below(file.path, path) for path in asked):
+            raise PeerFault(
+                f"the provider sent {file.path!r}, which nobody asked for",
+                code="bad_output",
+            )
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
+
+
+def _check_signed(signed: Signed, kind: type[T], *, lease: Lease, domain: Domain) -> T:
+    document = signed.document
+    if not isinstance(document, kind):
+        raise PeerFault(
+            f"the provider sent a {type(document).__name__} for a {kind.__name__}",
+            code="wrong_document",
+        )
+    try:
+        _, signer = codec.verify(signed, domain=domain)
+    except Refused as fault:
+        raise PeerFault(fault.message, code=fault.code) from fault
+    if signer != lease.provider or document.lease_id != lease.id:
+        raise PeerFault(
+            f"a {kind.__name__} of somebody else, or of another lease",
+            code="wrong_signer",
+            detail={"signer": signer, "lease": document.lease_id},
+        )
+    return document

@@ -1,0 +1,152 @@
+"""The numbers of a wish: sizes, counts, prices, times. Pure; limits named."""
+
+import re
+
+from sublet.base import limits
+from sublet.base.units import parse_duration, parse_money, parse_size
+from sublet.workload.run.wish import Collector, Needs, Wish, refuse
+
+CPUS = "1"
+MEMORY = "1GiB"
+DISK = "2GiB"
+MAX_TOTAL = "1.00"  # US dollars
+TIMEOUT = "1h"
+
+MEMORY_BYTES_MIN = 1 << 20
+DISK_BYTES_MIN = 1 << 20
+SECONDS_PER_HOUR = 3_600
+
+_CPUS = re.compile(r"\A([0-9]{1,6})(?:\.([0-9]{1,3}))?\Z")
+_GPU = re.compile(r"\A([A-Za-z][A-Za-z0-9 _.-]{0,63})?(?::?([0-9]{1,4}))?\Z")
+_REGION = re.compile(r"\A[A-Z]{2}(-[A-Z0-9]{1,3})?\Z")
+_NOT_MODEL = re.compile(r"[^a-z0-9]")
+
+
+def parse_needs(wish: Wish, found: Collector) -> Needs:
+    """Read sizes, numbers and prices of a wish; faults go into ``found``."""
+    total_max = found.take(
+        1, _amount, wish.max_total or MAX_TOTAL, "--max-total", limits.AMOUNT_MAX
+    )
+    timeout_s = found.take(
+        1, parse_span, wish.timeout or TIMEOUT, "--timeout", 1, limits.LEASE_S_MAX
+    )
+    model, count = found.take(("", 0), _parse_gpu, wish)
+    return Needs(
+        cpus_milli=found.take(1, _parse_cpus, wish.cpus or CPUS),
+        memory_bytes=found.take(
+            1,
+            _size,
+            wish.memory or MEMORY,
+            "--memory",
+            MEMORY_BYTES_MIN,
+            limits.MEMORY_BYTES_MAX,
+        ),
+        disk_bytes=found.take(
+            1,
+            _size,
+            wish.disk or DISK,
+            "--disk",
+            DISK_BYTES_MIN,
+            limits.DISK_BYTES_MAX,
+        ),
+        gpu_model=model,
+        gpu_count=count,
+        gpu_memory_bytes=found.take(0, _parse_vram, wish),
+        regions=found.take((), _parse_regions, wish.regions),
+        price_hour_max=found.take(0, _parse_price, wish, total_max, timeout_s),
+        total_max=total_max,
+        timeout_s=timeout_s,
+    )
+
+
+def parse_span(text: str, field: str, least: int, most: int) -> int:
+    """Read a duration between two bounds, in seconds.
+
+    Raises:
+        Refused: no duration, or out of bounds.
+    """
+    value = parse_duration(text, field=field)
+    if not least <= value <= most:
+        raise refuse(
+            field, f"{text!r} is not between {least}s and {most}s", code="out_of_range"
+        )
+    return value
+
+
+def _parse_vram(wish: Wish) -> int:
+    if wish.vram is None:
+        return 0
+    return _size(wish.vram, "--vram", 1, limits.GPU_MEMORY_BYTES_MAX)
+
+
+def _within(value: int, field: str, text: str, least: int, most: int) -> int:
+    if not least <= value <= most:
+        what = "too small" if value < least else "more than any machine has"
+        raise refuse(field, f"{text!r} is {what}", code="out_of_range")
+    return value
+
+
+def _size(text: str, field: str, least: int, most: int) -> int:
+    return _within(parse_size(text, field=field), field, text, least, most)
+
+
+def _amount(text: str, field: str, most: int) -> int:
+    value = parse_money(text, field=field)
+    if not 0 < value <= most:
+        what = "nothing" if not value else "more than the market takes"
+        raise refuse(field, f"{text!r} is {what}", code="out_of_range")
+    return value
+
+
+def _parse_price(wish: Wish, total_max: int, timeout_s: int) -> int:
+    """The price named, or the one at which the total lasts for the whole time."""
+    if wish.max_price is not None:
+        return _amount(wish.max_price, "--max-price", limits.PRICE_PER_HOUR_MAX)
+    lasting = total_max * SECONDS_PER_HOUR // timeout_s
+    return min(lasting, limits.PRICE_PER_HOUR_MAX)
+
+
+def _parse_cpus(text: str) -> int:
+    match = _CPUS.match(text.strip())
+    if match is None:
+        raise refuse(
+            "--cpus",
+            f"{text!r} is not a number of CPUs; write it like 2 or 0.5",
+            code="bad_cpus",
+        )
+    milli = int(match[1]) * 1_000 + int((match[2] or "").ljust(3, "0"))
+    return _within(milli, "--cpus", text, 1, limits.CPUS_MILLI_MAX)
+
+
+def _parse_gpu(wish: Wish) -> tuple[str, int]:
+    if wish.gpu is None:
+        return "", 0 if wish.vram is None else 1
+    match = _GPU.match(wish.gpu.strip())
+    if match is None or not (match[1] or match[2]):
+        raise refuse(
+            "--gpu",
+            f"{wish.gpu!r} is not MODEL, MODEL:N or N; write it like h200:2",
+            code="bad_gpu",
+        )
+    model, count = match.groups()
+    if model and count and ":" not in wish.gpu:  # rtx4090 is a model, not 4090 GPUs
+        model, count = model + count, None
+    number = int(count) if count else 1
+    _within(number, "--gpu", wish.gpu, 1, limits.GPU_COUNT_MAX)
+    return _NOT_MODEL.sub("", (model or "").lower()), number
+
+
+def _parse_regions(texts: tuple[str, ...]) -> tuple[str, ...]:
+    regions = tuple(dict.fromkeys(text.strip().upper() for text in texts))
+    for region in regions:
+        if _REGION.match(region) is None:
+            raise refuse(
+                "--region",
+                f"{region[:40]!r} is not an ISO 3166 code; write it like DE or US-CA",
+                code="bad_region",
+            )
+    if len(regions) > limits.LIST_LENGTH_MAX:
+        raise refuse(
+            "--region", f"at most {limits.LIST_LENGTH_MAX}", code="too_many_regions"
+        )
+    return regions

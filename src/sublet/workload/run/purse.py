@@ -1,0 +1,106 @@
+"""Signs vouchers: never more than was authorised, never before it is written down."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from msgspec import Struct
+
+from sublet.adapter.home_folder import Home
+from sublet.base.errors import PeerFault
+from sublet.base.ids import Address, Digest
+from sublet.core.document import Voucher
+from sublet.core.job import bill
+from sublet.core.job.bill import ChannelRecord
+from sublet.core.lease.phase import Lease, Phase
+from sublet.sdk.connection import Connection
+from sublet.wire.channel import channel_of
+from sublet.wire.message import Paid, Signed
+from sublet.wire.typed_data import digest
+
+Change = Callable[[ChannelRecord], tuple[ChannelRecord, int]]
+
+
+class Account(Struct, frozen=True):
+    """A channel to one provider, named and signed."""
+
+    id: Digest
+    channel: Signed
+
+
+class Purse:
+    """One tenant's channels in one market."""
+
+    def __init__(self, *, home: Home, connection: Connection) -> None:
+        """Take where the records are, and the market whose channels they are."""
+        self._home = home
+        self._connection = connection
+        self._channels: dict[Address, Account] = {}
+
+    async def pay(self, lease: Lease, *, owed: int, channel_total: int) -> Paid:
+        """Authorise what is owed for a lease; give the voucher that says so.
+
+        The record is on the disk before the voucher exists.
+
+        Raises:
+            PeerFault: the provider asks for more than can be owed; nothing was signed.
+            Unavailable: the disk or the market did not answer; nothing was signed.
+        """
+        account = await self._account(lease.provider)
+        change = partial(
+            bill.authorize, lease_id=lease.id, owed=owed, channel_total=channel_total
+        )
+        try:
+            amount = await self._update(account, change)
+        except PeerFault:
+            # Our own memory may be short (another machine, a lost home): the public
+            # log knows what was ever paid.
+            await self._rebase(account, lease.provider)
+            amount = await self._update(account, change)
+        voucher = Voucher(channel_id=account.id, max_claimable_amount=amount)
+        return Paid(
+            voucher=await self._connection.sign(voucher), channel=account.channel
+        )
+
+    async def close(self, lease: Lease) -> None:
+        """Note that a lease is over; twice is harmless."""
+        if lease.provider not in self._channels:
+            return  # nothing was ever signed for it
+        account = self._channels[lease.provider]
+
+        def change(record: ChannelRecord) -> tuple[ChannelRecord, int]:
+            return bill.close_lease(record, lease_id=lease.id), 0
+
+        await self._update(account, change)
+
+    async def _update(self, account: Account, change: Change) -> int:
+        return await asyncio.to_thread(self._home.update_channel, account.id, change)
+
+    async def _account(self, provider: Address) -> Account:
+        if provider not in self._channels:
+            market = await self._connection.learn_market()
+            domain = await self._connection.domain()
+            channel = channel_of(
+                market,
+                domain.market,
+                tenant=self._connection.key.address,
+                provider=provider,
+            )
+            self._channels[provider] = Account(
+                id=digest(channel, domain), channel=await self._connection.sign(channel)
+            )
+        return self._channels[provider]
+
+    async def _rebase(self, account: Account, provider: Address) -> None:
+        settled = [
+            lease
+            for lease in await self._connection.leases(is_all=True)
+            if lease.provider == provider and lease.phase is Phase.SETTLED
+        ]
+        paid = sum(lease.paid for lease in settled)
+        over = frozenset(lease.id for lease in settled)
+
+        def change(record: ChannelRecord) -> tuple[ChannelRecord, int]:
+            return bill.rebase(record, paid=paid, over=over), 0
+
+        await self._update(account, change)

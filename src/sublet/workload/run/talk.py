@@ -1,0 +1,382 @@
+"""One attempt's conversation with its provider: messages in, facts out.
+
+Survives the channels it runs over: a new one goes on where the last one broke, logs
+at their offset, chunks at those that are missing. Each message is checked before it
+becomes a fact; what the facts lead to is decided by ``core.job``.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from sublet.base import limits
+from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
+from sublet.base.ids import Digest
+from sublet.core.job import fact
+from sublet.core.lease.phase import Lease
+from sublet.sdk.connection import Connection
+from sublet.sdk.job_channel import ChannelLost, ClientKey, JobChannel, find_direct
+from sublet.sdk.tunnel import Tunnel
+from sublet.service.ports import Blobs
+from sublet.wire.manifest import tree_id
+from sublet.wire.message import (
+    Checkpointed,
+    Close,
+    Deliver,
+    Ended,
+    JobSays,
+    Kept,
+    Manifest,
+    Metered,
+    Missing,
+    Notice,
+    Paid,
+    Progress,
+    Tree,
+    Trouble,
+    Uploaded,
+)
+from sublet.wire.typed_data import Domain
+from sublet.workload.run import event
+from sublet.workload.run.evidence import check_ended, check_files, check_metered
+
+LOGS_S = 30.0  # for the rest of the logs, once the program is over
+STREAMS = ("stdout", "stderr")
+
+Say = Callable[[fact.Fact], None]
+Show = Callable[[event.AnyEvent], Awaitable[None]]
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+class Log:
+    """One stream of one attempt: how far it was read, and whether that is all."""
+
+    def __init__(self, stream: str, *, place: Path) -> None:
+        """Take where a copy is kept."""
+        self.stream = stream
+        self.place = place
+        self.offset = 0
+        self.done = asyncio.Event()
+
+    def keep(self, content: bytes) -> None:
+        """Append to the copy."""
+        self.offset += len(content)
+        if self.offset <= limits.LOG_BYTES_MAX:
+            with self.place.open("ab") as file:
+                file.write(content)
+
+
+class Talk:
+    """The conversation about one lease."""
+
+    def __init__(
+        self,
+        *,
+        lease: Lease,
+        manifest: Manifest,
+        domain: Domain,
+        blobs: Blobs,
+        folder: Path,
+        key: ClientKey,
+        now_ms: Callable[[], int],
+        say: Say,
+        show: Show,
+        spawn: Spawn,
+    ) -> None:
+        """Take what it is about; nothing is opened yet.
+
+        Args:
+            lease: as granted.
+            manifest: what the provider is to run.
+            domain: in which it signs.
+            blobs: has the inputs, takes outputs and checkpoints; syncs what it takes.
+            folder: of the job, for copies of its logs.
+            key: the only one that the provider admits.
+            now_ms: the job's clock.
+            say: takes facts.
+            show: takes events.
+            spawn: runs something beside, under the job's supervisor.
+        """
+        self.lease = lease
+        self.outputs = Tree(files=())
+        self.checkpoints: dict[Digest, Tree] = {}
+        self._manifest = manifest
+        self._domain = domain
+        self._blobs = blobs
+        self._key = key
+        self._now_ms = now_ms
+        self._say = say
+        self._show = show
+        self._spawn = spawn
+        self._logs = [Log(name, place=folder / name) for name in STREAMS]
+        self._channel: JobChannel | None = None
+        self._tunnel: Tunnel | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._note = ""
+        self._is_closed = False
+
+    # ---- opening and closing ----------------------------------------------------
+
+    async def converse(self, connection: Connection) -> None:
+        """Open a channel and listen until it breaks; say so then. Never raises.
+
+        One call for each dial.
+        """
+        try:
+            await self._open(connection)
+            self._say(fact.ChannelOpened(**self._here()))
+            await self._listen()
+        except PeerFault as fault:
+            self._accuse(fault)  # what follows closes the channel, with the reason
+        except (Unavailable, Refused) as fault:
+            # Only once nothing of the old channel is left may a new one be dialled.
+            await self._release()
+            self._say(fact.ChannelBroken(**self._here(), message=fault.message))
+            if not self._is_closed:
+                await self._show(
+                    event.Disconnected(at_ms=self._now_ms(), message=fault.message)
+                )
+        except asyncio.CancelledError:
+            await self._release()
+            raise
+
+    async def _open(self, connection: Connection) -> None:
+        self._channel = await self._open_direct()
+        if self._channel is None:
+            self._tunnel = await connection.dial(self.lease.id)
+            self._channel = await JobChannel.connect(
+                self._tunnel.socket, lease=self.lease, key=self._key
+            )
+        await self._channel.open_job()
+
+    async def _open_direct(self) -> JobChannel | None:
+        """Try the address that the offer names; whoever else answers there is left."""
+        if not self.lease.endpoint:
+            return None
+        sock = await find_direct(self.lease.endpoint)
+        if sock is None:
+            return None
+        try:
+            return await JobChannel.connect(sock, lease=self.lease, key=self._key)
+        except (Unavailable, PeerFault):
+            sock.close()
+            return None
+
+    async def _release(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        channel, self._channel = self._channel, None
+        tunnel, self._tunnel = self._tunnel, None
+        if channel is not None:
+            await channel.close()
+        if tunnel is not None:
+            await tunnel.close()
+
+    async def finish(self, reason: str, message: str) -> None:
+        """End the conversation: with thanks once the logs are through, or in trouble.
+
+        Never raises: the channel may be gone already.
+        """
+        self._is_closed = True
+        last = Trouble(code=reason, message=message)
+        with contextlib.suppress(ChannelLost, TimeoutError):
+            if reason == "done":
+                await self._wait_logs()
+                await self.send(Close(reason="done"))
+            else:
+                await self.send(last)
+        await self._release()
+
+    async def _wait_logs(self) -> None:
+        if self._channel is not None:
+            async with asyncio.timeout(LOGS_S):
+                for log in self._logs:
+                    await log.done.wait()
+
+    async def send(self, message: Paid | Kept | Close | Trouble | Uploaded) -> None:
+        """Say something to the provider.
+
+        Raises:
+            ChannelLost: there is no channel just now.
+        """
+        if self._channel is None:
+            raise ChannelLost("there is no channel to the provider just now")
+        await self._channel.say(message)
+
+    # ---- orders -----------------------------------------------------------------
+
+    async def deliver(self) -> None:
+        """Send the manifest; the logs are followed from where they were."""
+        if self._channel is None:
+            return  # it broke in between, and that was said
+        with contextlib.suppress(ChannelLost):
+            await self._channel.say(Deliver(manifest=self._manifest))
+        for log in self._logs:
+            if not log.done.is_set():
+                self._start(self._follow(self._channel, log))
+
+    def fetch_outputs(self) -> None:
+        """Begin to fetch what the receipt hashed; a fact says how it went."""
+        if not self.outputs.files:
+            self._say(fact.OutputsStored(**self._here()))
+            return
+        self._start(self._fetch_outputs())
+
+    async def _fetch_outputs(self) -> None:
+        size = sum(file.size for file in self.outputs.files)
+        await self._show(
+            event.Collecting(
+                at_ms=self._now_ms(), files=len(self.outputs.files), bytes=size
+            )
+        )
+        await self._fetch(self.outputs)
+        self._say(fact.OutputsStored(**self._here()))
+
+    # ---- listening --------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        if self._channel is None:
+            raise ChannelLost("there is no channel to the provider just now")
+        while True:
+            await self._hear(await self._channel.hear())
+
+    async def _hear(self, said: JobSays) -> None:
+        match said:
+            case Missing():
+                self._start(self._upload(said))
+            case Progress():
+                await self._hear_progress(said)
+            case Metered():
+                record = check_metered(said, lease=self.lease, domain=self._domain)
+                self._say(
+                    fact.UsageClaimed(
+                        **self._here(),
+                        ran_ms=record.ran_ms,
+                        owed=said.owed,
+                        channel_total=said.channel_total,
+                    )
+                )
+            case Checkpointed():
+                self._start(self._store_checkpoint(said))
+            case Ended():
+                self._hear_end(said)
+            case Notice():
+                self._say(fact.NoticeGiven(**self._here(), stops_in_s=said.stops_in_s))
+                await self._show(
+                    event.Notified(at_ms=self._now_ms(), stops_in_s=said.stops_in_s)
+                )
+            case Trouble():
+                raise PeerFault(
+                    f"the provider cannot go on: {printable(said.message)}",
+                    code=printable(said.code) or "trouble",
+                )
+
+    async def _hear_progress(self, said: Progress) -> None:
+        self._note = printable(said.text)
+        if said.phase == "running":
+            self._say(fact.ProgramStarted(**self._here()))
+            await self._show(event.Running(at_ms=self._now_ms()))
+        elif said.phase == "preparing":
+            await self._show(event.Preparing(at_ms=self._now_ms(), text=self._note))
+
+    def _hear_end(self, said: Ended) -> None:
+        receipt = check_ended(said, lease=self.lease, domain=self._domain)
+        check_files(
+            said.outputs,
+            asked=self._manifest.outputs or ("",),
+            bytes_max=self.lease.disk_bytes,
+        )
+        self.outputs = said.outputs
+        self._say(
+            fact.ReceiptShown(
+                **self._here(),
+                ran_ms=receipt.ran_ms,
+                exit_code=receipt.exit_code,
+                reason=receipt.reason,
+                owed=said.owed,
+                channel_total=said.channel_total,
+                note=self._note,
+            )
+        )
+
+    # ---- what takes its time ----------------------------------------------------
+
+    async def _upload(self, said: Missing) -> None:
+        if self._channel is None:
+            return
+        mine = {
+            key
+            for tree in (self._manifest.inputs, self._manifest.resume)
+            for file in tree.files
+            for key in file.chunks
+        }
+        if not mine.issuperset(said.chunks):
+            raise PeerFault(
+                "the provider asks for chunks that are no part of the job",
+                code="foreign_chunk",
+            )
+        if said.chunks:
+            size = len(said.chunks) * limits.CHUNK_BYTES
+            await self._show(event.Uploading(at_ms=self._now_ms(), bytes=size))
+            await self._channel.put_chunks(said.chunks, blobs=self._blobs)
+        await self._channel.say(Uploaded())
+
+    async def _store_checkpoint(self, said: Checkpointed) -> None:
+        check_files(said.tree, asked=(), bytes_max=self.lease.disk_bytes)
+        await self._fetch(said.tree)
+        key = tree_id(said.tree)
+        self.checkpoints[key] = said.tree
+        self._say(
+            fact.CheckpointStored(
+                **self._here(), number=said.number, ran_ms=said.ran_ms, tree_id=key
+            )
+        )
+        await self._show(event.Secured(at_ms=self._now_ms(), ran_ms=said.ran_ms))
+
+    async def _fetch(self, tree: Tree) -> None:
+        if self._channel is None:
+            raise ChannelLost("there is no channel to the provider just now")
+        keys = [key for file in tree.files for key in file.chunks]
+        await self._channel.get_chunks(keys, blobs=self._blobs)
+
+    async def _follow(self, channel: JobChannel, log: Log) -> None:
+        async for content in channel.follow_log(log.stream, offset=log.offset):
+            log.keep(content)
+            await self._show(
+                event.Wrote(at_ms=self._now_ms(), stream=log.stream, data=content)
+            )
+        log.done.set()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something run beside the listening; it ends with the channel."""
+        task = self._spawn(self._guard(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except PeerFault as fault:
+            self._accuse(fault)
+        except ChannelLost:
+            pass  # whoever listens on the channel says so
+        except SubletError as fault:
+            # The disk here is full, say: this machine cannot take what it asked for.
+            self._accuse(PeerFault(fault.message, code=fault.code))
+
+    def _accuse(self, fault: PeerFault) -> None:
+        self._say(
+            fact.PeerMisbehaved(
+                **self._here(), code=fault.code, message=printable(fault.message)
+            )
+        )
+
+    def _here(self) -> dict[str, Any]:
+        return {"at_ms": self._now_ms(), "lease_id": self.lease.id}
+
+
+def printable(text: str) -> str:
+    """A stranger's words on one short line, without anything for a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)[:500]
