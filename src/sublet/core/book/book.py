@@ -101,12 +101,13 @@ class Book:
     # ---- writing --------------------------------------------------------------
 
     def add_lease(self, lease: Lease) -> None:
-        """Enter a new lease: bind its slice, index it, watch its deadline."""
+        """Enter an open lease: bind its slice, index it, watch its deadline."""
         self.leases[lease.id] = lease
         _add(self.open_of_tenant, lease.tenant, lease.id)
         _add(self.open_of_provider, lease.provider, lease.id)
         _add(self.open_of_pair, (lease.tenant, lease.provider), lease.id)
-        self.offers.bind(lease)
+        if lease.phase in HOLDING:
+            self.offers.bind(lease)
         heappush(self._deadlines, (lease.deadline_s, lease.id))
 
     def change_lease(self, lease: Lease) -> None:

@@ -1,11 +1,20 @@
 """The fold as a whole: order, time, voids, the happy way of a lease."""
 
+from typing import get_args
+
 from sublet.core.book.snapshot import dump, load
-from sublet.core.book.step import step
+from sublet.core.book.step import HANDLERS, check, step
 from sublet.core.book.view import account
-from sublet.core.document import Delivery, Start
+from sublet.core.document import AnyDocument, Delivery, Start, Stop
 from sublet.core.lease.phase import Fault, Phase
-from tests.unit.core.book.world import PROVIDER, TENANT, World
+from tests.unit.core.book.world import (
+    PROVIDER,
+    RULES,
+    TENANT,
+    World,
+    digest,
+    make_order,
+)
 
 
 def test_lease_goes_its_way() -> None:
@@ -44,3 +53,30 @@ def test_replay_gives_same_bytes() -> None:
     for fact in world.facts[1:]:
         step(twin.book, fact)
     assert dump(twin.book) == dump(world.book) == dump(load(dump(world.book)))
+
+
+def test_refused_fact_is_void() -> None:
+    world = World()
+    world.add_credit()
+    world.add_provider()
+    before = world.book.copy()
+    assert world.refused(TENANT, Stop(digest(5), "x", 1, 1)) == "unknown_lease"
+    assert (world.book.size, before.size) == (before.size + 1, len(world.facts) - 1)
+    before.size += 1  # it counts as an entry, and nothing else has changed
+    assert dump(world.book) == dump(before)
+
+
+def test_every_document_has_a_handler() -> None:
+    assert set(HANDLERS) == set(get_args(AnyDocument))
+
+
+def test_check_sees_what_is_due() -> None:
+    world = World()
+    world.add_credit(amount=28_000)
+    world.add_provider()
+    world.order()  # takes all the money, and is never accepted
+    order = make_order(salt=-1)
+    assert world.refused(TENANT, order) == "insufficient_funds"
+    world.now_s += RULES.accept_s
+    check(world.book, world.fact(TENANT, order))
+    world.say(TENANT, order)

@@ -1,0 +1,269 @@
+"""Anything that anybody may say, in any order, at any time: the book stays right.
+
+After each step everything is counted anew. At the end of each run the facts are
+folded again, in one go and from a snapshot in their middle: the same bytes.
+"""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from sublet.base.ids import NO_DIGEST
+from sublet.core.book.book import Book
+from sublet.core.book.invariant import check_invariants
+from sublet.core.book.snapshot import book_hash, dump, load
+from sublet.core.book.step import step
+from sublet.core.document import (
+    AnyDocument,
+    CheckpointKept,
+    Credit,
+    Delegation,
+    GiveBack,
+    OfferWithdrawal,
+    ProviderLost,
+    ProviderSeen,
+    Seal,
+    Start,
+    Stop,
+    Tick,
+    Voucher,
+)
+from tests.unit.core.book.world import (
+    GIB,
+    OPERATOR,
+    World,
+    address,
+    make_offer,
+    make_order,
+)
+
+TENANTS = [address(0x1000 + number) for number in range(3)]
+PROVIDERS = [address(0x2000 + number) for number in range(3)]
+PARTIES = [*TENANTS, *PROVIDERS, OPERATOR]
+UUIDS = ["gpu-a", "gpu-b", "gpu-c"]
+
+
+class Market(RuleBasedStateMachine):
+    """Hostile and honest parties alike; refusals are allowed, wrong books are not."""
+
+    @initialize()
+    def open(self) -> None:
+        self.world = World()
+        self.middle: tuple[int, bytes] | None = None
+        for party in TENANTS[:2]:
+            self.world.add_credit(party, 3_000_000)
+        for provider in PROVIDERS[:2]:
+            self.world.add_provider(provider)
+            self.world.add_channel(TENANTS[0], provider)
+
+    def say(self, signer: str, document: AnyDocument) -> None:
+        self.world.fold(self.world.fact(signer, document))
+
+    @property
+    def salt(self) -> int:
+        return len(self.world.facts)
+
+    def draw_lease_id(self, data: st.DataObject) -> str:
+        book = self.world.book
+        known = [*book.leases, *list(book.settled)[-3:], NO_DIGEST]
+        return data.draw(st.sampled_from(known))
+
+    @rule(span_s=st.sampled_from([1, 5, 12, 45, 400]))
+    def wait(self, span_s: int) -> None:
+        self.world.now_s += span_s
+
+    @rule()
+    def tick(self) -> None:
+        self.say(OPERATOR, Tick(1, self.salt))
+
+    @rule(party=st.sampled_from(PARTIES), amount=st.integers(0, 2_000_000))
+    def credit(self, party: str, amount: int) -> None:
+        self.say(OPERATOR, Credit(party, amount, "", 1, self.salt))
+
+    @rule(provider=st.sampled_from(PROVIDERS))
+    def seen(self, provider: str) -> None:
+        self.say(OPERATOR, ProviderSeen(provider, 1, self.salt))
+
+    @rule(provider=st.sampled_from(PROVIDERS))
+    def lost(self, provider: str) -> None:
+        self.say(OPERATOR, ProviderLost(provider, 1, self.salt))
+
+    @rule(
+        provider=st.sampled_from(PROVIDERS),
+        machine=st.sampled_from(["m1", "m2"]),
+        cpus=st.sampled_from([1, 4, 8]),
+        uuids=st.lists(st.sampled_from(UUIDS), max_size=3, unique=True),
+        price=st.sampled_from([0, 10_000, 1_800_000]),
+        span_s=st.sampled_from([20, 500, 5_000]),
+    )
+    def offer(
+        self,
+        provider: str,
+        machine: str,
+        cpus: int,
+        uuids: list[str],
+        price: int,
+        span_s: int,
+    ) -> None:
+        offer = make_offer(
+            machine=machine,
+            cpus_milli=cpus * 1_000,
+            gpu_model="h200" if uuids else "",
+            gpu_memory_bytes=141 * GIB,
+            gpu_uuids=tuple(uuids),
+            cpu_price_hour=price,
+            expires_at_s=self.world.now_s + span_s,
+            salt=self.salt,
+        )
+        self.say(provider, offer)
+
+    @rule(provider=st.sampled_from(PROVIDERS), data=st.data())
+    def withdraw(self, provider: str, data: st.DataObject) -> None:
+        known = [*sorted(self.world.book.offers.row_of), NO_DIGEST]
+        offer_id = data.draw(st.sampled_from(known))
+        self.say(provider, OfferWithdrawal(offer_id, 1, self.salt))
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        cpus_milli=st.sampled_from([500, 2_000, 8_000]),
+        gpu_count=st.sampled_from([0, 0, 1, 2]),
+        total_max=st.sampled_from([10, 50_000, 2_000_000]),
+        duration_s_max=st.sampled_from([10, 100, 3_600]),
+    )
+    def order(
+        self,
+        tenant: str,
+        cpus_milli: int,
+        gpu_count: int,
+        total_max: int,
+        duration_s_max: int,
+    ) -> None:
+        order = make_order(
+            tenant=tenant,
+            cpus_milli=cpus_milli,
+            gpu_count=gpu_count,
+            total_max=total_max,
+            duration_s_max=duration_s_max,
+            salt=self.salt,
+        )
+        self.say(tenant, order)
+
+    @rule(tenant=st.sampled_from(TENANTS), budget=st.sampled_from([0, 100_000]))
+    def delegate(self, tenant: str, budget: int) -> None:
+        expires_at_s = self.world.now_s + 100
+        delegation = Delegation(OPERATOR, budget, "", expires_at_s, 1, self.salt)
+        self.say(tenant, delegation)
+
+    @rule(data=st.data(), duration_s_max=st.sampled_from([10, 3_600]))
+    def order_by_delegate(self, data: st.DataObject, duration_s_max: int) -> None:
+        known = list(self.world.book.delegations)
+        if known:
+            record = self.world.book.delegations[data.draw(st.sampled_from(known))]
+            order = make_order(
+                tenant=record.tenant,
+                delegation=record.id,
+                duration_s_max=duration_s_max,
+                salt=self.salt,
+            )
+            self.say(OPERATOR, order)
+
+    @rule(data=st.data())
+    def go_on(self, data: st.DataObject) -> None:
+        """Say what brings an open lease forward; without it few would ever run."""
+        world = self.world
+        if world.book.leases:
+            key = data.draw(st.sampled_from(list(world.book.leases)))
+            lease = world.book.leases[key]
+            documents: dict[str, AnyDocument] = {
+                "matched": world.terms(lease),
+                "accepted": world.delivery(lease),
+                "preparing": Start(lease.id, 1, self.salt),
+                "running": world.usage(lease, lease.ran_ms),
+                "closing": world.receipt(lease, lease.ran_ms),
+            }
+            document = documents.get(lease.phase.value)
+            if document is not None:
+                self.say(lease.provider, document)
+
+    @rule(data=st.data(), ran_ms=st.integers(0, 30_000))
+    def claim(self, data: st.DataObject, ran_ms: int) -> None:
+        """Report, keep, give a receipt: honest, too much, or at the wrong time."""
+        lease_id = self.draw_lease_id(data)
+        book = self.world.book
+        lease = book.leases.get(lease_id) or book.settled.get(lease_id)
+        if lease is None:
+            return
+        reason = data.draw(st.sampled_from(["exited", "given_back", "failed"]))
+        said = data.draw(st.sampled_from(["usage", "keep", "receipt"]))
+        documents: dict[str, AnyDocument] = {
+            "usage": self.world.usage(lease, ran_ms),
+            "keep": CheckpointKept(lease.id, ran_ms, lease.manifest, 1, self.salt),
+            "receipt": self.world.receipt(lease, ran_ms, reason),
+        }
+        signer = lease.tenant if said == "keep" else lease.provider
+        self.say(signer, documents[said])
+
+    @rule(data=st.data(), notice_s=st.sampled_from([0, 10, 100]))
+    def give_back(self, data: st.DataObject, notice_s: int) -> None:
+        lease_id = self.draw_lease_id(data)
+        signer = data.draw(st.sampled_from(PARTIES))
+        self.say(signer, GiveBack(lease_id, notice_s, 1, self.salt))
+
+    @rule(data=st.data())
+    def stop(self, data: st.DataObject) -> None:
+        lease_id = self.draw_lease_id(data)
+        signer = data.draw(st.sampled_from(TENANTS))
+        self.say(signer, Stop(lease_id, "cancelled", 1, self.salt))
+
+    @rule(tenant=st.sampled_from(TENANTS), provider=st.sampled_from(PROVIDERS))
+    def open_channel(self, tenant: str, provider: str) -> None:
+        self.say(tenant, self.world.channel(tenant, provider))
+
+    @rule(data=st.data(), more=st.integers(-5, 60_000))
+    def vouch(self, data: st.DataObject, more: int) -> None:
+        channels = list(self.world.book.channels.values())
+        channel = data.draw(st.sampled_from(channels))
+        signer = data.draw(st.sampled_from([channel.payer, channel.receiver]))
+        self.say(signer, Voucher(channel.id, max(0, channel.vouched + more)))
+
+    @rule()
+    def seal(self) -> None:
+        book = self.world.book
+        sealed = "0x" + book_hash(book).hex()
+        self.world.say(OPERATOR, Seal(book.size, sealed, 1, self.salt))
+
+    @rule()
+    def save(self) -> None:
+        self.middle = (len(self.world.facts), dump(self.world.book))
+
+    @invariant()
+    def book_is_right(self) -> None:
+        if hasattr(self, "world"):
+            check_invariants(self.world.book)
+            issued = self.world.book.ledger.issued_total
+            find = self.world.book.ledger.find
+            held = sum(find(party).debits_pending for party in PARTIES)
+            assert issued == held + sum(find(party).balance for party in PARTIES)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        raw = dump(self.world.book)
+        replayed = Book()
+        for fact in self.world.facts:
+            step(replayed, fact)
+        assert dump(replayed) == raw
+        if self.middle is not None:
+            first, saved = self.middle
+            resumed = load(saved)
+            assert dump(resumed) == saved
+            check_invariants(resumed)
+            for fact in self.world.facts[first:]:
+                step(resumed, fact)
+            assert dump(resumed) == raw
+
+
+TestMarket = Market.TestCase
+TestMarket.settings = settings(
+    max_examples=40, stateful_step_count=60, deadline=None, print_blob=True
+)
