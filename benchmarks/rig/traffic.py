@@ -58,17 +58,36 @@ def note_key_of(name: str) -> NoteKey:
 class Traffic:
     """Makes documents and folds them; knows every party's key."""
 
-    def __init__(self, *, providers: int, tenants: int) -> None:
-        """Draw the keys and write the market's own document; nothing is folded yet."""
+    def __init__(
+        self,
+        *,
+        providers: int,
+        tenants: int,
+        market: Market | None = None,
+        operator: Key | None = None,
+    ) -> None:
+        """Draw the keys; nothing is said yet.
+
+        Args:
+            providers: how many, each with one machine.
+            tenants: how many, each with credits.
+            market: where it exists already; else a new one is made.
+            operator: its operator, where it exists already.
+        """
         self.now_s = int(time.time())
-        self.operator = key_of("operator")
+        self.operator = operator or key_of("operator")
         self.note_key = note_key_of("benchmark")
         self.providers = [key_of(f"provider {n}") for n in range(providers)]
         self.tenants = [key_of(f"tenant {n}") for n in range(tenants)]
         self._by_address = {k.address: k for k in [*self.providers, *self.tenants]}
         self._salt = 0
         self._book = Book()
-        self.market = Market(
+        self.market = market or self._make_market()
+        self.market_id = market_id(self.market)
+        self.domain = Domain.of(self.market, self.market_id)
+
+    def _make_market(self) -> Market:
+        return Market(
             name="benchmark",
             chain_id=31_337,
             contract="0x" + "c0" * 20,
@@ -84,8 +103,6 @@ class Traffic:
             signed_at_s=self.now_s,
             salt=1,
         )
-        self.market_id = market_id(self.market)
-        self.domain = Domain.of(self.market, self.market_id)
 
     def candidate(self, signed: Signed) -> Candidate:
         """Verify a document as a node does."""
