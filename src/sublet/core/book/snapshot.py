@@ -106,7 +106,7 @@ def load(raw: bytes) -> Book:
     """
     try:
         state = _DECODER.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Broken(f"the snapshot is damaged: {error}; replay the log") from error
     if state.format != FORMAT:
         raise Broken(
