@@ -1,17 +1,18 @@
 """What the code has, the documents tell: words, codes, settings, verbs, links."""
 
 import ast
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
 from typing import get_args
 
 import pytest
-from tests.style.tree import ROOT, name_of, python_files, syntax_of, text_of
 
 import sublet
 from sublet.core.document import AnyDocument
 from sublet.core.lease.phase import Fault, Phase
+from tests.style.tree import ROOT, name_of, python_files, syntax_of, text_of
 
 _CODE = re.compile(r"\A[a-z][a-z0-9]*(_[a-z0-9]+)*\Z")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
@@ -82,6 +83,34 @@ def test_glossary_knows_every_document_and_phase() -> None:
     assert not documents - known
     assert not {phase.value for phase in Phase} - known
     assert not {fault.value for fault in Fault} - known
+
+
+def test_every_setting_is_documented() -> None:
+    missing = []
+    for face in ("node", "provider"):
+        for node in ast.walk(syntax_of(ROOT / f"src/sublet/{face}/config.py")):
+            # What is read from a file refuses unknown keys; nothing else does.
+            if isinstance(node, ast.ClassDef) and any(
+                word.arg == "forbid_unknown_fields" for word in node.keywords
+            ):
+                missing += [
+                    f"{face}: {field.target.id}"
+                    for field in node.body
+                    if isinstance(field, ast.AnnAssign)
+                    and isinstance(field.target, ast.Name)
+                    and field.target.id not in ticked("docs/reference/settings.md")
+                ]
+    assert not missing
+
+
+def test_reference_of_commands_is_current() -> None:
+    spec = importlib.util.spec_from_file_location(
+        "write_cli", ROOT / "docs/reference/write_cli.py"
+    )
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert text_of("docs/reference/cli.md") == module.render(), "run: make reference"
 
 
 def test_public_names_are_documented() -> None:

@@ -6,6 +6,7 @@ import tokenize
 from pathlib import Path
 
 import pytest
+
 from tests.style.tree import ROOT, name_of, python_files, walk
 
 HOMELESS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "types"}
