@@ -1,0 +1,58 @@
+"""Sublet: rent a machine, run a job on it, pay by the second.
+
+This module is for users only; nothing inside imports from it. Names are loaded when
+they are first asked for, so that ``import sublet`` costs nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sublet.base.errors import (
+        Broken,
+        Faults,
+        PeerFault,
+        Refused,
+        SubletError,
+        Unavailable,
+    )
+    from sublet.workload.client import AsyncClient, RunningJob
+    from sublet.workload.portal import Client, Job
+    from sublet.workload.run.result import AttemptResult, JobResult
+
+__all__ = [
+    "AsyncClient",
+    "AttemptResult",
+    "Broken",
+    "Client",
+    "Faults",
+    "Job",
+    "JobResult",
+    "PeerFault",
+    "Refused",
+    "RunningJob",
+    "SubletError",
+    "Unavailable",
+]
+
+_HOMES = {
+    "AsyncClient": "workload.client",
+    "RunningJob": "workload.client",
+    "Client": "workload.portal",
+    "Job": "workload.portal",
+    "AttemptResult": "workload.run.result",
+    "JobResult": "workload.run.result",
+    "Broken": "base.errors",
+    "Faults": "base.errors",
+    "PeerFault": "base.errors",
+    "Refused": "base.errors",
+    "SubletError": "base.errors",
+    "Unavailable": "base.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sublet' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"sublet.{_HOMES[name]}"), name)

@@ -1,0 +1,321 @@
+"""The Python API: ``AsyncClient``, and ``Client`` for programs that do not await.
+
+>>> import sublet
+>>> with sublet.Client() as client:                                # doctest: +SKIP
+...     result = client.run("train.py", gpu="h200:1", outputs=["model/"])
+...     print(result.exit_code, result.cost, result.outputs)
+
+Options have the names and the texts of the command line: ``memory="4GiB"``,
+``max_total="2.50"``, ``timeout="2h"``. Errors are those of ``sublet.base.errors``.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypedDict, Unpack
+
+from sublet.adapter.blobs_folder import FolderBlobs
+from sublet.adapter.clock_system import SystemClock
+from sublet.adapter.home_folder import Home
+from sublet.adapter.key_file import load_or_create_key
+from sublet.core.job.record import JobRecord
+from sublet.core.lease.phase import Lease
+from sublet.sdk.connection import Connection, parse_url
+from sublet.wire.message import Account, MarketInfo, OfferRow, Quote, Tree
+from sublet.workload.run import survey
+from sublet.workload.run.contract import make_order
+from sublet.workload.run.event import AnyEvent
+from sublet.workload.run.need import parse_needs
+from sublet.workload.run.plan import find_paths, parse_program
+from sublet.workload.run.result import JobResult, make_result
+from sublet.workload.run.runner import Runner, Tenant, Work
+from sublet.workload.run.term import parse_terms
+from sublet.workload.run.wish import Collector, Wish
+
+JOB_ID_BYTES = 6
+EVENTS_MAX = 1_024  # that a listener may be behind
+DEFAULT_HOME = Path("~/.sublet")
+NO_KEY_LINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"  # a quote admits nobody
+
+OnEvent = Callable[[AnyEvent], Awaitable[None] | None]
+
+
+class Needed(TypedDict, total=False):
+    """What a job may ask of a machine; texts as on the command line."""
+
+    gpu: str | None  # "h200:1", "2"
+    vram: str | None  # "24GB", of each GPU
+    cpus: str | None  # "2", "0.5"
+    memory: str | None
+    disk: str | None
+    max_price: str | None  # US dollars an hour
+    max_total: str | None  # US dollars
+    regions: Sequence[str]
+    timeout: str | None
+
+
+class Options(Needed, total=False):
+    """What a job may be given besides."""
+
+    is_command: bool
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    checkpoint: str | None
+    retries: int | None
+    wait: str | None
+    env: Sequence[str]  # "K=V", or "K": taken from ``environment``
+    secrets: Sequence[str]  # "K": taken from ``environment``; "K=@FILE"
+    name: str | None
+
+
+class RunningJob:
+    """A job under way: iterate over what happens, ask for the result, stop it."""
+
+    def __init__(self, runner: Runner, *, work: Work, folder: Path) -> None:
+        """Take what runs; use ``AsyncClient.start``."""
+        self.id = work.id
+        self._runner = runner
+        self._work = work
+        self._folder = folder
+        self._events: asyncio.Queue[AnyEvent | None] = asyncio.Queue(EVENTS_MAX)
+        self._is_heard = True
+        self._task: asyncio.Task[JobRecord] | None = None
+
+    async def __aiter__(self) -> AsyncIterator[AnyEvent]:
+        while (said := await self._events.get()) is not None:
+            yield said
+
+    async def result(self) -> JobResult:
+        """Wait for the end; give what it came to. Events not yet heard are dropped.
+
+        Raises:
+            Broken: an invariant fell.
+        """
+        self._is_heard = False
+        while not self._events.empty():
+            self._events.get_nowait()
+        if self._task is None:
+            raise AssertionError("use AsyncClient.start")
+        record = await self._task
+        outputs = self._work.terms.outputs
+        return make_result(
+            record,
+            outputs=tuple(one.local or one.remote for one in outputs),
+            folder=str(self._folder),
+            fault=self._runner.local_fault,
+        )
+
+    def stop(self) -> None:
+        """Ask for the job to be stopped and settled."""
+        self._runner.stop()
+
+    def begin(self) -> None:
+        """Start; called once, by ``AsyncClient.start``."""
+        self._task = asyncio.create_task(self._run())
+
+    async def hear(self, said: AnyEvent) -> None:
+        """Take an event for whoever iterates; the job waits for a slow listener."""
+        if self._is_heard:
+            await self._events.put(said)
+
+    async def _run(self) -> JobRecord:
+        try:
+            return await self._runner.run()
+        finally:
+            if self._is_heard:
+                await self._events.put(None)
+
+
+class AsyncClient:
+    """A tenant in one market. Use it as an async context."""
+
+    def __init__(
+        self,
+        market: str | None = None,
+        *,
+        home: str | Path = DEFAULT_HOME,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take the market's address (default: the home's) and the home folder.
+
+        Args:
+            market: such as ``http://127.0.0.1:8470``.
+            home: where key, jobs and channels are kept.
+            environment: where ``env`` and ``secrets`` without a value are taken from;
+                that of this process by default.
+
+        Raises:
+            Refused: an address or a setting that means nothing.
+        """
+        self.home = Home(Path(home).expanduser())
+        self.url = parse_url(market or self.home.read_config().market)
+        self.is_new = not self.home.key_path.exists()
+        self.key = load_or_create_key(self.home.key_path)
+        self._environment = environment
+        self._pinned = self.home.find_market(self.url)
+        self._clock = SystemClock()
+        self.connection = Connection(
+            self.url, key=self.key, clock=self._clock, market=self._pinned
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.connection.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.connection.close()
+
+    async def pin(self) -> None:
+        """Pin the market the first time; afterwards another one is refused.
+
+        Raises:
+            Unavailable: nobody answers there.
+        """
+        if self._pinned is None:
+            self._pinned = await self.connection.learn_market()
+            self.home.pin_market(self.url, self._pinned)
+
+    # ---- questions --------------------------------------------------------------
+
+    async def market(self) -> MarketInfo:
+        """Ask for the state of the market."""
+        await self.pin()
+        return await self.connection.market()
+
+    async def offers(self) -> tuple[OfferRow, ...]:
+        """List what is offered now."""
+        await self.pin()
+        return await self.connection.offers()
+
+    async def account(self) -> Account:
+        """Ask for this tenant's wallet."""
+        await self.pin()
+        return await self.connection.account()
+
+    async def faucet(self) -> Account:
+        """Ask for credits, where the operator gives them away."""
+        await self.pin()
+        return await self.connection.faucet()
+
+    async def leases(self, *, is_all: bool = False) -> tuple[Lease, ...]:
+        """List this tenant's leases: open ones, or all."""
+        await self.pin()
+        return await self.connection.leases(is_all=is_all)
+
+    async def quote(self, **needed: Unpack[Needed]) -> Quote:
+        """Ask what a machine would cost now; nothing is bought.
+
+        Raises:
+            Faults: sizes or prices that mean nothing.
+        """
+        found = Collector()
+        needs = parse_needs(_wish((), needed), found)
+        found.check()
+        await self.pin()
+        order = make_order(
+            needs,
+            tenant=self.key.address,
+            manifest=None,
+            ssh_key=NO_KEY_LINE,
+            avoid=(),
+            spent=0,
+            at_s=self._clock.now_s(),
+            salt=0,
+        )
+        return await self.connection.quote(order)
+
+    def jobs(self) -> list[JobRecord]:
+        """List the jobs that this home remembers, newest first."""
+        return self.home.read_jobs()
+
+    # ---- jobs -------------------------------------------------------------------
+
+    async def run(
+        self,
+        *target: str,
+        on_event: OnEvent | None = None,
+        **options: Unpack[Options],
+    ) -> JobResult:
+        """Run a script, a folder or a command to its end.
+
+        Args:
+            target: the script or folder and its arguments, or a command.
+            on_event: is told what happens; may be a coroutine function.
+            options: see ``Options``.
+
+        Raises:
+            Faults: something about the wish; nothing was bought.
+            Unavailable: the market does not answer.
+        """
+        job = await self.start(*target, on_event=on_event, **options)
+        return await job.result()
+
+    async def start(
+        self,
+        *target: str,
+        on_event: OnEvent | None = None,
+        **options: Unpack[Options],
+    ) -> RunningJob:
+        """Begin a job and give a handle on it; raises as ``run``."""
+        work = await self._prepare(_wish(target, options))
+        await self.pin()
+        tenant = Tenant(self.home, self.connection, self._clock)
+        folder = self.home.job_folder(work.id)
+        hear: list[Callable[[AnyEvent], Awaitable[None]]] = []
+
+        async def show(said: AnyEvent) -> None:
+            for listener in hear:
+                await listener(said)
+
+        job = RunningJob(
+            Runner(tenant=tenant, work=work, show=show), work=work, folder=folder
+        )
+        hear.append(job.hear if on_event is None else _listener(on_event))
+        job.begin()
+        return job
+
+    async def _prepare(self, wish: Wish) -> Work:
+        environment = os.environ if self._environment is None else self._environment
+        terms = parse_terms(
+            wish, environment=environment, read_secret=survey.read_secret
+        )
+        seen = {path: survey.look(path) for path in find_paths(wish)}
+        program = parse_program(wish, seen)
+        job_id = secrets.token_hex(JOB_ID_BYTES)
+        folder = self.home.job_folder(job_id) / "blobs"
+        inputs = Tree(files=())
+        if program.sources:
+            # Inputs can be read again; only what is fetched has to be on the disk.
+            inputs = await asyncio.to_thread(
+                survey.gather,
+                program,
+                blobs=FolderBlobs(folder, is_durable=False),
+                bytes_max=terms.needs.disk_bytes,
+            )
+        return Work(job_id, program, terms, inputs, FolderBlobs(folder))
+
+
+def _wish(target: Sequence[str], options: Needed | Options) -> Wish:
+    lists = ("regions", "inputs", "outputs", "env", "secrets")
+    values = {
+        name: tuple(value) if name in lists else value  # type: ignore[arg-type]
+        for name, value in options.items()
+    }
+    return Wish(target=tuple(target), **values)  # type: ignore[arg-type]
+
+
+def _listener(on_event: OnEvent) -> Callable[[AnyEvent], Awaitable[None]]:
+    async def listen(said: AnyEvent) -> None:
+        answer = on_event(said)
+        if answer is not None:
+            await answer
+
+    return listen

@@ -1,0 +1,87 @@
+"""What a job came to: for programs, for ``--json``, for the bill. Pure."""
+
+from msgspec import Struct
+
+from sublet.base.ids import Address, Digest
+from sublet.core.job.record import JobRecord
+from sublet.core.job.state import Attempt
+
+
+class AttemptResult(Struct, frozen=True):
+    """One lease of the job: who ran which seconds, and what that cost."""
+
+    lease_id: Digest
+    provider: Address
+    machine: str
+    price_hour: int  # micro-USD
+    from_ms: int  # granted; ms since the epoch
+    started_ms: int  # 0: never
+    to_ms: int  # 0: it goes on
+    ran_ms: int
+    secured_ms: int  # up to the last checkpoint
+    paid: int  # micro-USD
+    outcome: str  # exited, provider_lost, given_back …; "" while it goes on
+    note: str
+
+
+class JobResult(Struct, frozen=True):
+    """A whole job. Money in micro-USD."""
+
+    job_id: str
+    name: str
+    command: str
+    exit_code: int
+    message: str  # "" where the program itself said what there is to say
+    cost: int
+    ran_ms: int  # of all attempts
+    attempts: tuple[AttemptResult, ...]
+    outputs: tuple[str, ...]  # local paths
+    stdout: str  # path of a copy
+    stderr: str
+
+
+def make_result(
+    record: JobRecord, *, outputs: tuple[str, ...], folder: str, fault: str = ""
+) -> JobResult:
+    """Say what a job came to.
+
+    Args:
+        record: of the job.
+        outputs: local paths that were asked for.
+        folder: of the job, where the copies of its logs are.
+        fault: what could not be done on this machine, or "".
+    """
+    job = record.job
+    return JobResult(
+        job_id=record.id,
+        name=record.name,
+        command=record.command,
+        exit_code=job.exit_code or (EXIT_LOCAL if fault else 0),
+        message=fault or job.message,
+        cost=job.cost,
+        ran_ms=sum(attempt.ran_ms for attempt in job.attempts),
+        attempts=tuple(map(_describe, job.attempts)),
+        outputs=outputs,
+        stdout=f"{folder}/stdout",
+        stderr=f"{folder}/stderr",
+    )
+
+
+def _describe(attempt: Attempt) -> AttemptResult:
+    return AttemptResult(
+        lease_id=attempt.lease_id,
+        provider=attempt.provider,
+        machine=attempt.machine,
+        price_hour=attempt.price_hour,
+        from_ms=attempt.granted_at_ms,
+        started_ms=attempt.started_at_ms,
+        to_ms=attempt.ended_at_ms,
+        ran_ms=attempt.ran_ms,
+        secured_ms=attempt.secured_ms,
+        paid=attempt.authorized if attempt.paid < 0 else attempt.paid,
+        outcome=attempt.outcome,
+        note=attempt.note,
+    )
+
+
+EXIT_LOCAL = 3  # the job is done, and this machine could not take what it made
