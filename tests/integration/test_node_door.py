@@ -192,6 +192,16 @@ async def test_described_api_is_valid(guest: Guest) -> None:
     validate(msgspec.json.decode(body))
 
 
+async def test_described_paths_are_served(guest: Guest) -> None:
+    _, body = await guest.get("/openapi.json")
+    for path, methods in msgspec.json.decode(body)["paths"].items():
+        url = guest.url + re.sub(r"\{\w+\}", "0x" + "0" * 64, path)
+        for method in methods:
+            async with guest.http.request(method, url) as answer:
+                code = answer.headers.get("Sublet-Fault")
+                assert code not in ("no_such_endpoint", "wrong_method", "internal")
+
+
 async def test_page_allows_its_own_script_only(guest: Guest) -> None:
     async with guest.http.get(guest.url + "/") as answer:
         html = await answer.text()

@@ -50,12 +50,6 @@ class NodeMetrics:
             buckets=_BATCH_BUCKETS,
             registry=registry,
         )
-        self.fold_s = Histogram(
-            "sublet_fold_seconds",
-            "Folding one group commit into the book",
-            buckets=_COMMIT_BUCKETS,
-            registry=registry,
-        )
         self.leases = Gauge(
             "sublet_leases_open", "Open leases, by phase", ["phase"], registry=registry
         )
