@@ -53,8 +53,9 @@ format: .venv/synced-dev
 lock: .venv/bootstrapped
 	$(UV) lock
 
-reference: .venv/synced-dev # writes docs/reference/cli.md anew
+reference: .venv/synced-dev # writes the generated pages anew
 	$(BIN)/python docs/reference/write_cli.py
+	$(BIN)/python docs/reference/write_errors.py
 
 clean: ## remove what make made: .venv, caches, demo output
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build demo-output

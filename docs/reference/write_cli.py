@@ -15,7 +15,8 @@ PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# The command line
 
 Generated from the program by `make reference`; do not edit. `sublet COMMAND --help` says the same.
-Exit codes: of `sublet run`, the job's own; else 0 for done, 1 for refused or failed, 2 for a wrong command line, 130 for Ctrl-C.
+Exit codes: of `sublet run`, the job's own; else 0 for done,
+1 for refused or failed, 2 for a wrong command line, 130 for Ctrl-C.
 """
 
 
