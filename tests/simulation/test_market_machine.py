@@ -13,6 +13,7 @@ from sublet.core.book.book import Book
 from sublet.core.book.invariant import check_invariants
 from sublet.core.book.snapshot import book_hash, dump, load
 from sublet.core.book.step import step
+from sublet.core.book.view import channel_total
 from sublet.core.document import (
     AnyDocument,
     CheckpointKept,
@@ -28,6 +29,7 @@ from sublet.core.document import (
     Tick,
     Voucher,
 )
+from sublet.core.lease.phase import Lease
 from tests.unit.core.book.world import (
     GIB,
     OPERATOR,
@@ -53,8 +55,14 @@ class Market(RuleBasedStateMachine):
         for party in TENANTS[:2]:
             self.world.add_credit(party, 3_000_000)
         for provider in PROVIDERS[:2]:
-            self.world.add_provider(provider)
-            self.world.add_channel(TENANTS[0], provider)
+            self.world.add_provider(
+                provider,
+                gpu_model="h200",
+                gpu_memory_bytes=141 * GIB,
+                gpu_uuids=tuple(UUIDS[:2]),
+            )
+            for tenant in TENANTS[:2]:
+                self.world.add_channel(tenant, provider)
 
     def say(self, signer: str, document: AnyDocument) -> None:
         self.world.fold(self.world.fact(signer, document))
@@ -65,28 +73,27 @@ class Market(RuleBasedStateMachine):
 
     def draw_lease_id(self, data: st.DataObject) -> str:
         book = self.world.book
-        known = [*book.leases, *list(book.settled)[-3:], NO_DIGEST]
+        # Mostly open ones, now and then one that is over or never was.
+        known = [*book.leases, *book.leases, *list(book.settled)[-1:], NO_DIGEST]
         return data.draw(st.sampled_from(known))
 
-    @rule(span_s=st.sampled_from([1, 5, 12, 45, 400]))
+    @rule(span_s=st.sampled_from([1, 2, 3, 5, 12]))
     def wait(self, span_s: int) -> None:
         self.world.now_s += span_s
 
-    @rule()
-    def tick(self) -> None:
+    @rule(span_s=st.sampled_from([45, 400, 4_000]))
+    def tick_much_later(self, span_s: int) -> None:
+        self.world.now_s += span_s
         self.say(OPERATOR, Tick(1, self.salt))
 
     @rule(party=st.sampled_from(PARTIES), amount=st.integers(0, 2_000_000))
     def credit(self, party: str, amount: int) -> None:
         self.say(OPERATOR, Credit(party, amount, "", 1, self.salt))
 
-    @rule(provider=st.sampled_from(PROVIDERS))
-    def seen(self, provider: str) -> None:
-        self.say(OPERATOR, ProviderSeen(provider, 1, self.salt))
-
-    @rule(provider=st.sampled_from(PROVIDERS))
-    def lost(self, provider: str) -> None:
-        self.say(OPERATOR, ProviderLost(provider, 1, self.salt))
+    @rule(provider=st.sampled_from(PROVIDERS), is_lost=st.sampled_from([0, 0, 0, 1]))
+    def come_or_go(self, provider: str, is_lost: int) -> None:
+        said = ProviderLost if is_lost else ProviderSeen
+        self.say(OPERATOR, said(provider, 1, self.salt))
 
     @rule(
         provider=st.sampled_from(PROVIDERS),
@@ -167,25 +174,52 @@ class Market(RuleBasedStateMachine):
             )
             self.say(OPERATOR, order)
 
-    @rule(data=st.data())
-    def go_on(self, data: st.DataObject) -> None:
-        """Say what brings an open lease forward; without it few would ever run."""
-        world = self.world
-        if world.book.leases:
-            key = data.draw(st.sampled_from(list(world.book.leases)))
-            lease = world.book.leases[key]
-            documents: dict[str, AnyDocument] = {
-                "matched": world.terms(lease),
-                "accepted": world.delivery(lease),
-                "preparing": Start(lease.id, 1, self.salt),
-                "running": world.usage(lease, lease.ran_ms),
-                "closing": world.receipt(lease, lease.ran_ms),
-            }
-            document = documents.get(lease.phase.value)
-            if document is not None:
-                self.say(lease.provider, document)
+    @rule(data=st.data(), count=st.integers(1, 5), span_s=st.integers(0, 9))
+    def go_on(self, data: st.DataObject, count: int, span_s: int) -> None:
+        """Say what brings open leases forward; without it few would ever run."""
+        for _ in range(count):
+            if not self.world.book.leases:
+                break
+            key = data.draw(st.sampled_from(list(self.world.book.leases)))
+            self.advance(self.world.book.leases[key])
+        self.world.now_s += span_s
 
-    @rule(data=st.data(), ran_ms=st.integers(0, 30_000))
+    @rule(span_s=st.integers(0, 20), end=st.sampled_from(["", "exited", "given_back"]))
+    def live(self, span_s: int, end: str) -> None:
+        """Order, and run at once; perhaps to the end."""
+        world, known = self.world, set(self.world.book.leases)
+        tenant, gpu_count = TENANTS[self.salt % 2], self.salt % 3 % 2
+        order = make_order(
+            tenant=tenant,
+            cpus_milli=500,
+            gpu_count=gpu_count,
+            total_max=400_000,
+            salt=self.salt,
+        )
+        self.say(tenant, order)
+        for key in set(world.book.leases) - known:
+            for _ in range(3):
+                self.advance(world.book.leases[key])
+            world.now_s += span_s
+            lease = world.book.leases[key]
+            if end:
+                self.say(lease.provider, world.receipt(lease, span_s * 1_000, end))
+
+    def advance(self, lease: Lease) -> None:
+        world = self.world
+        passed_ms = (world.now_s - lease.started_at_s) * 1_000
+        documents: dict[str, AnyDocument] = {
+            "matched": world.terms(lease),
+            "accepted": world.delivery(lease),
+            "preparing": Start(lease.id, 1, self.salt),
+            "running": world.usage(lease, passed_ms),
+            "closing": world.receipt(lease, passed_ms),
+        }
+        document = documents.get(lease.phase.value)
+        if document is not None:
+            self.say(lease.provider, document)
+
+    @rule(data=st.data(), ran_ms=st.sampled_from([0, 500, 2_000, 9_000, 40_000]))
     def claim(self, data: st.DataObject, ran_ms: int) -> None:
         """Report, keep, give a receipt: honest, too much, or at the wrong time."""
         lease_id = self.draw_lease_id(data)
@@ -206,7 +240,7 @@ class Market(RuleBasedStateMachine):
     @rule(data=st.data(), notice_s=st.sampled_from([0, 10, 100]))
     def give_back(self, data: st.DataObject, notice_s: int) -> None:
         lease_id = self.draw_lease_id(data)
-        signer = data.draw(st.sampled_from(PARTIES))
+        signer = data.draw(st.sampled_from(PROVIDERS))
         self.say(signer, GiveBack(lease_id, notice_s, 1, self.salt))
 
     @rule(data=st.data())
@@ -225,6 +259,17 @@ class Market(RuleBasedStateMachine):
         channel = data.draw(st.sampled_from(channels))
         signer = data.draw(st.sampled_from([channel.payer, channel.receiver]))
         self.say(signer, Voucher(channel.id, max(0, channel.vouched + more)))
+
+    @rule(data=st.data())
+    def pay_up(self, data: st.DataObject) -> None:
+        """Vouch for exactly what one lease needs."""
+        leases = list(self.world.book.leases.values())
+        if leases:
+            lease = data.draw(st.sampled_from(leases))
+            channel = self.world.book.find_channel((lease.tenant, lease.provider))
+            if channel is not None:
+                total = channel_total(self.world.book, lease.id)
+                self.say(lease.tenant, Voucher(channel.id, total))
 
     @rule()
     def seal(self) -> None:
@@ -265,5 +310,5 @@ class Market(RuleBasedStateMachine):
 
 TestMarket = Market.TestCase
 TestMarket.settings = settings(
-    max_examples=40, stateful_step_count=60, deadline=None, print_blob=True
+    max_examples=50, stateful_step_count=80, deadline=None, print_blob=True
 )
