@@ -1,13 +1,13 @@
 """A market followed by its log alone: what the picture shows, what is told."""
 
 import pytest
-from tests.unit.core.book.world import OPERATOR, PROVIDER, TENANT, World
 
 from sublet.base.errors import PeerFault
 from sublet.console.watch import Watch
 from sublet.core.document import Entry, ProviderLost, UsageRecord
 from sublet.core.lease.phase import Phase
 from sublet.wire.codec import DocumentCodec
+from tests.unit.core.book.world import OPERATOR, PROVIDER, TENANT, World
 
 
 @pytest.fixture
