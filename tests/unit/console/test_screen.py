@@ -74,7 +74,7 @@ def test_answer_of_trouble_is_no_entry() -> None:
         screen.read_entries(url, first=0)
 
 
-def test_silence_is_told_and_survived(capsys: pytest.CaptureFixture[str]) -> None:
+def test_silence_is_told_and_survived() -> None:
     said: list[tuple[list[EventLine], str]] = []
 
     class Enough(Exception):
