@@ -7,9 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sublet.base.errors import Refused
 from sublet.core.lease.phase import Lease, Phase
 from sublet.wire.codec import decode, encode
 from sublet.wire.message import Leases, Offers, Quote
+from sublet.wire.note import NoteKey
 from tests.fakes.world import World
 from tests.integration.node_house import (
     ANSWER_MAX,
@@ -209,3 +211,38 @@ async def test_bad_path_is_named(
 ) -> None:
     got, body = await guest.get(path, key=STRANGER)
     assert (got, fault_code(body)) == (status, code)
+
+
+async def test_rules_are_fixed_once_founded(tmp_path: Path) -> None:
+    world = World()
+    async with running_node(tmp_path / "node", world, market={"accept_s": 5}) as guest:
+        founded = await guest.learn()
+    with pytest.raises(Refused, match=r"market\.accept_s is 6 and was 5"):
+        async with running_node(tmp_path / "node", world, market={"accept_s": 6}):
+            raise AssertionError("rules changed")
+    async with running_node(tmp_path / "node", world) as guest:
+        assert (await guest.learn()).id == founded.id
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "code"),
+    [
+        ("key", STRANGER.to_hex(), "wrong_operator"),
+        ("note_key", NoteKey.generate(b"x" * 32, "other").to_text(), "wrong_note_key"),
+    ],
+)
+async def test_other_keys_touch_nothing(
+    tmp_path: Path, file: str, content: str, code: str
+) -> None:
+    home, world = tmp_path / "node", World()
+    async with running_node(home, world):
+        pass
+    right = (home / file).read_text()
+    (home / file).write_text(content + "\n")
+    with pytest.raises(Refused) as caught:
+        async with running_node(home, world):
+            raise AssertionError("a stranger operates")
+    assert caught.value.code == code
+    (home / file).write_text(right)
+    async with running_node(home, world) as guest:
+        assert (await guest.get("/readyz"))[0] == 200

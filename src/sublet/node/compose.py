@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.key_file import load_key, load_note_key
 from sublet.base.errors import Broken, Refused
-from sublet.core.document import AnyDocument, Market
+from sublet.core.document import AnyDocument, Fact, Market
 from sublet.node.auth import Door
 from sublet.node.config import NodeConfig
 from sublet.node.fanout import Fanout
@@ -53,13 +53,16 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
     metrics, clock = NodeMetrics(), SystemClock()
     log = MeteredLog(config.home / LOG_FILE, metrics=metrics)
     try:
-        document = find_market(log) or make_market(
-            config, key=key, note_key=note_key, now_s=clock.now_s()
-        )
+        founding = find_founding(log)
+        if founding is None:
+            document = make_market(config, key=key, note_key=note_key, clock=clock)
+        else:
+            check_founding(founding, config, key=key, note_key=note_key)
+            document = market_of(founding)
         market = make_service(log, document, key=key, note_key=note_key, clock=clock)
-        await market.open()
         try:
-            await _found(market, document, key=key)
+            await market.open()
+            await _found(market, document)
             yield _make_node(config, market, log, metrics, clock, document)
         finally:
             await market.close()
@@ -67,23 +70,25 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         log.close()
 
 
-def find_market(log: Log) -> Market | None:
-    """Read entry 0, or give None where the log is empty.
+def find_founding(log: Log) -> Fact | None:
+    """Read entry 0, or give None where the log is empty."""
+    rows = log.read(first=0, limit=1)
+    return DocumentCodec().read_entry(rows[0].body).fact if rows else None
+
+
+def market_of(founding: Fact) -> Market:
+    """Give the document that founded the market.
 
     Raises:
         Broken: entry 0 is not a Market.
     """
-    rows = log.read(first=0, limit=1)
-    if not rows:
-        return None
-    document = DocumentCodec().read_entry(rows[0].body).fact.document
-    if not isinstance(document, Market):
+    if not isinstance(founding.document, Market):
         raise Broken("entry 0 is not a Market; this is not a market's log")
-    return document
+    return founding.document
 
 
 def make_market(
-    config: NodeConfig, *, key: Key, note_key: NoteKey, now_s: int
+    config: NodeConfig, *, key: Key, note_key: NoteKey, clock: Clock
 ) -> Market:
     """Make the document that founds a market."""
     rules = config.market
@@ -100,9 +105,50 @@ def make_market(
         close_s=rules.close_s,
         settle_s=rules.settle_s,
         withdraw_delay_s=rules.withdraw_delay_s,
-        signed_at_s=now_s,
+        signed_at_s=clock.now_s(),
         salt=secrets.randbits(SALT_BITS),
     )
+
+
+def check_founding(
+    founding: Fact, config: NodeConfig, *, key: Key, note_key: NoteKey
+) -> None:
+    """Refuse to go on with a market that was founded with other keys or rules.
+
+    Before anything is signed: a checkpoint by the wrong key would spoil the log.
+
+    Raises:
+        Refused: says what differs.
+    """
+    document = market_of(founding)
+    if founding.signer != key.address:
+        raise Refused(
+            f"this log belongs to operator {founding.signer}, and the key here is "
+            f"{key.address}; put the right key back",
+            code="wrong_operator",
+            field="--home",
+        )
+    if document.note_key != note_key.verifier_key:
+        raise Refused(
+            f"the checkpoints of this log are signed by {document.note_key}, and the "
+            f"note key here is {note_key.verifier_key}; put the right one back",
+            code="wrong_note_key",
+            field="--home",
+        )
+    given = ((name, getattr(config.market, name)) for name in config.market_given)
+    changed = [
+        f"market.{name} is {value!r} and was {getattr(document, name)!r}"
+        for name, value in sorted(given)
+        if value is not None and value != getattr(document, name)
+    ]
+    if changed:
+        raise Refused(
+            f"the rules of a market do not change once its log has begun: "
+            f"{'; '.join(changed)}. Put them back, or found a new market in another "
+            "--home",
+            code="market_fixed",
+            field="config.toml",
+        )
 
 
 def make_service(
@@ -147,18 +193,12 @@ def make_tls(config: NodeConfig) -> ssl.SSLContext | None:
     return context
 
 
-async def _found(market: MarketService, document: Market, *, key: Key) -> None:
+async def _found(market: MarketService, document: Market) -> None:
+    """Make the Market entry 0, where there is none yet."""
     if not market.size:
         result = await market.say(document)
         if result.refusal is not None:
             raise result.refusal
-    if market.book.operator != key.address:
-        raise Refused(
-            f"this log belongs to operator {market.book.operator}, and the key here is "
-            f"{key.address}; put the right key back",
-            code="wrong_operator",
-            field="--home",
-        )
 
 
 def _make_node(

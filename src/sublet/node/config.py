@@ -1,8 +1,8 @@
 """The node's configuration: one file, read once, every fault reported at once.
 
 ``config.toml`` in the node's home. The types of the fields carry their limits, so
-that what is documented here is what is checked. The rules of the market count only
-until the first start: then they stand, signed, in entry 0 of the log.
+that what is documented here is what is checked. The rules of the market are free
+until the first start: then they stand, signed, in entry 0 of the log, for good.
 
 Not here: keys (``adapter.key_file``), the Market document itself (``compose``).
 """
@@ -32,7 +32,7 @@ Listen = Annotated[str, Meta(pattern=r"\A(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}\Z"
 
 
 class MarketRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[market]``: what entry 0 will say; ignored once the log exists."""
+    """``[market]``: what entry 0 will say; fixed once the log exists."""
 
     name: Text = "local"
     chain_id: ChainId = DEVELOPMENT_CHAIN_ID
@@ -83,6 +83,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     tls_key: Path | None
     faucet: MicroUsd
     market: MarketRules
+    market_given: frozenset[str]  # the rules that somebody wrote down
     limits: NodeLimits
 
 
@@ -123,9 +124,7 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
     faults: list[SubletError] = []
     faults += _find_faults(table, _File, prefix="")
     for name, section in (("market", MarketRules), ("limits", NodeLimits)):
-        inner = table.get(name, {})
-        if isinstance(inner, Mapping):
-            faults += _find_faults(inner, section, prefix=f"{name}.")
+        faults += _find_faults(_table_of(table, name), section, prefix=f"{name}.")
     if faults:
         raise Faults(faults)
     file = msgspec.convert(table, _File)
@@ -145,6 +144,7 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
         tls_key=Path(file.tls_key) if file.tls_key else None,
         faucet=faucet,
         market=file.market,
+        market_given=frozenset(_table_of(table, "market")),
         limits=file.limits,
     )
 
@@ -157,10 +157,10 @@ def write_config(home: Path, *, name: str, faucet: MicroUsd) -> None:
     """
     # JSON strings are TOML basic strings, escapes included.
     text = (
-        "# A Sublet market node. All settings: docs/reference/node.md\n"
+        "# A Sublet market node. All settings: docs/reference/settings.md\n"
         'listen = "127.0.0.1:8470"\n'
         f'faucet = "{format_money(faucet).lstrip("$")}"  # for each new tenant\n\n'
-        "[market]  # counts until the first start; then entry 0 of the log does\n"
+        "[market]  # fixed by the first start: entry 0 of the log\n"
         f"name = {msgspec.json.encode(name).decode()}\n"
     )
     try:
@@ -198,6 +198,11 @@ def _find_faults(
             except msgspec.ValidationError as error:
                 faults.append(_fault(prefix + key, str(error)))
     return faults
+
+
+def _table_of(table: Mapping[str, object], name: str) -> Mapping[str, object]:
+    inner = table.get(name)
+    return inner if isinstance(inner, Mapping) else {}
 
 
 def _is_section(kind: Any) -> bool:
