@@ -1,0 +1,286 @@
+"""``sublet audit``: check a market's books, tell the life of a lease.
+
+Exit code of ``verify``: 0, everything is right; 1, something is wrong; 2, the request
+cannot be carried out as it stands.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from sublet.base import limits
+from sublet.base.errors import Refused
+from sublet.base.ids import Digest
+from sublet.base.units import format_money
+from sublet.core.document import Fact
+from sublet.service.audit import LogSource, verify
+from sublet.service.story import StoryLine, story
+from sublet.service.verdict import Verdict
+
+app = typer.Typer(
+    help="Check a market's books yourself: every match, charge and balance.",
+    no_args_is_help=True,
+)
+
+WALLETS_SHOWN_MAX = 20
+_NOTE_BYTES_MAX = 16_384
+
+LogOption = Annotated[
+    Path | None, typer.Option("--log", help="A log file: the log.db of a node.")
+]
+MarketOption = Annotated[
+    str, typer.Option("--market", help="Address of a market; its log is fetched.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+@app.command("verify")
+def verify_log(
+    log: LogOption = None,
+    market: MarketOption = "",
+    is_from_snapshot: Annotated[
+        bool,
+        typer.Option("--from-snapshot", help="Begin at the newest sealed snapshot."),
+    ] = False,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option("--checkpoint", help="A signed checkpoint that you kept; repeat."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recompute the whole log; name the first entry that is wrong."""
+    from sublet.adapter.clock_system import SystemClock
+    from sublet.wire.codec import DocumentCodec
+    from sublet.wire.note import read_checkpoint
+
+    held = [_read_note(path) for path in checkpoint or []]
+    console = Console(stderr=True)
+    with _open_source(log, market) as (source, expected), _bar(console) as progress:
+        task = progress.add_task("checking", total=None)
+        verdict = verify(
+            source,
+            DocumentCodec(),
+            SystemClock(),
+            read_note=read_checkpoint,
+            is_from_snapshot=is_from_snapshot,
+            held=held,
+            market=expected,
+            progress=lambda done, total: progress.update(
+                task, completed=done, total=total
+            ),
+        )
+    if as_json:
+        report = msgspec.to_builtins(verdict) | {"is_good": verdict.is_good}
+        typer.echo(msgspec.json.encode(report).decode())
+    else:
+        _show_verdict(verdict, Console())
+    raise typer.Exit(0 if verdict.is_good else 1)
+
+
+@app.command("story")
+def tell_story(
+    lease: Annotated[str, typer.Argument(metavar="LEASE", help="The lease's id.")],
+    log: LogOption = None,
+    market: MarketOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Tell the life of one lease: facts, phases, causes, amounts."""
+    with _open_source(log, market) as (source, _):
+        facts = list(_read_facts(source))
+    lines = story(facts, _find_lease_id(facts, lease))
+    if as_json:
+        typer.echo(msgspec.json.encode(lines).decode())
+    else:
+        _show_story(lines, Console())
+
+
+# ---- where the log comes from -----------------------------------------------------
+
+
+@contextmanager
+def _open_source(
+    log: Path | None, market: str
+) -> Iterator[tuple[LogSource, Digest | None]]:
+    """Open a file or a market; give it with the market's id, where it is pinned."""
+    from sublet.adapter.home_folder import Home
+    from sublet.adapter.log_sqlite import SqliteLogReader
+    from sublet.sdk.connection import parse_url
+    from sublet.sdk.log_source import HttpLogSource
+    from sublet.wire.typed_data import market_id
+
+    if log is not None and market:
+        raise Refused("give --log or --market, not both", code="bad_flags")
+    if log is not None:
+        reader = SqliteLogReader(log.expanduser())
+        try:
+            yield reader, None
+        finally:
+            reader.close()
+        return
+    home = Home(Path(os.environ.get("SUBLET_HOME") or "~/.sublet").expanduser())
+    url = parse_url(market or home.read_config().market)
+    pinned = home.find_market(url)
+    with HttpLogSource(url) as source:
+        yield source, None if pinned is None else market_id(pinned)
+
+
+def _read_facts(source: LogSource) -> Iterator[Fact]:
+    from sublet.wire.codec import DocumentCodec
+
+    codec, number = DocumentCodec(), 0
+    while rows := source.read(first=number, limit=limits.PAGE_ENTRIES_MAX):
+        for row in rows:
+            yield codec.read_entry(row.body).fact
+        number += len(rows)
+
+
+def _find_lease_id(facts: list[Fact], text: str) -> Digest:
+    """Complete an id of which people give the beginning."""
+    start = text.lower() if text.lower().startswith("0x") else f"0x{text.lower()}"
+    found = {fact.id for fact in facts if fact.id.startswith(start)}
+    named = sorted(
+        fact.id
+        for fact in facts
+        if fact.id in found and type(fact.document).__name__ == "Order"
+    )
+    if len(named) > 1:
+        raise Refused(
+            f"LEASE: {text[:80]!r} is the beginning of {len(named)} leases; give more "
+            "digits",
+            code="ambiguous_lease",
+            field="LEASE",
+        )
+    return named[0] if named else start
+
+
+def _read_note(path: Path) -> bytes:
+    try:
+        with path.expanduser().open("rb") as file:
+            note = file.read(_NOTE_BYTES_MAX + 1)
+    except OSError as error:
+        raise Refused(
+            f"--checkpoint: {path} cannot be read ({error.strerror})",
+            code="bad_checkpoint",
+            field="--checkpoint",
+        ) from error
+    if len(note) > _NOTE_BYTES_MAX:
+        raise Refused(
+            f"--checkpoint: {path} is too large to be a signed checkpoint",
+            code="bad_checkpoint",
+            field="--checkpoint",
+        )
+    return note
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("entries"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+# ---- what people see --------------------------------------------------------------
+
+
+def _show_verdict(verdict: Verdict, console: Console) -> None:
+    console.print(
+        f"Market [bold]{verdict.name}[/bold] {verdict.market}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    _show_checked(verdict, console)
+    for sentence in verdict.not_checked:
+        console.print(f"  [yellow]not checked[/yellow]  {sentence}", soft_wrap=True)
+    if verdict.finding is not None:
+        _show_finding(verdict, console)
+        return
+    _show_wallets(verdict, console)
+    if verdict.unsigned:
+        console.print(
+            f"[yellow]The last {verdict.unsigned} entries are not signed for yet.[/yellow]"
+        )
+    console.print(
+        f"[bold green]Everything is right.[/bold green] The operator has signed for "
+        f"{verdict.signed_size} entries, root {verdict.signed_root}. Keep that "
+        "checkpoint: with it you can prove any later change.",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _show_checked(verdict: Verdict, console: Console) -> None:
+    voids = ", ".join(f"{void.count} {void.code}" for void in verdict.voids)
+    void_count = sum(void.count for void in verdict.voids)
+    rows = [
+        ("entries", f"{verdict.entries} with every signature checked again, "
+         f"{verdict.entries_per_s} a second"),
+        ("leases", f"{verdict.leases} matched again, {verdict.leases_settled} settled, "
+         f"{format_money(verdict.paid)} paid in all"),
+        ("credits", f"{format_money(verdict.issued)} issued by the operator"),
+        ("void", f"{void_count} entries that the market refused"
+         + (f" ({voids})" if voids else "")),
+        ("checkpoints", f"{verdict.checkpoints} signed trees and {verdict.seals} sealed "
+         "books compared"),
+    ]  # fmt: skip
+    for name, text in rows:
+        console.print(f"  {name:<12} {text}", soft_wrap=True, highlight=False)
+
+
+def _show_finding(verdict: Verdict, console: Console) -> None:
+    finding = verdict.finding
+    if finding is None:
+        return
+    where = f"entry {finding.first}"
+    if finding.last != finding.first:
+        where = f"entries {finding.first} to {finding.last}"
+    console.print(f"[bold red]Something is wrong: {where}.[/bold red]")
+    console.print(f"  {finding.why}", soft_wrap=True, highlight=False, markup=False)
+    code = f" ({finding.code})" if finding.code else ""
+    console.print(f"  {finding.what}{code}, document {finding.id}", soft_wrap=True)
+    console.print("Nothing behind it was checked.")
+
+
+def _show_wallets(verdict: Verdict, console: Console) -> None:
+    table = Table("party", title="Balances", title_justify="left", box=None)
+    for name in ("free", "held", "earned", "spent"):
+        table.add_column(name, justify="right")
+    for wallet in verdict.wallets[:WALLETS_SHOWN_MAX]:
+        amounts = (wallet.balance, wallet.held, wallet.earned, wallet.spent)
+        table.add_row(wallet.party, *(format_money(amount) for amount in amounts))
+    console.print(table)
+    more = len(verdict.wallets) - WALLETS_SHOWN_MAX
+    if more > 0:
+        console.print(f"  and {more} more; --json lists them all")
+
+
+def _show_story(lines: list[StoryLine], console: Console) -> None:
+    for line in lines:
+        at = datetime.fromtimestamp(line.at_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        mark = (
+            "[red]x[/red]" if line.refused else "[bold]>[/bold]" if line.moved else " "
+        )
+        console.print(
+            f"{at} {mark} [cyan]{line.phase or '-':<9}[/cyan] {line.who:<8} ",
+            end="",
+            highlight=False,
+        )
+        console.print(
+            f"{line.text} [#{line.index}]",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
