@@ -188,7 +188,11 @@ def fault_code(body: bytes) -> str:
 
 @asynccontextmanager
 async def running_node(
-    home: Path, world: World, **settings: Any
+    home: Path,
+    world: World,
+    *,
+    connector: aiohttp.BaseConnector | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Guest]:
     """Run a node in this process for as long as the context lasts."""
     world.clock = RunningClock()  # type: ignore[assignment] # only at_s is asked for
@@ -203,7 +207,7 @@ async def running_node(
         )
         if task.done():
             task.result()
-        async with aiohttp.ClientSession() as http:
+        async with aiohttp.ClientSession(connector=connector) as http:
             guest = Guest(started.result().url, http, world)
             await guest.learn()
             yield guest
