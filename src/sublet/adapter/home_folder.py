@@ -171,6 +171,14 @@ class Home:
             code="ambiguous_job" if fitting else "unknown_job",
         )
 
+    def ask_stop(self, job_id: str) -> None:
+        """Leave word for the process that looks after a job that waits for supply."""
+        self._write(self.job_folder(job_id) / "stop", b"")
+
+    def is_stop_asked(self, job_id: str) -> bool:
+        """Say whether somebody left word to stop."""
+        return (self.path / "jobs" / job_id / "stop").exists()
+
     def drop_job_blobs(self, job_id: str) -> None:
         """Let go of a job's chunks; its outputs lie where they were asked for."""
         shutil.rmtree(self.path / "jobs" / job_id / "blobs", ignore_errors=True)

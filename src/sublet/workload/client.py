@@ -21,6 +21,7 @@ from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.home_folder import Home
 from sublet.adapter.key_file import load_or_create_key
+from sublet.base.ids import Digest
 from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Lease
 from sublet.sdk.connection import Connection, parse_url
@@ -182,6 +183,22 @@ class AsyncClient:
         if self._pinned is None:
             self._pinned = await self.connection.learn_market()
             self.home.pin_market(self.url, self._pinned)
+
+    async def trust(self) -> Digest:
+        """Pin the market that is at this address now, whatever was there before.
+
+        Raises:
+            Unavailable: nobody answers there.
+        """
+        fresh = Connection(self.url, key=self.key, clock=self._clock)
+        async with fresh:
+            self._pinned = await fresh.learn_market()
+        self.home.pin_market(self.url, self._pinned)
+        return (await fresh.domain()).market
+
+    def now_s(self) -> int:
+        """Seconds since the epoch, as this machine has it."""
+        return self._clock.now_s()
 
     # ---- questions --------------------------------------------------------------
 

@@ -24,6 +24,8 @@ UNREACHABLE_MS_MAX = 600_000  # longest without a channel, whatever the market s
 RECEIPT_MS_MAX = 10_000  # from settlement to hearing of it on a channel that stands
 DOUBLINGS_MAX = 8  # of a pause
 
+CANCELLED = "cancelled"  # why the owner's Stop says a lease ends
+
 # Why a receipt may say a program is over, when that was the program's own doing.
 OWN_REASONS = frozenset({"exited", "out_of_memory", "disk_full"})
 
@@ -188,7 +190,7 @@ def take_notice(job: Job, said: fact.NoticeGiven) -> Move:
 def settle(job: Job, said: fact.LeaseSettled) -> Move:
     """The book closed the lease before the tenant heard how it ended."""
     job = _note(job, paid=said.paid)
-    if job.phase is JobPhase.STOPPING and not job.attempt.started_at_ms:
+    if said.reason == CANCELLED:  # by this process or by another of its owner's
         return _end_stopped(job, said.at_ms)
     if said.is_provider_fault or job.attempt.broken_at_ms:
         return _leave(job, said.at_ms, outcome=said.reason)
@@ -283,7 +285,7 @@ def stop(job: Job, said: fact.StopAsked) -> Move:
     lease_id = job.attempt.lease_id
     return job, (
         order.WatchLease(lease_id=lease_id),
-        order.StopLease(lease_id=lease_id, reason="cancelled"),
+        order.StopLease(lease_id=lease_id, reason=CANCELLED),
     )
 
 

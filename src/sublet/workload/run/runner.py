@@ -154,8 +154,7 @@ class Runner:
                 case order.PlaceOrder():
                     self._spawn(self._place(one))
                 case order.AwaitSupply():
-                    due = fact.SupplyDue(at_ms=self.now_ms() + one.delay_ms)
-                    self._spawn(self._say_later(due, one.delay_ms))
+                    self._spawn(self._await_supply(one.delay_ms))
                 case order.AwaitReceipt():
                     overdue = fact.ReceiptOverdue(
                         at_ms=self.now_ms() + one.delay_ms, lease_id=one.lease_id
@@ -382,6 +381,13 @@ class Runner:
 
     def _say(self, said: fact.Fact) -> None:
         self._inbox.put_nowait(said)
+
+    async def _await_supply(self, delay_ms: int) -> None:
+        await asyncio.sleep(delay_ms / 1_000)
+        if self._home.is_stop_asked(self._work.id):
+            self.stop()
+        else:
+            self._say(fact.SupplyDue(at_ms=self.now_ms()))
 
     async def _say_later(self, said: fact.Fact, delay_ms: int) -> None:
         await asyncio.sleep(delay_ms / 1_000)

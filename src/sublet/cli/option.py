@@ -1,0 +1,91 @@
+"""Options that several verbs share, and the client that they make."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sublet.workload.client import AsyncClient
+
+MarketOption = Annotated[
+    str | None,
+    typer.Option(
+        "--market",
+        envvar="SUBLET_MARKET",
+        metavar="URL",
+        help="The market; default: as config.toml says, or http://127.0.0.1:8470.",
+    ),
+]
+HomeOption = Annotated[
+    Path,
+    typer.Option(
+        "--home",
+        envvar="SUBLET_HOME",
+        metavar="FOLDER",
+        help="Where your key, jobs and channels are kept.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+HOME = Path("~/.sublet")
+
+GpuOption = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu", metavar="MODEL:N", help="GPUs, such as h200:1, or 2 for any."
+    ),
+]
+VramOption = Annotated[
+    str | None,
+    typer.Option("--vram", metavar="SIZE", help="Memory of each GPU, such as 24GB."),
+]
+CpusOption = Annotated[
+    str | None,
+    typer.Option("--cpus", metavar="N", help="CPUs, such as 4 or 0.5.  [default: 1]"),
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option("--memory", metavar="SIZE", help="Memory.  [default: 1GiB]"),
+]
+DiskOption = Annotated[
+    str | None,
+    typer.Option("--disk", metavar="SIZE", help="Disk.  [default: 2GiB]"),
+]
+MaxPriceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-price",
+        metavar="USD",
+        help="Highest price an hour.  [default: --max-total lasts for --timeout]",
+    ),
+]
+MaxTotalOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-total", metavar="USD", help="Most that it may cost.  [default: 1.00]"
+    ),
+]
+RegionOption = Annotated[
+    list[str] | None,
+    typer.Option("--region", metavar="CODE", help="DE or US-CA; any of several."),
+]
+TimeoutOption = Annotated[
+    str | None,
+    typer.Option("--timeout", metavar="TIME", help="Longest run.  [default: 1h]"),
+]
+
+
+def make_client(market: str | None, home: Path) -> "AsyncClient":
+    """Make the tenant's client; a new key is told of."""
+    from sublet.workload.client import AsyncClient
+
+    client = AsyncClient(market, home=home)
+    if client.is_new:
+        typer.echo(
+            f"sublet: made a key for you: {client.key.address}\n"
+            f"sublet: it is kept in {client.home.key_path}; whoever has it spends your "
+            "money",
+            err=True,
+        )
+    return client

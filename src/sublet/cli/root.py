@@ -1,0 +1,176 @@
+"""The command line as a whole: verbs by name, loaded when they are called.
+
+``sublet --help`` imports no verb: names and one line each stand here. Errors become
+one line and an exit code here, and nowhere else.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
+
+EXIT_REFUSED = 2  # fix the request
+EXIT_UNAVAILABLE = 3  # try again later
+EXIT_PEER_FAULT = 4  # the other side broke the protocol
+EXIT_BROKEN = 70  # a fault of Sublet itself
+EXIT_INTERRUPTED = 130
+
+HELP = """Rent machines by the second, on an open market.
+
+\b
+  sublet up                      a market of your own, in this terminal
+  sublet run train.py            a script, with the dependencies it names
+  sublet run --gpu h200:1 --input data --output model/ ./project
+  sublet run -- nvidia-smi       any command
+  sublet ps                      what runs
+  sublet cost                    what it cost
+"""
+
+
+class Verb(NamedTuple):
+    """Where a verb lives."""
+
+    module: str
+    help: str
+    is_group: bool = False  # the module's app is the verb itself
+
+
+VERBS = {
+    "run": Verb("run", "Run a script, a folder or a command on a rented machine."),
+    "quote": Verb("run", "Ask what a machine would cost now; nothing is bought."),
+    "ps": Verb("jobs", "List jobs."),
+    "logs": Verb("jobs", "Show what a job wrote."),
+    "stop": Verb("jobs", "Stop a job and settle it."),
+    "cost": Verb("money", "Show what a job cost, or all of them."),
+    "wallet": Verb("money", "Show address and balance; get credits."),
+    "cp": Verb("files", "Copy files out of a running job."),
+    "ssh": Verb("files", "Open a shell beside a running job."),
+    "up": Verb("up", "Start a market for development, here.", is_group=True),
+    "provider": Verb("provider", "Offer this machine and earn.", is_group=True),
+    "node": Verb("node", "Operate a market.", is_group=True),
+    "audit": Verb("audit", "Check a market's log: every match, every cent.", True),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Knows the names of all verbs, and imports one when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Name the verbs in the order in which people meet them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import a verb, or give None where there is none of this name."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        app = import_module(f"sublet.cli.{verb.module}").app
+        if verb.is_group:
+            command = get_command(app)
+            command.name = cmd_name
+            return command
+        return get_group(app).get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Let the suggestion for a mistyped verb know all names."""
+        self.commands = dict.fromkeys(VERBS)  # type: ignore[assignment]
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    help=HELP,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Say which version this is."),
+) -> None:
+    """Take what stands before the verb."""
+    if version:
+        from importlib.metadata import version as find_version
+
+        typer.echo(f"sublet {find_version('sublet')}")
+        raise typer.Exit
+
+
+def run_command(argv: list[str]) -> int:
+    """Run a command line to its end; give the exit code. Never raises."""
+    from sublet.base.errors import SubletError
+
+    try:
+        code = get_command(app).main(argv, "sublet", standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except SubletError as fault:
+        return _tell(fault)
+    except BrokenPipeError:
+        return 141  # as a shell says of a program that wrote to nobody
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as fault:  # noqa: BLE001, the outermost loop of a face
+        return _tell_unforeseen(fault)
+    return int(code or 0)
+
+
+def load_everything() -> None:
+    """Import what a tenant's verbs import, for a process that serves many of them."""
+    for verb in VERBS.values():
+        if not verb.is_group:
+            import_module(f"sublet.cli.{verb.module}")
+    for module in ("sublet.workload.client", "sublet.sdk.work_folder"):
+        import_module(module)
+    import_module("aiohttp")
+    import_module("asyncssh.sftp")
+    get_command(app)
+
+
+def _tell(fault: Any) -> int:
+    """One line: what, where, and what to do about it."""
+    from sublet.base.errors import Broken, Faults, PeerFault, Refused
+
+    faults = fault.faults if isinstance(fault, Faults) else (fault,)
+    for one in faults:
+        print_error(one.message)
+    if isinstance(fault, Broken):
+        return EXIT_BROKEN
+    if isinstance(fault, PeerFault):
+        return EXIT_PEER_FAULT
+    return EXIT_REFUSED if isinstance(fault, Refused) else EXIT_UNAVAILABLE
+
+
+def _tell_unforeseen(fault: Exception) -> int:
+    if os.environ.get("SUBLET_DEBUG"):
+        import traceback
+
+        traceback.print_exception(fault)
+    print_error(
+        f"something went wrong that nobody foresaw ({type(fault).__name__}: {fault}); "
+        "with SUBLET_DEBUG=1 it says where"
+    )
+    return EXIT_BROKEN
+
+
+def print_error(message: str) -> None:
+    """Write an error for people; a stranger's words lose what moves a cursor."""
+    lines = [
+        "".join(c for c in line if c.isprintable()) for line in message.split("\n")
+    ]
+    sys.stderr.write("".join(f"sublet: {line}\n" for line in lines if line))
+    sys.stderr.flush()

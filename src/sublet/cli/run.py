@@ -1,0 +1,307 @@
+"""``sublet run`` and ``sublet quote``."""
+
+import asyncio
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from sublet.cli.option import (
+    HOME,
+    CpusOption,
+    DiskOption,
+    GpuOption,
+    HomeOption,
+    JsonOption,
+    MarketOption,
+    MaxPriceOption,
+    MaxTotalOption,
+    MemoryOption,
+    RegionOption,
+    TimeoutOption,
+    VramOption,
+    make_client,
+)
+
+if TYPE_CHECKING:
+    from sublet.cli.output import Notices
+    from sublet.workload.client import AsyncClient, Options
+    from sublet.workload.run.event import AnyEvent
+    from sublet.workload.run.result import JobResult
+
+app = typer.Typer(rich_markup_mode=None)
+
+EXIT_STOPPED = 130
+EXIT_PIPE = 141
+_BEHIND_DASHES = "sublet.behind_dashes"
+
+
+class RunCommand(TyperCommand):
+    """Notices whether the target stood behind ``--``: then it is a command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as always, and remember the dashes."""
+        before = list(args)
+        rest = super().parse_args(ctx, args)
+        count = len(ctx.params.get("target") or ())
+        dashes = len(before) - count - 1
+        ctx.meta[_BEHIND_DASHES] = dashes >= 0 and before[dashes] == "--"
+        return rest
+
+
+@app.command(
+    cls=RunCommand,
+    context_settings={"allow_interspersed_args": False},
+)
+def run(
+    ctx: typer.Context,
+    target: Annotated[
+        list[str],
+        typer.Argument(metavar="SCRIPT_OR_COMMAND [ARGS]...", show_default=False),
+    ],
+    gpu: GpuOption = None,
+    vram: VramOption = None,
+    cpus: CpusOption = None,
+    memory: MemoryOption = None,
+    disk: DiskOption = None,
+    max_price: MaxPriceOption = None,
+    max_total: MaxTotalOption = None,
+    region: RegionOption = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="PATH", help="A file or folder to bring."),
+    ] = None,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            metavar="PATH[:LOCAL]",
+            help="A file or folder of the job to fetch at the end.",
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="DIR",
+            help="A folder of the job that is kept while it runs; the next attempt "
+            "finds it again.",
+        ),
+    ] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option(
+            "--retries",
+            metavar="N",
+            help="Attempts after the first. Where you name a number, also when the "
+            "program itself fails.  [default: 3, for failing machines only]",
+        ),
+    ] = None,
+    timeout: TimeoutOption = None,
+    wait: Annotated[
+        str | None,
+        typer.Option(
+            "--wait", metavar="TIME", help="Longest wait for a machine.  [default: 30s]"
+        ),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="K[=V]", help="A variable; K alone takes yours."),
+    ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--secret",
+            metavar="K[=@FILE]",
+            help="A variable that is never shown or written down.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What you call the job.")
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object at the end on standard output; the job's own output "
+            "goes to standard error.",
+        ),
+    ] = False,
+    is_quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No notices.")
+    ] = False,
+    market: MarketOption = None,
+    home: HomeOption = HOME,
+) -> None:
+    """Run a script, a folder or a command on a rented machine.
+
+    A .py file is a script: its PEP 723 metadata says what it needs. Of a folder, all
+    goes along and its __main__.py or main.py is the script; without metadata in it,
+    the dependencies of its pyproject.toml are taken. Anything else, and whatever
+    stands behind --, is a command of the provider's system.
+
+    The job's work folder holds what you bring with --input, each under its own name.
+    Its exit code is this command's. Ctrl-C stops the job and settles it; twice leaves
+    at once.
+
+    \b
+    Examples:
+      sublet run train.py --epochs 3
+      sublet run --gpu h200:1 --max-price 3.00 --input data --output model/ train.py
+      sublet run --checkpoint ckpt --retries 5 ./project
+      sublet run --secret HF_TOKEN --env MODE=fast script.py
+      sublet run --memory 4GiB -- sort --version
+    """
+    options: Options = {
+        "is_command": ctx.meta[_BEHIND_DASHES],
+        "gpu": gpu,
+        "vram": vram,
+        "cpus": cpus,
+        "memory": memory,
+        "disk": disk,
+        "max_price": max_price,
+        "max_total": max_total,
+        "regions": region or (),
+        "inputs": inputs or (),
+        "outputs": outputs or (),
+        "checkpoint": checkpoint,
+        "retries": retries,
+        "timeout": timeout,
+        "wait": wait,
+        "env": env or (),
+        "secrets": secret or (),
+        "name": name,
+    }
+    from sublet.cli.output import Notices
+
+    notices = Notices(is_quiet=is_quiet)
+    client = make_client(market, home)
+    code = asyncio.run(_run(client, target, options, notices, as_json=as_json))
+    raise typer.Exit(code)
+
+
+async def _run(
+    client: "AsyncClient",
+    target: list[str],
+    options: "Options",
+    notices: "Notices",
+    *,
+    as_json: bool,
+) -> int:
+    from sublet.cli.output import Screen, describe
+    from sublet.workload.run.event import Wrote
+
+    screens = {"stdout": Screen(2 if as_json else 1), "stderr": Screen(2)}
+    is_unread = False
+
+    async def show(said: "AnyEvent") -> None:
+        nonlocal is_unread
+        if not isinstance(said, Wrote):
+            if text := describe(said):
+                notices.say(text)
+        elif not is_unread:
+            try:
+                await screens[said.stream].write(said.data)
+            except BrokenPipeError:
+                is_unread = True  # as with any program whose reader has gone
+                job.stop()
+
+    async with client:
+        job = await client.start(*target, on_event=show, **options)
+        _stop_on_signals(job.stop, notices)
+        try:
+            result = await job.result()
+        except asyncio.CancelledError:
+            return EXIT_STOPPED
+    _report(result, notices, as_json=as_json)
+    return EXIT_PIPE if is_unread else result.exit_code
+
+
+def _stop_on_signals(stop: Any, notices: "Notices") -> None:
+    """Once stops the job and settles it; twice leaves at once."""
+    loop = asyncio.get_running_loop()
+    whole = asyncio.current_task()
+    count = 0
+
+    def take() -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
+            notices.say("stopping the job; Ctrl-C again leaves at once")
+            stop()
+        elif whole is not None:
+            whole.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, take)
+
+
+def _report(result: "JobResult", notices: "Notices", *, as_json: bool) -> None:
+    from sublet.cli.output import clean, summarize
+
+    if result.message:
+        sys.stderr.write(f"sublet: {clean(result.message)}\n")
+    notices.say(summarize(result))
+    if as_json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+        sys.stdout.flush()
+
+
+@app.command()
+def quote(
+    gpu: GpuOption = None,
+    vram: VramOption = None,
+    cpus: CpusOption = None,
+    memory: MemoryOption = None,
+    disk: DiskOption = None,
+    max_price: MaxPriceOption = None,
+    max_total: MaxTotalOption = None,
+    region: RegionOption = None,
+    timeout: TimeoutOption = None,
+    as_json: JsonOption = False,
+    market: MarketOption = None,
+    home: HomeOption = HOME,
+) -> None:
+    """Ask what a machine would cost now; nothing is bought.
+
+    \b
+    Example:
+      sublet quote --gpu h200:8 --timeout 2h --max-total 100
+    """
+    import msgspec
+
+    from sublet.base.errors import Unavailable
+    from sublet.base.units import format_duration, format_money
+
+    async def ask() -> Any:
+        async with make_client(market, home) as client:
+            return await client.quote(
+                gpu=gpu,
+                vram=vram,
+                cpus=cpus,
+                memory=memory,
+                disk=disk,
+                max_price=max_price,
+                max_total=max_total,
+                regions=region or (),
+                timeout=timeout,
+            )
+
+    found = asyncio.run(ask())
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+        if found.fault is None:
+            return
+    if found.fault is not None:
+        raise Unavailable(found.fault.message, code=found.fault.code)
+    typer.echo(
+        f"{format_money(found.price_hour)}/h on {found.machine} of {found.provider}"
+        + (f" in {found.region}" if found.region else "")
+        + f"\nfor at most {format_duration(found.duration_s)}, "
+        f"{format_money(found.hold)} are set aside\n"
+        f"{found.offers_matching} offers match"
+    )

@@ -1,0 +1,78 @@
+"""Reaches a job that another process has started: its provider, its market."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sublet.base.errors import Refused
+from sublet.base.ids import Digest
+from sublet.core.document import Stop
+from sublet.core.job.move import CANCELLED
+from sublet.core.job.record import JobRecord
+from sublet.core.lease.phase import Phase
+from sublet.sdk.job_channel import ClientKey, JobChannel
+from sublet.workload.client import AsyncClient
+from sublet.workload.run.state import find_state
+
+SALT_BITS = 62
+
+
+@asynccontextmanager
+async def reach_job(
+    client: AsyncClient, record: JobRecord
+) -> AsyncIterator[JobChannel]:
+    """Open a connection to the provider that runs the job now.
+
+    Raises:
+        Refused: nothing of it runs.
+        Unavailable: the provider is not reached.
+    """
+    lease_id = _get_lease(record)
+    pem = (client.home.job_folder(record.id) / "ssh_key").read_bytes()
+    lease = await client.connection.lease(lease_id)
+    tunnel = await client.connection.dial(lease_id)
+    try:
+        channel = await JobChannel.connect(
+            tunnel.socket, lease=lease, key=ClientKey.from_pem(pem)
+        )
+        try:
+            yield channel
+        finally:
+            await channel.close()
+    finally:
+        await tunnel.close()
+
+
+async def stop_job(client: AsyncClient, record: JobRecord) -> str:
+    """Stop a job, whoever looks after it; say what came of it.
+
+    Raises:
+        Refused: it is over, or belongs to another market.
+    """
+    if find_state(record) == "over":
+        raise Refused(f"job {record.id} is over already", code="job_over")
+    client.home.ask_stop(record.id)
+    if not record.job.attempts or record.job.attempts[-1].ended_at_ms:
+        return f"job {record.id} waits for a machine; it ends now"
+    document = Stop(
+        lease_id=_get_lease(record),
+        reason=CANCELLED,
+        signed_at_s=client.now_s(),
+        salt=secrets.randbits(SALT_BITS),
+    )
+    [result] = await client.connection.submit(document)
+    if result.fault is not None:
+        raise Refused(result.fault.message, code=result.fault.code)
+    if result.lease is not None and result.lease.phase is Phase.SETTLED:
+        return f"job {record.id} is stopped; nothing is owed"
+    return f"job {record.id} stops; its provider settles what it ran"
+
+
+def _get_lease(record: JobRecord) -> Digest:
+    if not record.job.attempts or record.job.attempts[-1].ended_at_ms:
+        raise Refused(
+            f"nothing of job {record.id} runs now; what it wrote is shown by: "
+            f"sublet logs {record.id}",
+            code="not_running",
+        )
+    return record.job.attempts[-1].lease_id
