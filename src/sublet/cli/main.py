@@ -6,7 +6,7 @@ Nothing heavy is imported before that is decided.
 import os
 import sys
 
-from sublet.cli.warm import SOCKET_NAME, hand_over
+from sublet.cli.handover import SOCKET_NAME, hand_over
 
 # Verbs that a warm process may run: all others live long, or are not a tenant's.
 WARM_VERBS = frozenset(
