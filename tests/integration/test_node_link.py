@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from sublet.core.lease.phase import Fault, Lease, Phase
 from sublet.node.link import DENIED_CLOSE, REPLACED_CLOSE
@@ -163,14 +164,11 @@ async def test_events_are_for_their_parties(tmp_path: Path) -> None:
         await stock(guest)
         lease = await order_lease(guest)
         path = f"/v1/leases/{lease.id}/events"
-        try:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             await guest.open_socket(path, key=make_key("curious"))
-        except aiohttp.WSServerHandshakeError as error:
-            assert error.status == 403
-            assert error.headers is not None
-            assert error.headers["Sublet-Fault"] == "not_yours"
-        else:
-            raise AssertionError("a stranger listens")
+        assert caught.value.status == 403
+        assert caught.value.headers is not None
+        assert caught.value.headers["Sublet-Fault"] == "not_yours"
 
 
 async def test_many_listeners_hear_each_change(tmp_path: Path) -> None:
@@ -194,3 +192,14 @@ async def test_node_going_down_says_so(tmp_path: Path) -> None:
     assert link.socket.close_code == aiohttp.WSCloseCode.GOING_AWAY or (
         (await waiting).type is aiohttp.WSMsgType.CLOSED
     )
+
+
+async def test_sockets_have_a_limit(tmp_path: Path) -> None:
+    limits = {"websockets_max": 1}
+    async with running_node(tmp_path / "node", World(), limits=limits) as guest:
+        link = await guest.link(guest.world.providers[0])
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await guest.link(guest.world.providers[1])
+        assert caught.value.status == 503
+        await link.socket.close()
+        await guest.link(guest.world.providers[1])

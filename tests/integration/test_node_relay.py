@@ -22,7 +22,7 @@ from tests.integration.node_house import (
     stock,
 )
 
-LIMITS = {"relay_join_s": 1, "relays_per_lease_max": 2}
+LIMITS = {"relay_join_s": 1, "relays_per_lease_max": 2, "relay_idle_s": 2}
 FRAME_BYTES = 65_536
 
 
@@ -199,3 +199,9 @@ async def test_settled_lease_can_be_dialed(scene: Scene) -> None:
     assert result.lease is not None
     assert result.lease.phase is Phase.SETTLED
     await scene.connect()
+
+
+async def test_idle_connection_is_ended(scene: Scene) -> None:
+    tenant, provider, _ = await scene.connect()
+    for end in (tenant, provider):
+        assert (await end.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE

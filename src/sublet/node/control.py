@@ -2,7 +2,7 @@
 
 import secrets
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from sublet.base.errors import SubletError, Unavailable
 from sublet.base.ids import Address
@@ -26,11 +26,12 @@ async def get_link(node: Node, request: web.Request) -> web.StreamResponse:
             await send(socket, Challenge(nonce=nonce, market=node.domain.market))
             provider = await _read_hello(node, socket, nonce=nonce)
         except (SubletError, TimeoutError) as error:
-            code = error.code if isinstance(error, SubletError) else "too_slow"
-            node.journal.info("link_refused", code=code)
-            await socket.close(code=DENIED_CLOSE, message=code.encode())
+            why = error.code if isinstance(error, SubletError) else "too_slow"
+            node.journal.info("link_refused", code=why)
+            await socket.close(code=DENIED_CLOSE, message=why.encode())
         else:
-            await _keep(node, Link(provider, socket))
+            code = await _keep(node, Link(provider, socket))
+            await socket.close(code=code, drain=False)
     return socket
 
 
@@ -55,7 +56,7 @@ async def _read_hello(
     return signer
 
 
-async def _keep(node: Node, link: Link) -> None:
+async def _keep(node: Node, link: Link) -> int:
     provider = link.provider
     limits = node.config.limits
     node.links.put(link)
@@ -67,14 +68,14 @@ async def _keep(node: Node, link: Link) -> None:
             # Read after listening began: nothing falls between.
             leases = open_leases_of_provider(node, provider)
             await link.say(Welcome(leases=leases, ping_s=limits.ping_s))
-            await link.run(
+            return await link.run(
                 changes,
                 heard=lambda: node.watch.note_heard(provider),
                 ping_s=limits.ping_s,
                 silent_s=limits.lost_after_s,
             )
     except Unavailable:
-        pass  # the provider went away during the welcome
+        return WSCloseCode.GOING_AWAY  # during the welcome
     finally:
         if node.links.remove(link):
             node.watch.note_unlinked(provider)

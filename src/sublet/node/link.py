@@ -54,8 +54,10 @@ class Link:
         heard: Callable[[], None],
         ping_s: float,
         silent_s: float,
-    ) -> None:
+    ) -> int:
         """Push changes until the link is closed, replaced, too slow or silent.
+
+        The socket stays as it is: give the code to close it with.
 
         Args:
             changes: the lease changes of this provider.
@@ -77,7 +79,7 @@ class Link:
             pass  # the peer is gone or silent: the close below is for form
         if self._replaced.is_set():
             code = REPLACED_CLOSE
-        await self._socket.close(code=code, drain=False)
+        return code
 
     async def _listen(self, heard: Callable[[], None], silent_s: float) -> None:
         while True:
