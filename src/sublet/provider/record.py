@@ -42,15 +42,15 @@ class LeaseRecord(Struct, frozen=True, kw_only=True):
     lease: Lease  # as the market last told it
     stage: Stage = Stage.ACCEPTED
     uid: int  # host uid of the job, its own
+    environment: str = ""  # host folder of the dependencies that the job has bound
     sequence: int = 0  # of the last usage record
-    logged_at_ms: int = -1  # ran_ms of the last record that went to the market
     ran_ms: int = 0  # as last claimed; never falls
+    unbilled_ms: int = -1  # ran before the log heard the start; -1: not heard yet
     secured_ms: int = 0  # up to the last checkpoint that the tenant keeps
     stop_reason: str = ""  # with which this agent told the program to end
     gives_back_at_s: int = 0  # when the owner takes the machine back; 0: not asked
     checkpoint_number: int = 0  # of the last checkpoint that was shipped
     checkpoint: Digest = NO_DIGEST  # its tree
-    paid_total: int = 0  # the highest voucher's word for the whole channel
     receipt: Signed | None = None
     owed: int = 0  # by the last claim, in the end by the receipt
     ended_at_s: int = 0  # by this machine's clock, to count the retention from

@@ -1,0 +1,241 @@
+"""Ties adapters to the agent: the one place that knows which they are."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import asyncssh
+import msgspec
+
+from sublet.adapter.clock_system import SystemClock
+from sublet.adapter.key_file import load_key
+from sublet.base.errors import Refused, Unavailable
+from sublet.core.document import Market
+from sublet.provider import control
+from sublet.provider.agent import Agent
+from sublet.provider.config import Config, read_config
+from sublet.provider.data_plane import DataPlane
+from sublet.provider.host_key import load_host_key, public_line
+from sublet.provider.installer import Installer
+from sublet.provider.journal import Journal
+from sublet.provider.link import MarketLink
+from sublet.provider.offering import Offering
+from sublet.provider.outbox import Outbox
+from sublet.provider.record import LeaseFolder, write_atomic
+from sublet.provider.roster import FIRST_UID, Roster
+from sublet.provider.runner import LeaseRunner
+from sublet.provider.ssh_server import server_options
+from sublet.provider.status import read_status
+from sublet.provider.surroundings import Install, Program, Say, Surroundings
+from sublet.provider.till import Till
+from sublet.sdk.connection import Connection
+from sublet.service.ports import Probe, Sandbox
+from sublet.wire.message import Appended, Manifest, Signed
+
+INSTALL_UID = FIRST_UID - 1
+SCRIPT_BYTES_MAX = 1 << 20
+FIND_S = 5.0  # for a lease to arrive whose tenant has dialled already
+RETRY_S = 2.0
+MARKET_FILE = "market.json"
+
+Ready = Callable[[Agent, int], None]
+
+
+async def serve(
+    home: Path,
+    *,
+    sandbox: Sandbox,
+    journal: Journal,
+    listen: tuple[str, int] | None = None,
+    ready: Ready = lambda agent, port: None,
+) -> None:
+    """Run a provider's agent until it has drained or was stopped.
+
+    Args:
+        home: the provider's folder, made by ``setup``.
+        sandbox: where strangers' programs run; its probe must succeed.
+        journal: told what happens.
+        listen: (host, port) where tenants reach this machine directly; None for not.
+        ready: told the agent once it takes leases, and the port (0 for none).
+
+    Raises:
+        Refused: no provider in this home, another agent runs there, or the sandbox
+            does not protect this machine.
+        Faults: the configuration is wrong.
+    """
+    config = read_config(home)
+    with _lock(home):
+        probe = await asyncio.to_thread(sandbox.probe)
+        if not probe.is_ok:
+            raise Refused(
+                f"the sandbox {sandbox.name} does not work here: {probe.reason}. "
+                "Without it strangers' programs would run unprotected, so nothing is "
+                "offered",
+                code="no_sandbox",
+            )
+        async with open_agent(home, config, sandbox=sandbox, journal=journal) as (
+            agent,
+            data_plane,
+        ):
+            port = await data_plane.listen(*listen) if listen else 0
+            async with control.listen(home, lambda word: _answer(agent, word, probe)):
+                ready(agent, port)
+                await agent.run()
+
+
+@contextlib.asynccontextmanager
+async def open_agent(
+    home: Path, config: Config, *, sandbox: Sandbox, journal: Journal
+) -> AsyncIterator[tuple[Agent, DataPlane]]:
+    """Build an agent from its folder; it is not running yet.
+
+    Raises:
+        Refused: the home lacks its keys.
+    """
+    clock, key = SystemClock(), load_key(home / "key")
+    host_key = load_host_key(home)
+    known = _find_market(home)
+    roster = Roster(home / "leases")
+    installer = Installer(
+        sandbox,
+        folder=home / "packages",
+        uid=INSTALL_UID,
+        in_use=roster.environments,
+    )
+    await installer.open()
+    async with Connection(config.market, key=key, clock=clock, market=known) as node:
+        market = await _learn_market(node, home, journal)
+        domain = await node.domain()
+        agent: Agent | None = None
+
+        async def submit(documents: tuple[Signed, ...]) -> tuple[Appended, ...]:
+            return await node.submit_signed(*documents)
+
+        def heard(signed: Signed, answer: Appended) -> None:
+            if agent is not None:
+                agent.heard(signed, answer)
+
+        around = Surroundings(
+            home=home,
+            key=key,
+            domain=domain,
+            config=config,
+            report_s=market.report_s,
+            sandbox=sandbox,
+            clock=clock,
+            journal=journal,
+            outbox=Outbox(home / "outbox", submit=submit, heard=heard, journal=journal),
+            till=Till(
+                home / "channels", market=market, domain=domain, provider=key.address
+            ),
+            install=_adapt(installer),
+            records=roster.records,
+            paid=roster.paid,
+        )
+        offering = Offering(
+            home / "offers.json", around, ssh_host_key=public_line(host_key)
+        )
+        roster.attach(around, find_offer=offering.find)
+        data_plane = DataPlane(
+            _make_options(roster, host_key, journal), journal=journal
+        )
+        link = MarketLink(config.market, key=key, domain=domain, clock=clock)
+        async with link:
+            agent = Agent(
+                around,
+                connection=node,
+                link=link,
+                roster=roster,
+                offering=offering,
+                data_plane=data_plane,
+            )
+            yield agent, data_plane
+
+
+def _make_options(
+    roster: Roster, host_key: asyncssh.SSHKey, journal: Journal
+) -> dict[str, object]:
+    async def find(lease_id: str) -> LeaseRunner | None:
+        return await roster.wait_lease(lease_id, timeout_s=FIND_S)
+
+    return server_options(find, host_key=host_key, journal=journal)
+
+
+def _adapt(installer: Installer) -> Install:
+    async def install(manifest: Manifest, folder: LeaseFolder, say: Say) -> Program:
+        script = _read_script(folder.work / manifest.argv[0])
+        environment = await installer.install(script, say=say)
+        return Program(
+            argv=(environment.python, *manifest.argv),
+            env={},
+            binds=(environment.bind,),
+            environment=str(environment.folder),
+        )
+
+    return install
+
+
+def _read_script(path: Path) -> str:
+    """Read a script that was laid out just now; no job has run in its folder yet."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        content = file.read(SCRIPT_BYTES_MAX + 1)
+    if len(content) > SCRIPT_BYTES_MAX:
+        raise Refused(
+            f"the script has more than {SCRIPT_BYTES_MAX} bytes; put data into files",
+            code="script_too_large",
+        )
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise Refused("the script is not UTF-8", code="bad_script") from None
+
+
+async def _learn_market(node: Connection, home: Path, journal: Journal) -> Market:
+    while True:
+        try:
+            market = await node.learn_market()
+        except Unavailable as fault:
+            journal.warn("market_away", why=fault.message)
+            await asyncio.sleep(RETRY_S)
+        else:
+            write_atomic(home / MARKET_FILE, msgspec.json.encode(market))
+            return market
+
+
+def _find_market(home: Path) -> Market | None:
+    try:
+        raw = (home / MARKET_FILE).read_bytes()
+        return msgspec.json.decode(raw, type=Market)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def _answer(agent: Agent, word: str, probe: Probe) -> bytes:
+    if word == "status":
+        return msgspec.json.encode(read_status(agent, probe=probe))
+    if word == "drain":
+        agent.drain()
+        return msgspec.json.encode(read_status(agent, probe=probe))
+    return b'{"fault":"unknown word"}'
+
+
+@contextlib.contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    """Hold the home, so that no second agent sells the same machine.
+
+    Raises:
+        Refused: another agent holds it.
+    """
+    with (home / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(
+                f"an agent runs in {home} already; look at it with: sublet provider "
+                "status",
+                code="agent_runs",
+            ) from None
+        yield

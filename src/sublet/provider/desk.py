@@ -1,0 +1,134 @@
+"""One lease on this provider's desk: its record, its folder, what is under way.
+
+Shared by those who work on a lease: the loop (``runner``), the effects of its orders
+(``effect``), the tenant's reception (``reception``), the watch over its running job
+(``watch``). It decides nothing.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from msgspec.structs import replace
+
+from sublet.adapter.blobs_folder import FolderBlobs
+from sublet.base.errors import SubletError, Unavailable
+from sublet.provider.conversation import Conversation
+from sublet.provider.lease_state import Fact, Stage
+from sublet.provider.record import LeaseFolder, LeaseRecord
+from sublet.provider.surroundings import Surroundings
+from sublet.wire.message import Ended, Manifest, Progress, Tree
+
+_ID_SHOWN = 12  # characters of a lease's id in the journal
+
+
+class Desk:
+    """What there is of one lease; its record is written whenever it changes."""
+
+    def __init__(
+        self, record: LeaseRecord, folder: LeaseFolder, around: Surroundings
+    ) -> None:
+        """Take the record as it stands; nothing is started."""
+        self.record = record
+        self.folder = folder
+        self.around = around
+        self.blobs = FolderBlobs(folder.chunks, is_durable=False)
+        self.conversation = Conversation()
+        self.manifest: Manifest | None = None  # with its secrets: in memory alone
+        self.outputs = Tree(files=())
+        self.ended = asyncio.Event()  # nothing runs; what the job said is complete
+        self.is_hurried = False  # the owner waits for nobody
+        self._facts: asyncio.Queue[Fact] = asyncio.Queue()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    # ---- facts --------------------------------------------------------------------
+
+    def tell(self, fact: Fact) -> None:
+        """Report a fact; it is dealt with in order."""
+        self._facts.put_nowait(fact)
+
+    async def wait_fact(self) -> Fact:
+        """Give the next fact."""
+        return await self._facts.get()
+
+    # ---- the record ---------------------------------------------------------------
+
+    def update(self, **changes: Any) -> None:
+        """Change the record and keep it; a full disk does not stop the lease."""
+        self.record = replace(self.record, **changes)
+        self.save()
+
+    def save(self) -> None:
+        """Write the record; the folder of a lease that is gone is not made again."""
+        if self.record.stage is Stage.GONE:
+            return
+        try:
+            self.folder.write_record(self.record)
+        except Unavailable as fault:
+            self.warn("disk_failed", why=fault.message)
+
+    # ---- what runs beside the loop ------------------------------------------------
+
+    def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run a part of the lease beside its loop; it replaces one of its name."""
+        self.cancel(name)
+        self._tasks[name] = asyncio.create_task(self._supervise(name, work))
+
+    def cancel(self, name: str) -> bool:
+        """Cancel a part; False where it is over or never began."""
+        task = self._tasks.get(name)
+        return task is not None and task.cancel()
+
+    async def finish(self) -> None:
+        """Cancel everything that is under way, and end the conversation."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self.conversation.close()
+
+    async def _supervise(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except SubletError as fault:
+            self.warn(f"{name}_failed", code=fault.code, why=fault.message)
+        except Exception:  # noqa: BLE001
+            # The supervisor: a part that breaks is logged, the lease goes on.
+            self.around.journal.error(f"{name}_broke", lease=self.short_id)
+
+    # ---- words --------------------------------------------------------------------
+
+    @property
+    def short_id(self) -> str:
+        """The lease's id, as people see it."""
+        return self.record.lease.id[:_ID_SHOWN]
+
+    def note(self, event: str, **values: str | int) -> None:
+        """Tell the owner."""
+        self.around.journal.info(event, lease=self.short_id, **values)
+
+    def warn(self, event: str, **values: str | int) -> None:
+        """Tell the owner of something to look at."""
+        self.around.journal.warn(event, lease=self.short_id, **values)
+
+    def say(self, phase: str, text: str) -> None:
+        """Tell the tenant one line."""
+        self.conversation.push(Progress(phase=phase, text=text))
+
+    def push_ended(self) -> None:
+        """Tell the tenant that the job is over."""
+        receipt = self.record.receipt
+        if receipt is not None:
+            self.conversation.push(
+                Ended(
+                    receipt=receipt,
+                    outputs=self.outputs,
+                    owed=self.record.owed,
+                    channel_total=self.channel_total(),
+                )
+            )
+
+    # ---- money --------------------------------------------------------------------
+
+    def channel_total(self) -> int:
+        """What a voucher must say at least to cover this lease, in micro-USD."""
+        return self.around.channel_total(self.record)

@@ -1,0 +1,232 @@
+"""Carries out the table's orders for one lease: each reports back by a fact.
+
+Each may be carried out twice without harm: documents are deduplicated by the log or
+refused by its table, a sandbox is stopped once, a folder is erased once.
+"""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+
+from sublet.base.errors import Broken, Refused, SubletError, Unavailable
+from sublet.core.document import Delivery, Start
+from sublet.core.lease.phase import Phase
+from sublet.provider import lease_state as ls
+from sublet.provider import meter
+from sublet.provider.account import SECURED_ONLY
+from sublet.provider.collection import Leftovers, collect, make_failure, make_receipt
+from sublet.provider.desk import Desk
+from sublet.provider.lease_state import Order, find_reason
+from sublet.provider.preparation import lay_out, make_spec
+from sublet.provider.reception import Reception
+from sublet.provider.surroundings import Program, draw_salt
+from sublet.provider.watch import JobWatch
+from sublet.service.ports import SandboxState
+from sublet.wire.message import Manifest
+
+STOP_GRACE_S = 10  # from SIGTERM to SIGKILL, to save work
+LAST_CHECKPOINT_S = 15  # for the tenant to fetch the last one, on a give-back
+
+
+class Effects:
+    """What the orders of one lease do to the world."""
+
+    def __init__(self, desk: Desk, reception: Reception) -> None:
+        """Take the lease and its tenant's door."""
+        self._desk = desk
+        self._around = desk.around
+        self._reception = reception
+        self._orders: Mapping[Order, Callable[[], Awaitable[None]]] = {
+            Order.SUBMIT_DELIVERY: self._submit_delivery,
+            Order.PREPARE: self._prepare,
+            Order.SUBMIT_START: self._submit_start,
+            Order.METER: self.watch,
+            Order.STOP_PREPARING: self._stop_preparing,
+            Order.STOP_PROGRAM: self._stop_program,
+            Order.KILL_PROGRAM: self._kill_program,
+            Order.COLLECT: self._collect,
+            Order.FAIL: self._fail,
+            Order.FINISH: self._finish,
+            Order.ERASE: self._erase,
+        }
+
+    async def carry_out(self, order: Order) -> None:
+        """Carry out one order, or begin to; what lasts runs beside the loop."""
+        await self._orders[order]()
+
+    # ---- before the program runs --------------------------------------------------
+
+    async def _submit_delivery(self) -> None:
+        if self._desk.record.lease.phase not in (Phase.MATCHED, Phase.ACCEPTED):
+            return  # delivered once more, after a restart of this agent
+        self._around.put(
+            Delivery(
+                lease_id=self._desk.record.lease.id,
+                manifest=self._desk.record.lease.manifest,
+                signed_at_s=self._around.clock.now_s(),
+                salt=draw_salt(),
+            )
+        )
+
+    async def _prepare(self) -> None:
+        self._desk.begin("prepare", self._prepare_and_start())
+
+    async def _prepare_and_start(self) -> None:
+        desk, manifest = self._desk, self._desk.manifest
+        try:
+            if manifest is None:
+                raise Broken("a lease is prepared without its manifest")
+            await self._start(manifest)
+        except asyncio.CancelledError:
+            await self.stop_sandbox(grace_s=0)
+            desk.tell(ls.PrepareFailed())
+        except (Refused, Unavailable) as fault:
+            desk.warn("preparation_failed", code=fault.code)
+            desk.say("preparing", f"failed: {fault.message}")
+            await self.stop_sandbox(grace_s=0)
+            desk.tell(ls.PrepareFailed())
+        else:
+            desk.tell(ls.Started())
+
+    async def _start(self, manifest: Manifest) -> None:
+        desk = self._desk
+
+        def say(text: str) -> None:
+            desk.say("preparing", text)
+
+        say("laying out the job")
+        await lay_out(manifest, desk.folder, blobs=desk.blobs)
+        self._reception.watch = JobWatch(desk, manifest)
+        if manifest.resume.files:
+            await asyncio.to_thread(self._reception.watch.pass_over_resumed)
+        program = Program(argv=manifest.argv, env={})
+        if manifest.kind == "script":
+            install = self._around.install
+            program = await install(manifest, desk.folder, say)
+            desk.update(environment=program.environment)
+        spec = make_spec(manifest, program, record=desk.record, folder=desk.folder)
+        await self._around.sandbox.start(spec, folder=desk.folder.job)
+
+    async def _stop_preparing(self) -> None:
+        self._desk.cancel("prepare")
+
+    async def _fail(self) -> None:
+        desk = self._desk
+        receipt = make_failure(
+            desk.record,
+            reason=desk.record.stop_reason or "failed",
+            now_s=self._around.clock.now_s(),
+            salt=draw_salt(),
+        )
+        desk.ended.set()
+        desk.update(
+            receipt=self._around.put(receipt),
+            owed=0,
+            ended_at_s=self._around.clock.now_s(),
+        )
+        desk.push_ended()
+
+    # ---- while it runs ------------------------------------------------------------
+
+    async def _submit_start(self) -> None:
+        self._around.put(
+            Start(
+                lease_id=self._desk.record.lease.id,
+                signed_at_s=self._around.clock.now_s(),
+                salt=draw_salt(),
+            )
+        )
+        self._desk.say("running", "the program runs")
+
+    async def watch(self) -> None:
+        """Watch a program that runs; a restarted agent does so again."""
+        if self._reception.watch is None:
+            manifest = self._desk.manifest or self._desk.folder.find_manifest()
+            if manifest is None:
+                raise Broken("a job runs without a manifest")
+            self._reception.watch = JobWatch(self._desk, manifest)
+        self._reception.watch.begin()
+
+    async def _stop_program(self) -> None:
+        self._desk.begin("stop", self.stop_sandbox(grace_s=STOP_GRACE_S))
+
+    async def _kill_program(self) -> None:
+        self._desk.begin("stop", self._kill_and_tell())
+
+    async def _kill_and_tell(self) -> None:
+        await self.stop_sandbox(grace_s=0)
+        self._desk.tell(ls.ProgramEnded())
+
+    async def stop_sandbox(self, *, grace_s: int) -> None:
+        """End the program, if there is one; twice is harmless."""
+        with contextlib.suppress(Refused):  # nothing was ever started
+            await self._around.sandbox.stop(self._desk.folder.job, grace_s=grace_s)
+
+    # ---- after it -----------------------------------------------------------------
+
+    async def _collect(self) -> None:
+        self._desk.begin("collect", self._collect_and_tell())
+
+    async def _collect_and_tell(self) -> None:
+        desk, watch = self._desk, self._reception.watch
+        state = self._around.sandbox.read_state(desk.folder.job)
+        reason = find_reason(state, asked=desk.record.stop_reason)
+        if watch is not None:
+            watch.end()
+            is_heard = desk.conversation.is_open and not desk.is_hurried
+            if reason == "given_back" and is_heard:
+                await watch.offer(is_last=True)
+                await watch.wait_kept(timeout_s=LAST_CHECKPOINT_S)
+        try:
+            left = await asyncio.to_thread(
+                collect,
+                desk.manifest or desk.folder.find_manifest(),
+                desk.folder,
+                blobs=desk.blobs,
+                bytes_max=desk.record.lease.disk_bytes,
+            )
+            desk.folder.write_outputs(left.outputs)
+        except SubletError as fault:
+            desk.warn("outputs_lost", code=fault.code, why=fault.message)
+            left = collect(None, desk.folder, blobs=desk.blobs, bytes_max=0)
+            desk.say("running", f"no outputs: {fault.message}")
+        for note in left.notes:
+            desk.say("running", note)
+        self._sign_receipt(left, state, reason)
+        desk.tell(ls.Collected())
+
+    def _sign_receipt(self, left: Leftovers, state: SandboxState, reason: str) -> None:
+        desk, now_s = self._desk, self._around.clock.now_s()
+        record = meter.note_ran(desk.record, ran_ms=state.ran_ms)
+        if reason in SECURED_ONLY:
+            record = meter.bill_secured(record, is_claimed=reason == "given_back")
+        receipt = make_receipt(
+            record, left, state, reason=reason, now_s=now_s, salt=draw_salt()
+        )
+        desk.outputs = left.outputs
+        desk.record = record
+        desk.update(receipt=self._around.sign(receipt), ended_at_s=now_s)
+
+    async def _finish(self) -> None:
+        desk = self._desk
+        desk.ended.set()
+        desk.push_ended()  # the tenant first: the log may take a moment
+        if desk.record.receipt is not None:
+            self._around.outbox.put(desk.record.receipt)
+            self._around.till.hand_in(desk.record.lease.tenant, self._around.outbox.put)
+
+    async def _erase(self) -> None:
+        self._desk.begin("erase", self._erase_and_tell())
+
+    async def _erase_and_tell(self) -> None:
+        """Remove the folder; ``rm`` copes with any depth a stranger has made."""
+        self._desk.conversation.close()
+        path = self._desk.folder.path
+        program = shutil.which("rm") or "/bin/rm"
+        process = await asyncio.create_subprocess_exec(
+            program, "-rf", "--one-file-system", "--", str(path)
+        )
+        if await process.wait() != 0:
+            self._desk.warn("not_erased", folder=str(path))
+        self._desk.tell(ls.Erased())

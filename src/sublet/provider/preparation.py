@@ -1,0 +1,143 @@
+"""From a delivered manifest to a sandbox spec: inputs laid out, dependencies there.
+
+Everything that comes from the tenant was checked on the wire; here it is checked
+against what was leased, and laid out by code that follows no symlink.
+
+Not here: installing (``installer``), starting (``runner``).
+"""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+from sublet.adapter.blobs_folder import FolderBlobs
+from sublet.adapter.tree_folder import write_tree
+from sublet.base import limits
+from sublet.base.errors import Refused
+from sublet.base.ids import Digest
+from sublet.core.lease.phase import Lease
+from sublet.provider.checkpoint import place_resume
+from sublet.provider.record import LeaseFolder, LeaseRecord
+from sublet.provider.surroundings import Program
+from sublet.service.ports import Bind, SandboxSpec
+from sublet.wire.manifest import check_manifest, commitment
+from sublet.wire.message import Manifest, Tree
+
+WORK = "/work"  # where the job finds its folder
+PROCESSES_MAX = 1_024  # threads count
+TMP_BYTES_MAX = 1 << 30
+TMP_MEMORY_SHARE = 4  # /tmp lives in memory and takes at most a quarter of it
+FILE_BYTES_MIN = 64 << 20  # files in /tmp fall under the same limit
+ORPHAN_S = 120  # an agent that does not come back within this ends the job
+
+BASE_ENV = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": WORK,
+    "LANG": "C.UTF-8",
+    "PYTHONUNBUFFERED": "1",  # else what a job prints is seen only at its end
+}
+
+
+def check_delivery(manifest: Manifest, lease: Lease) -> None:
+    """Check a manifest against the lease that it is for.
+
+    Raises:
+        Refused: another manifest than the order committed to, or more than was leased.
+        Faults: the manifest itself is wrong; all faults are listed.
+    """
+    if commitment(manifest) != lease.manifest:
+        raise Refused(
+            "this is not the manifest that the order committed to",
+            code="wrong_manifest",
+        )
+    check_manifest(manifest)
+    for field in ("cpus_milli", "memory_bytes", "disk_bytes"):
+        if getattr(manifest, field) > getattr(lease, field):
+            raise Refused(
+                f"manifest.{field} is {getattr(manifest, field)}, the lease has "
+                f"{getattr(lease, field)}; order what the job needs",
+                code="not_leased",
+                field=f"manifest.{field}",
+            )
+    size = sum(file.size for file in (*manifest.inputs.files, *manifest.resume.files))
+    if size > lease.disk_bytes:
+        raise Refused(
+            f"the inputs have {size} bytes, the lease has {lease.disk_bytes} of disk; "
+            "order more with --disk",
+            code="not_leased",
+            field="manifest.inputs",
+        )
+
+
+def find_wanted(manifest: Manifest) -> dict[Digest, None]:
+    """Give the chunks that inputs and resume are made of, each once, in order."""
+    files = (*manifest.inputs.files, *manifest.resume.files)
+    return dict.fromkeys(chunk for file in files for chunk in file.chunks)
+
+
+def find_missing(manifest: Manifest, blobs: FolderBlobs) -> tuple[Digest, ...]:
+    """Give the chunks that have not come yet."""
+    return tuple(chunk for chunk in find_wanted(manifest) if not blobs.has(chunk))
+
+
+async def lay_out(
+    manifest: Manifest, folder: LeaseFolder, *, blobs: FolderBlobs
+) -> None:
+    """Write inputs and checkpoint into the job's folder; then drop their chunks.
+
+    Raises:
+        Refused: something in the tree is not as it should be.
+        Unavailable: the disk is full or did not answer.
+    """
+    resume = place_resume(manifest.resume, manifest.checkpoint)
+    if not manifest.inputs.files and not resume.files and not manifest.checkpoint:
+        return
+    await asyncio.to_thread(
+        _lay_out, folder.work, (manifest.inputs, resume), manifest.checkpoint, blobs
+    )
+    for chunk in find_wanted(manifest):
+        blobs.drop(chunk)
+
+
+def _lay_out(
+    work: Path, trees: Iterable[Tree], checkpoint: str, blobs: FolderBlobs
+) -> None:
+    for tree in trees:
+        write_tree(tree, work, blobs=blobs)
+    if checkpoint:
+        try:
+            (work / checkpoint).mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as exc:
+            raise Refused(
+                f"--checkpoint {checkpoint} is no folder: {exc.strerror}",
+                code="in_the_way",
+            ) from exc
+
+
+def make_spec(
+    manifest: Manifest, program: Program, *, record: LeaseRecord, folder: LeaseFolder
+) -> SandboxSpec:
+    """Write down everything that the job is given. Pure."""
+    lease = record.lease
+    env = {**BASE_ENV, **program.env, **manifest.env, **manifest.secrets}
+    timeout_s = min(manifest.timeout_s or lease.duration_s, lease.duration_s)
+    return SandboxSpec(
+        argv=program.argv,
+        env=env,
+        directory=WORK,
+        binds=(Bind(str(folder.work), WORK, True), *program.binds),
+        uid=record.uid,
+        memory_bytes=manifest.memory_bytes,
+        cpus_milli=manifest.cpus_milli,
+        processes_max=PROCESSES_MAX,
+        tmp_bytes=min(TMP_BYTES_MAX, manifest.memory_bytes // TMP_MEMORY_SHARE),
+        file_bytes_max=max(FILE_BYTES_MIN, lease.disk_bytes),
+        disk_bytes=lease.disk_bytes,
+        watched=(str(folder.work),),
+        gpu_uuids=lease.gpu_uuids,
+        stdout=str(folder.stdout),
+        stderr=str(folder.stderr),
+        log_bytes_max=limits.LOG_BYTES_MAX,
+        timeout_s=timeout_s,
+        orphan_s=ORPHAN_S,
+    )

@@ -1,0 +1,121 @@
+"""What a lease's tenant may say and ask, and what is done about it.
+
+Everything that comes in was decoded by ``wire``; here it is weighed against the lease.
+Every refusal leaves the lease as it was.
+
+Not here: bytes and lines (``job_session``), files (``chunk_files``).
+"""
+
+from sublet.base.errors import Refused
+from sublet.base.ids import Digest
+from sublet.provider import lease_state as ls
+from sublet.provider.conversation import Listener
+from sublet.provider.desk import Desk
+from sublet.provider.lease_state import Stage
+from sublet.provider.preparation import check_delivery, find_missing, find_wanted
+from sublet.provider.watch import JobWatch
+from sublet.wire.message import Manifest, Notice, Paid
+
+
+class Reception:
+    """The tenant's door to one lease."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Take the lease."""
+        self._desk = desk
+        self._wanted: dict[Digest, None] = {}
+        self.watch: JobWatch | None = None  # once the job is about to run
+
+    def deliver(self, manifest: Manifest) -> tuple[Digest, ...]:
+        """Take the manifest; give the chunks that are still missing.
+
+        Raises:
+            Refused: it is another one, or asks for more than was leased.
+            Unavailable: the disk is full or did not answer.
+        """
+        desk = self._desk
+        check_delivery(manifest, desk.record.lease)
+        stage = desk.record.stage
+        if stage not in (Stage.ACCEPTED, Stage.DELIVERING):
+            return ()
+        if desk.manifest is None:
+            desk.folder.write_manifest(manifest)
+            desk.manifest = manifest
+            self._wanted = find_wanted(manifest)
+            if stage is Stage.ACCEPTED:
+                desk.tell(ls.Delivered())
+        return find_missing(manifest, desk.blobs)
+
+    def take_uploaded(self) -> tuple[Digest, ...]:
+        """Hear that all chunks were sent; give those that are missing all the same.
+
+        Raises:
+            Refused: nothing was delivered yet.
+        """
+        desk = self._desk
+        if desk.record.stage not in (Stage.ACCEPTED, Stage.DELIVERING):
+            return ()
+        if desk.manifest is None:
+            raise Refused("deliver the manifest first", code="not_delivered")
+        missing = find_missing(desk.manifest, desk.blobs)
+        if not missing:
+            desk.tell(ls.Uploaded())
+        return missing
+
+    def wants(self, chunk: Digest) -> bool:
+        """Say whether this chunk may be uploaded: the manifest names it."""
+        is_early = self._desk.record.stage in (Stage.ACCEPTED, Stage.DELIVERING)
+        return is_early and chunk in self._wanted
+
+    def take_payment(self, paid: Paid) -> None:
+        """Take a voucher; after the end it goes to the market at once.
+
+        Raises:
+            PeerFault: it is none, or not this tenant's.
+            Unavailable: the disk is full or did not answer.
+        """
+        desk = self._desk
+        desk.around.till.take(desk.record.lease.tenant, paid)
+        if desk.record.stage is Stage.ENDED:
+            desk.around.till.hand_in(desk.record.lease.tenant, desk.around.outbox.put)
+
+    def take_kept(self, number: int) -> None:
+        """Hear that the tenant holds a checkpoint."""
+        ran_ms = self.watch.take_kept(number) if self.watch is not None else 0
+        if ran_ms > self._desk.record.secured_ms:
+            self._desk.update(secured_ms=ran_ms)
+
+    def take_close(self, reason: str) -> None:
+        """Hear that the tenant ends the job, or has fetched everything.
+
+        Raises:
+            Refused: another word than ``stop`` or ``done``, or done too early.
+        """
+        if reason == "stop":
+            self._desk.tell(ls.StopAsked(reason="stopped"))
+        elif reason == "done" and self._desk.record.stage is Stage.ENDED:
+            self._desk.tell(ls.TenantDone())
+        else:
+            raise Refused(f"close: not {reason[:20]!r} now", code="bad_close")
+
+    def attach(self, listener: Listener) -> None:
+        """Let a tenant listen, and tell it where things stand."""
+        desk = self._desk
+        desk.conversation.attach(listener)
+        stage = desk.record.stage
+        is_running = stage in (Stage.RUNNING, Stage.STOPPING)
+        if stage is Stage.PREPARING:
+            desk.say("preparing", "the provider prepares the job")
+        if is_running:
+            desk.say("running", "the program runs")
+        if is_running and desk.record.gives_back_at_s:
+            left_s = desk.record.gives_back_at_s - desk.around.clock.now_s()
+            desk.conversation.push(Notice(stops_in_s=max(0, left_s)))
+        if is_running and self.watch is not None:
+            self.watch.push_again()
+        if stage is Stage.ENDED:
+            desk.push_ended()
+
+    def detach(self, listener: Listener) -> None:
+        """Forget a tenant who has gone."""
+        self._desk.conversation.detach(listener)

@@ -1,0 +1,88 @@
+"""How a provider is doing, as its owner asks: ``sublet provider status``."""
+
+from msgspec import Struct
+
+from sublet.base.ids import Address, Digest
+from sublet.provider.agent import Agent
+from sublet.provider.earnings import read_earnings
+from sublet.service.ports import Probe
+
+
+class LeaseStatus(Struct, frozen=True):
+    """One lease on this machine. Amounts in micro-USD."""
+
+    id: Digest
+    tenant: Address
+    stage: str
+    ran_ms: int
+    owed: int
+    price_hour: int
+    gpus: int
+    gives_back_at_s: int
+
+
+class Status(Struct, frozen=True):
+    """The whole provider. Amounts in micro-USD."""
+
+    provider: Address
+    machine: str
+    market: str
+    is_running: bool
+    is_linked: bool
+    is_draining: bool
+    clock_ahead_s: int
+    sandbox: str
+    sandbox_reason: str
+    offer_id: Digest | None
+    cpu_price_hour: int
+    memory_price_hour: int
+    gpu_price_hour: int
+    documents_waiting: int
+    earned_today: int
+    earned_total: int
+    leases_settled: int
+    leases: tuple[LeaseStatus, ...]
+
+
+def read_status(agent: Agent, *, probe: Probe) -> Status:
+    """Say how a running agent is doing.
+
+    Raises:
+        Broken: the ledger of earnings is damaged.
+    """
+    around = agent.around
+    config = around.config
+    earnings = read_earnings(around.home / "earnings.json")
+    standing = agent.offering.newest
+    return Status(
+        provider=around.address,
+        machine=config.name,
+        market=config.market,
+        is_running=True,
+        is_linked=agent.is_linked,
+        is_draining=agent.is_draining,
+        clock_ahead_s=agent.clock_ahead_s,
+        sandbox=around.sandbox.name,
+        sandbox_reason=probe.reason,
+        offer_id=standing[0] if standing else None,
+        cpu_price_hour=config.cpu_price_hour,
+        memory_price_hour=config.memory_price_hour,
+        gpu_price_hour=config.gpu_price_hour,
+        documents_waiting=around.outbox.size(),
+        earned_today=earnings.of_day(around.clock.now_s()),
+        earned_total=earnings.total,
+        leases_settled=earnings.leases,
+        leases=tuple(
+            LeaseStatus(
+                id=record.lease.id,
+                tenant=record.lease.tenant,
+                stage=record.stage.value,
+                ran_ms=record.ran_ms,
+                owed=record.owed,
+                price_hour=record.lease.price_hour,
+                gpus=len(record.lease.gpu_uuids),
+                gives_back_at_s=record.gives_back_at_s,
+            )
+            for record in agent.roster.records()
+        ),
+    )

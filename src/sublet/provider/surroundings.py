@@ -1,0 +1,95 @@
+"""What every lease of one provider shares: keys, ports, the till, the outbox."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sublet.base.ids import Address
+from sublet.core.document import AnyDocument
+from sublet.provider import meter
+from sublet.provider.config import Config
+from sublet.provider.journal import Journal
+from sublet.provider.outbox import Outbox
+from sublet.provider.record import LeaseFolder, LeaseRecord
+from sublet.provider.till import Till
+from sublet.service.ports import Bind, Clock, Sandbox
+from sublet.wire import codec
+from sublet.wire.message import Manifest, Signed
+from sublet.wire.signature import Key
+from sublet.wire.typed_data import Domain
+
+SALT_BITS = 63
+
+
+@dataclass(frozen=True)
+class Program:
+    """A job ready to be started: what to execute, with what around it."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    binds: tuple[Bind, ...] = ()
+    environment: str = ""  # host folder of installed dependencies that it needs
+
+
+Say = Callable[[str], None]  # one line for the tenant, while it waits
+Install = Callable[[Manifest, LeaseFolder, Say], Awaitable[Program]]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Given to each runner; nothing in it belongs to one lease."""
+
+    home: Path
+    key: Key
+    domain: Domain
+    config: Config
+    report_s: int  # the market's: longest silence while a job runs
+    sandbox: Sandbox
+    clock: Clock
+    journal: Journal
+    outbox: Outbox
+    till: Till
+    install: Install
+    records: Callable[[], Sequence[LeaseRecord]]  # all leases, oldest first
+    paid: Callable[[Address], int]  # what a tenant's channel has paid, micro-USD
+
+    @property
+    def address(self) -> Address:
+        """Who this provider is."""
+        return self.key.address
+
+    def sign(self, document: AnyDocument) -> Signed:
+        """Sign a document in this market's domain."""
+        return codec.sign(document, key=self.key, domain=self.domain)
+
+    def channel_total(self, record: LeaseRecord) -> int:
+        """What a voucher must say at least to cover this lease, in micro-USD."""
+        return meter.total_of(
+            record, records=self.records(), channel_paid=self.paid(record.lease.tenant)
+        )
+
+    def unpaid_s(self, record: LeaseRecord) -> int:
+        """How many seconds of this lease no voucher covers."""
+        tenant = record.lease.tenant
+        return meter.unpaid_s(
+            record,
+            records=self.records(),
+            channel_paid=self.paid(tenant),
+            vouched=self.till.total(tenant),
+        )
+
+    def put(self, document: AnyDocument) -> Signed:
+        """Sign a document and queue it for the log.
+
+        Raises:
+            Unavailable: the disk is full or did not answer.
+        """
+        signed = self.sign(document)
+        self.outbox.put(signed)
+        return signed
+
+
+def draw_salt() -> int:
+    """Draw what makes two equal documents two."""
+    return secrets.randbits(SALT_BITS)
