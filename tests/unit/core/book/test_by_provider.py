@@ -121,6 +121,16 @@ def test_gpu_is_offered_once() -> None:
     world.say(PROVIDER, other)
 
 
+def test_replacing_keeps_gpus_bound() -> None:
+    world = World()
+    world.add_credit()
+    world.add_provider(**GPUS, gpu_uuids=("a", "b"))
+    world.lease_in(Phase.RUNNING, gpu_count=1)
+    world.add_provider(**GPUS, gpu_uuids=("a", "b"), cpu_price_hour=1)
+    assert offers(world.book)[0].gpus_free == 1
+    assert world.order(gpu_count=1).gpu_uuids == ("b",)
+
+
 def test_gpu_of_an_expired_offer_moves() -> None:
     world = World()
     world.add_provider(**GPUS, gpu_uuids=("a",), expires_at_s=START_S + 5)

@@ -185,7 +185,7 @@ def test_delegation_counts_once() -> None:
 
 def test_delegations_are_bounded() -> None:
     world = make_world()
-    busy = delegate(world)
+    busy = delegate(world, span_s=5)
     world.say(DELEGATE, make_order(delegation=busy))
     for _ in range(DELEGATIONS_PER_TENANT_MAX - 1):
         delegate(world, span_s=5)

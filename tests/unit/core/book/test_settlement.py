@@ -4,12 +4,13 @@ import pytest
 
 from sublet.core.book.settlement import total_due
 from sublet.core.book.view import account
-from sublet.core.document import CheckpointKept, Stop, Voucher
+from sublet.core.document import CheckpointKept, ProviderLost, Stop, Voucher
 from sublet.core.lease.phase import Fault, Lease, Phase
 from tests.unit.core.book.world import (
     OPERATOR,
     PROVIDER,
     RULES,
+    START_S,
     TENANT,
     World,
     digest,
@@ -136,6 +137,55 @@ def test_younger_waits_for_no_voucher_of_its_own() -> None:
     assert settled == {older.id, younger.id}
     assert world.lease(older.id).paid == 0
     assert world.lease(younger.id).paid == 10_000
+
+
+def test_owing_nothing_waits_for_nobody() -> None:
+    world, _ = make_world()
+    older, younger = running(world), running(world)
+    world.now_s += 10
+    world.say(PROVIDER, world.usage(older, 10_000))  # and nothing is vouched
+    assert end(world, younger, 0).phase is Phase.SETTLED
+
+
+def test_younger_gets_only_what_is_left() -> None:
+    world, channel = make_world()
+    older, younger = running(world), running(world)
+    world.now_s += 10
+    world.say(PROVIDER, world.usage(older, 10_000))
+    world.vouch(channel, 13_000)
+    end(world, younger, 10_000)
+    for _ in range(2):
+        world.now_s += RULES.settle_s // 2
+        world.fold(world.fact(PROVIDER, world.usage(older, 10_000)))
+    settled = world.lease(younger.id)
+    assert (settled.reason, settled.paid) == ("not_paid", 3_000)
+    assert settled.ended_at_s == START_S + 10  # when it ended, not when it was settled
+    assert settled.deadline_s == 0
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_older_fault_frees_the_younger(is_lost: bool) -> None:
+    world, channel = make_world()
+    older, younger = running(world), running(world)
+    world.now_s += 10
+    world.vouch(channel, 10_000)
+    world.say(PROVIDER, world.usage(older, 10_000))
+    assert end(world, younger, 10_000).phase is Phase.SETTLING
+    if is_lost:
+        world.say(OPERATOR, ProviderLost(PROVIDER, 1, 1))
+    else:
+        world.wait(RULES.report_s)
+    assert world.lease(older.id).paid == 0
+    settled = world.lease(younger.id)
+    assert (settled.reason, settled.paid) == ("exited", 10_000)
+
+
+def test_early_stop_completes_nothing() -> None:
+    world, _ = make_world()
+    lease = world.lease_in(Phase.PREPARING)
+    world.say(TENANT, Stop(lease.id, "x", 1, 1))
+    record = world.book.find_provider(PROVIDER)
+    assert (record.leases_completed, record.leases_at_fault) == (0, 0)
 
 
 def test_silence_pays_what_is_secured() -> None:

@@ -2,12 +2,16 @@
 
 from typing import get_args
 
+import pytest
+
+from sublet.base.errors import Broken
 from sublet.core.book.snapshot import dump, load
 from sublet.core.book.step import HANDLERS, check, step
 from sublet.core.book.view import account
-from sublet.core.document import AnyDocument, Delivery, Start, Stop
+from sublet.core.document import AnyDocument, Delivery, Start, Stop, Tick
 from sublet.core.lease.phase import Fault, Phase
 from tests.unit.core.book.world import (
+    OPERATOR,
     PROVIDER,
     RULES,
     TENANT,
@@ -80,3 +84,11 @@ def test_check_sees_what_is_due() -> None:
     world.now_s += RULES.accept_s
     check(world.book, world.fact(TENANT, order))
     world.say(TENANT, order)
+
+
+def test_step_stops_on_lost_money() -> None:
+    world = World()
+    world.add_credit()
+    world.book.ledger.credits_total -= 1
+    with pytest.raises(Broken):
+        step(world.book, world.fact(OPERATOR, Tick(1, 1)))

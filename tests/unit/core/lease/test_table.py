@@ -172,6 +172,17 @@ def test_lost_provider_settles(phase: Phase) -> None:
     assert lease.owed == (2_000 if LEASES[phase].started_at_s else 0)
 
 
+def test_loss_never_raises_what_is_owed() -> None:
+    # Given back after less than what the tenant says it keeps.
+    receipt = WORLD.receipt(RUNNING, 1_500, reason="given_back")
+    assert table.lose(move(RUNNING, receipt), at_s=NOW_S).owed == 1_500
+
+
+def test_settling_keeps_when_it_ended() -> None:
+    settling = move(RUNNING, WORLD.receipt(RUNNING, 9_000))
+    assert table.expire(settling, market=RULES).ended_at_s == NOW_S
+
+
 def test_end_of_duration_closes() -> None:
     late = replace(RUNNING, deadline_s=STARTED_S + RUNNING.duration_s)
     closing = table.expire(late, market=RULES)
