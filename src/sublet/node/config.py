@@ -225,4 +225,4 @@ def _parse_faucet(text: str, faults: list[SubletError]) -> MicroUsd:
 
 
 def _fault(key: str, text: str) -> Refused:
-    return Refused(f"{key}: {text}", code="bad_setting", field=key)
+    return Refused(f"setting {key}: {text}", code="bad_setting", field=key)
