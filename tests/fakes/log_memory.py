@@ -25,8 +25,8 @@ class FakeLog:
         self._to_fail: set[int] = set()
         self._lock = threading.Lock()
         self._numbers: dict[Digest, int] = {}
-        self._checkpoints: dict[int, bytes] = {}
-        self._snapshots: dict[int, Snapshot] = {}
+        self.checkpoints: dict[int, bytes] = {}
+        self.snapshots: dict[int, Snapshot] = {}
         self._settled: dict[Digest, tuple[Digest, Address, Address, int, bytes]] = {}
 
     def fail_append_number(self, number: int) -> None:
@@ -58,24 +58,24 @@ class FakeLog:
         return len(self.rows)
 
     def put_checkpoint(self, *, size: int, note: bytes) -> None:
-        self._checkpoints[size] = note
+        self.checkpoints[size] = note
 
     def find_checkpoint(self, *, size_max: int | None = None) -> bytes | None:
-        sizes = [s for s in self._checkpoints if size_max is None or s <= size_max]
-        return self._checkpoints[max(sizes)] if sizes else None
+        sizes = [s for s in self.checkpoints if size_max is None or s <= size_max]
+        return self.checkpoints[max(sizes)] if sizes else None
 
     def read_checkpoints(self, *, first: int, limit: int) -> list[tuple[int, bytes]]:
-        sizes = sorted(size for size in self._checkpoints if size >= first)
-        return [(size, self._checkpoints[size]) for size in sizes[:limit]]
+        sizes = sorted(size for size in self.checkpoints if size >= first)
+        return [(size, self.checkpoints[size]) for size in sizes[:limit]]
 
     def put_snapshot(self, snapshot: Snapshot) -> None:
-        self._snapshots[snapshot.size] = snapshot
-        for size in sorted(self._snapshots)[:-2]:
-            del self._snapshots[size]
+        self.snapshots[snapshot.size] = snapshot
+        for size in sorted(self.snapshots)[:-2]:
+            del self.snapshots[size]
 
     def find_snapshot(self, *, size_max: int | None = None) -> Snapshot | None:
-        sizes = [s for s in self._snapshots if size_max is None or s <= size_max]
-        return self._snapshots[max(sizes)] if sizes else None
+        sizes = [s for s in self.snapshots if size_max is None or s <= size_max]
+        return self.snapshots[max(sizes)] if sizes else None
 
     def put_settled(
         self, rows: Sequence[tuple[Digest, Address, Address, int, bytes]]

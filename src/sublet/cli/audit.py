@@ -14,17 +14,18 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from sublet.base import limits
 from sublet.base.errors import Refused
-from sublet.base.ids import Digest
+from sublet.base.ids import NO_DIGEST, Digest
 from sublet.base.units import format_money
 from sublet.core.document import Fact
 from sublet.service.audit import LogSource, verify
 from sublet.service.story import StoryLine, story
-from sublet.service.verdict import Verdict
+from sublet.service.verdict import Finding, Verdict
 
 app = typer.Typer(
     help="Check a market's books yourself: every match, charge and balance.",
@@ -59,25 +60,32 @@ def verify_log(
 ) -> None:
     """Recompute the whole log; name the first entry that is wrong."""
     from sublet.adapter.clock_system import SystemClock
+    from sublet.adapter.log_sqlite import LogDamaged
     from sublet.wire.codec import DocumentCodec
     from sublet.wire.note import read_checkpoint
 
     held = [_read_note(path) for path in checkpoint or []]
-    console = Console(stderr=True)
-    with _open_source(log, market) as (source, expected), _bar(console) as progress:
+    with (
+        _open_source(log, market) as (source, expected),
+        _bar(Console(stderr=True)) as progress,
+    ):
         task = progress.add_task("checking", total=None)
-        verdict = verify(
-            source,
-            DocumentCodec(),
-            SystemClock(),
-            read_note=read_checkpoint,
-            is_from_snapshot=is_from_snapshot,
-            held=held,
-            market=expected,
-            progress=lambda done, total: progress.update(
-                task, completed=done, total=total
-            ),
-        )
+        try:
+            verdict = verify(
+                source,
+                DocumentCodec(),
+                SystemClock(),
+                read_note=read_checkpoint,
+                is_from_snapshot=is_from_snapshot,
+                held=held,
+                market=expected,
+                progress=lambda done, total: progress.update(
+                    task, completed=done, total=total
+                ),
+            )
+        except LogDamaged as error:
+            # Broken for a node that lives on this file; for an auditor, the answer.
+            verdict = Verdict(Finding("damaged", error.message, 0, 0, code=error.code))
     if as_json:
         report = msgspec.to_builtins(verdict) | {"is_good": verdict.is_good}
         typer.echo(msgspec.json.encode(report).decode())
@@ -197,12 +205,13 @@ def _bar(console: Console) -> Progress:
 
 
 def _show_verdict(verdict: Verdict, console: Console) -> None:
-    console.print(
-        f"Market [bold]{verdict.name}[/bold] {verdict.market}",
-        soft_wrap=True,
-        highlight=False,
-    )
-    _show_checked(verdict, console)
+    if verdict.market != NO_DIGEST:
+        console.print(
+            f"Market [bold]{escape(verdict.name)}[/bold] {verdict.market}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        _show_checked(verdict, console)
     for sentence in verdict.not_checked:
         console.print(f"  [yellow]not checked[/yellow]  {sentence}", soft_wrap=True)
     if verdict.finding is not None:
@@ -245,12 +254,15 @@ def _show_finding(verdict: Verdict, console: Console) -> None:
     if finding is None:
         return
     where = f"entry {finding.first}"
-    if finding.last != finding.first:
+    if finding.what == "damaged":
+        where = "the file"
+    elif finding.last != finding.first:
         where = f"entries {finding.first} to {finding.last}"
     console.print(f"[bold red]Something is wrong: {where}.[/bold red]")
     console.print(f"  {finding.why}", soft_wrap=True, highlight=False, markup=False)
     code = f" ({finding.code})" if finding.code else ""
-    console.print(f"  {finding.what}{code}, document {finding.id}", soft_wrap=True)
+    document = f", document {finding.id}" if finding.id != NO_DIGEST else ""
+    console.print(f"  {finding.what}{code}{document}", soft_wrap=True, highlight=False)
     console.print("Nothing behind it was checked.")
 
 

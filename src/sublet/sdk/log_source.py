@@ -19,8 +19,8 @@ from sublet.wire.codec import ENTRY_BYTES_MAX, decode
 from sublet.wire.message import LogSnapshot
 
 ANSWER_BYTES_MAX = 512 * 1024 * 1024  # a snapshot of a large market
-TRIES_MAX = 6  # of one page, where the node is busy or asks to go slower
-PAUSE_S = 0.5  # before the second try; doubled each time
+TRIES_MAX = 5  # of one page, where the node is busy or asks to go slower
+PAUSE_S = 0.1  # before the second try; doubled each time
 TIMEOUT_S = 120.0  # of one answer
 
 _LEAF_BYTES = 32

@@ -16,7 +16,8 @@ class Finding(Struct, frozen=True):
     ``what`` is one of: ``entry_missing``, ``leaf``, ``stored_id``, ``entry`` (bytes,
     id, signer or signature; ``code`` says which), ``duplicate``, ``time``,
     ``first_entry``, ``seal``, ``snapshot``, ``checkpoint`` (the note itself is bad),
-    ``root`` (a checkpoint covers other entries than these) and ``unsigned``.
+    ``root`` (a checkpoint covers other entries than these), ``unsigned``, and
+    ``damaged`` (the file cannot be read; no entry can be named).
     """
 
     what: str

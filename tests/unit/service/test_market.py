@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 from msgspec.structs import replace
-from tests.fakes.log_memory import FakeLog
-from tests.fakes.world import World, make_key, move, submit
 
 from sublet.base import limits
 from sublet.base.errors import Broken, Unavailable
@@ -22,6 +20,8 @@ from sublet.service import market as market_module
 from sublet.service.market import MarketService
 from sublet.service.submission import Result
 from sublet.wire.note import read_checkpoint
+from tests.fakes.log_memory import FakeLog
+from tests.fakes.world import World, make_key, move, submit
 
 
 @pytest.fixture

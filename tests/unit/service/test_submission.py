@@ -2,11 +2,11 @@
 
 import pytest
 from msgspec.structs import replace
-from tests.fakes.world import START_S, World
 
 from sublet.base import limits
 from sublet.core.document import Tick
 from sublet.service.submission import Untimely, check_age, find_lease_id
+from tests.fakes.world import START_S, World
 
 
 @pytest.mark.parametrize(
