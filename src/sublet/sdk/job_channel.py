@@ -146,8 +146,9 @@ class JobChannel:
         """
         try:
             host_key = asyncssh.import_public_key(lease.ssh_host_key)
-            connection = await asyncssh.run_client(
-                sock,
+            connection = await asyncssh.connect(
+                lease.provider,  # a name for errors: run_client finds none on a tunnel
+                sock=sock,
                 config=None,
                 username=lease.id[2:],
                 client_keys=[key.key],
