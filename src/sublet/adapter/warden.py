@@ -9,7 +9,9 @@ What lies in FOLDER: ``state.json``; ``lock``, held while the warden lives; ``al
 which the agent touches (untouched for ``orphan_s``, the job is stopped); ``stop``, the
 grace in seconds that goes with a SIGTERM. The spec holds secrets and is only ever in
 memory. The warden stays in the agent's process group, so that killing the group
-kills it, and its sandbox with it; Ctrl-C it leaves to the agent.
+kills it, and its sandbox with it; Ctrl-C it leaves to the agent. (bubblewrap binds
+its life to ours only at the end of its set-up. A job whose warden is killed in those
+few milliseconds lives on until an agent looks at its folder again, and sweeps it.)
 
 It starts as ``python -I -S``, with its code (this module, ``warden_child`` and
 ``warden_meter``) compiled by the agent: that saves 12 ms. Only built-in modules are
