@@ -56,7 +56,9 @@ def catch_up(watch: Watch) -> list[EventLine]:
     return events
 
 
-def follow(watch: Watch, *, show: Show) -> NoReturn:
+def follow(
+    watch: Watch, *, show: Show, check: Callable[[], None] = lambda: None
+) -> NoReturn:
     """Look again and again; never returns."""
     while True:
         trouble, events = "", []
@@ -65,24 +67,31 @@ def follow(watch: Watch, *, show: Show) -> NoReturn:
         except (OSError, HTTPException) as error:
             trouble = f"no answer from {watch.url} ({error}); still trying"
         show(events, trouble)
+        check()
         time.sleep(PAUSE_S)
 
 
 def follow_live(
-    watch: Watch, *, console: Console, foot: RenderableType = "", is_plain: bool = False
+    watch: Watch,
+    *,
+    console: Console,
+    foot: RenderableType = "",
+    is_plain: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> NoReturn:
-    """Show a market until somebody interrupts; never returns.
+    """Show a market until somebody interrupts or ``check`` raises; never returns.
 
     Args:
         watch: what was folded so far.
         console: a terminal or not.
         foot: stands under the picture.
         is_plain: print lines even on a terminal.
+        check: called at each look.
     """
     if console.is_terminal and not is_plain:
         with Live(console=console, auto_refresh=False, transient=True) as live:
-            follow(watch, show=_drawing(watch, live, foot))
-    follow(watch, show=_printing())
+            follow(watch, show=_drawing(watch, live, foot), check=check)
+    follow(watch, show=_printing(), check=check)
 
 
 def _drawing(watch: Watch, live: Live, foot: RenderableType) -> Show:
