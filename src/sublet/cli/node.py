@@ -46,11 +46,13 @@ def init(
     write_config(home, name=name, faucet=amount)
     key = load_or_create_key(home / "key")
     create_note_key(home / "note_key", name=NOTE_KEY_NAME)
-    console = Console()
-    console.print(f"Operator [bold]{key.address}[/bold]. Keep {home / 'key'} safe:")
-    console.print("whoever holds it is the operator, and nobody can give you another.")
-    console.print(f"Settings: {home / CONFIG_FILE}", soft_wrap=True)
-    console.print("Start it with: sublet node start", soft_wrap=True)
+    where = "" if home == DEFAULT_HOME.expanduser() else f" --home {home}"
+    Console(soft_wrap=True, highlight=False).print(
+        f"Operator [bold]{key.address}[/bold]. Keep {home / 'key'} safe: whoever\n"
+        "holds it is the operator, and nobody can give you another.\n"
+        f"Settings: {home / CONFIG_FILE}\n"
+        f"Start it with: sublet node start{where}"
+    )
 
 
 @app.command()
