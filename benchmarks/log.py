@@ -26,7 +26,7 @@ from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.log_sqlite import SqliteLog, SqliteLogReader
 from sublet.core.document import AnyDocument
 from sublet.node.document import read_candidates
-from sublet.service.audit import verify_log
+from sublet.service.audit import verify
 from sublet.service.market import MarketService
 from sublet.service.replay import replay
 from sublet.service.submission import Candidate
@@ -90,6 +90,13 @@ async def fill(path: Path, traffic: Traffic, raws: Sequence[bytes]) -> None:
         log.close()
 
 
+def audit(log: SqliteLogReader) -> None:
+    """Check it all, as ``sublet audit verify`` does."""
+    verdict = verify(log, DocumentCodec(), SystemClock(), read_note=read_checkpoint)
+    if not verdict.is_good:
+        raise SystemExit(f"the audit says: {verdict.finding}")
+
+
 def measure(work: Callable[[], object]) -> tuple[float, float]:
     """Run it; give the seconds by the clock and by the processor."""
     clock, processor = time.perf_counter(), time.process_time()
@@ -119,7 +126,7 @@ def main() -> None:
             times["replay"].append(
                 measure(lambda log=log: replay(log, codec, read_note=read_checkpoint))
             )
-            times["audit"].append(measure(lambda log=log: verify_log(log, codec)))
+            times["audit"].append(measure(lambda log=log: audit(log)))
             log.close()
     rates = {
         name: size / median([c for c, _ in pairs]) for name, pairs in times.items()

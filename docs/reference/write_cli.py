@@ -3,20 +3,22 @@
 A test holds the page to the program, so that no verb and no flag goes undocumented.
 """
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from sublet.cli.main import app
+from sublet.cli.root import app
 
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# The command line
 
 Generated from the program by `make reference`; do not edit. `sublet COMMAND --help` says the same.
-Exit codes: of `sublet run`, the job's own; else 0 for done,
-1 for refused or failed, 2 for a wrong command line, 130 for Ctrl-C.
+Exit codes: of `sublet run`, the job's own. Else 0: done; 1: something was found wrong;
+2: refused, fix the request; 3: try again later; 4: the other side broke the protocol;
+70: a fault of Sublet itself; 130: Ctrl-C.
 """
 
 
@@ -29,11 +31,13 @@ def render() -> str:
 def _sections(command: Any, path: tuple[str, ...]) -> Iterator[str]:
     if getattr(command, "hidden", False):
         return
-    children = getattr(command, "commands", {})
-    if not children or len(path) > 1:
+    is_group = hasattr(command, "list_commands")
+    if not is_group or len(path) > 1:
         yield _section(command, path)
-    for name, child in children.items():
-        yield from _sections(child, (*path, name))
+    if is_group:
+        context = typer.Context(command)
+        for name in command.list_commands(context):
+            yield from _sections(command.get_command(context, name), (*path, name))
 
 
 def _section(command: Any, path: tuple[str, ...]) -> str:
@@ -51,10 +55,21 @@ def _section(command: Any, path: tuple[str, ...]) -> str:
             rows.append(
                 f"| {_flags(parameter, command)} | {text}{_default(parameter)} |"
             )
-    doc = " ".join((command.help or "").split())
+    doc = _paragraphs(command.help or "")
     table = "".join(f"{row}\n" for row in rows)
     head = "\n| | |\n|---|---|\n" if rows else ""
     return f"\n## {' '.join(words)}\n{doc}\n{head}{table}"
+
+
+def _paragraphs(text: str) -> str:
+    """Keep paragraphs; what was marked as laid out already becomes a block."""
+    parts = []
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if paragraph.startswith("\b\n"):
+            parts.append(f"```\n{paragraph[2:]}\n```")
+        else:
+            parts.append(" ".join(paragraph.split()))
+    return "\n\n".join(parts)
 
 
 def _flags(parameter: Any, command: Any) -> str:
