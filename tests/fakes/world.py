@@ -1,5 +1,6 @@
 """A small market for tests: real keys, real signatures, a clock that is set by hand."""
 
+import asyncio
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -28,6 +29,7 @@ from sublet.wire.codec import DocumentCodec, sign, verify
 from sublet.wire.note import NoteKey, read_checkpoint
 from sublet.wire.signature import Key
 from sublet.wire.typed_data import Domain, digest, market_id
+from tests.fakes.log_memory import FakeLog
 
 START_S = 1_800_000_000
 GIB = 1 << 30
@@ -297,3 +299,13 @@ async def move(service: MarketService, candidate: Candidate) -> Lease:
     (result,) = await submit(service, candidate)
     assert result.lease is not None
     return result.lease
+
+
+async def hold_store(
+    log: FakeLog, service: MarketService, world: World
+) -> asyncio.Task[list[Result]]:
+    """Stop the store with one document in flight; all that follows waits together."""
+    log.gate.clear()
+    first = asyncio.create_task(service.submit([world.credit(world.tenant.address, 1)]))
+    await asyncio.to_thread(log.held.wait)
+    return first

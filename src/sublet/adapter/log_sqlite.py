@@ -44,11 +44,11 @@ CREATE TRIGGER entry_keeps_content BEFORE UPDATE ON entry
 CREATE TRIGGER entry_stays BEFORE DELETE ON entry
     BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TABLE checkpoint (
-    size INTEGER PRIMARY KEY,
+    size INTEGER PRIMARY KEY CHECK (size > 0),
     note BLOB NOT NULL
 ) STRICT;
 CREATE TABLE snapshot (
-    size INTEGER PRIMARY KEY,
+    size INTEGER PRIMARY KEY CHECK (size > 0),
     book BLOB NOT NULL,
     book_hash BLOB NOT NULL,
     tree BLOB NOT NULL
@@ -285,7 +285,8 @@ class SqliteLog(SqliteLogReader):
             for start in range(0, len(fresh), 4 * _STATEMENT_ROWS_MAX):
                 values = fresh[start : start + 4 * _STATEMENT_ROWS_MAX]
                 places = ",".join(["(?,?,?,?)"] * (len(values) // 4))
-                writer.execute(f"INSERT INTO entry VALUES {places}", values)  # noqa: S608 # places only
+                insert = f"INSERT INTO entry VALUES {places}"  # noqa: S608
+                writer.execute(insert, values)
         return [known[row[0]] for row in keyed]
 
     def put_checkpoint(self, *, size: int, note: bytes) -> None:
@@ -440,6 +441,6 @@ def _find_numbers(
     for start in range(0, len(ids), _STATEMENT_ROWS_MAX):
         some = ids[start : start + _STATEMENT_ROWS_MAX]
         places = ",".join("?" * len(some))
-        statement = f"SELECT id, number FROM entry WHERE id IN ({places})"  # noqa: S608 # places only
-        known.update(connection.execute(statement, some))
+        select = f"SELECT id, number FROM entry WHERE id IN ({places})"  # noqa: S608
+        known.update(connection.execute(select, some))
     return known

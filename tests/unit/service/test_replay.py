@@ -19,11 +19,6 @@ from tests.fakes.world import World, submit
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
 async def played(world: World) -> tuple[FakeLog, MarketService]:
     log = FakeLog()
     service = world.make_service(log, seal_every=10)

@@ -11,24 +11,6 @@ from tests.fakes.log_memory import FakeLog
 from tests.fakes.world import World, move, submit
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
-def log() -> FakeLog:
-    return FakeLog()
-
-
-@pytest.fixture
-async def service(world: World, log: FakeLog) -> MarketService:
-    service = world.make_service(log)
-    await service.open()
-    await world.set_up(service, gpus=1)
-    return service
-
-
 def facts_of(log: FakeLog, world: World) -> list[Fact]:
     codec = world.make_codec()
     return [codec.read_entry(row.body).fact for row in log.rows]
