@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -344,3 +345,8 @@ def test_diagram_draws_every_row() -> None:
         assert any(due.reason in line for line in lines)
     drawn = {name for line in lines for name in re.findall(r"(\w+) -->", line)}
     assert drawn == {phase.value for phase in Phase}
+
+
+def test_docs_show_this_diagram() -> None:
+    protocol = Path(__file__).parents[4] / "docs" / "protocol.md"
+    assert f"```mermaid\n{table.diagram()}```" in protocol.read_text("utf-8")
