@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncssh
 import msgspec
+from msgspec.structs import replace
 
 from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.key_file import load_key
@@ -50,6 +51,7 @@ async def serve(
     sandbox: Sandbox,
     journal: Journal,
     listen: tuple[str, int] | None = None,
+    endpoint: str = "",
     ready: Ready = lambda agent, port: None,
 ) -> None:
     """Run a provider's agent until it has drained or was stopped.
@@ -59,6 +61,7 @@ async def serve(
         sandbox: where strangers' programs run; its probe must succeed.
         journal: told what happens.
         listen: (host, port) where tenants reach this machine directly; None for not.
+        endpoint: how others reach ``listen``; as in the configuration if it is "".
         ready: told the agent once it takes leases, and the port (0 for none).
 
     Raises:
@@ -67,6 +70,8 @@ async def serve(
         Faults: the configuration is wrong.
     """
     config = read_config(home)
+    if endpoint:
+        config = replace(config, endpoint=endpoint)
     with _lock(home):
         probe = await asyncio.to_thread(sandbox.probe)
         if not probe.is_ok:

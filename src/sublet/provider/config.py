@@ -199,10 +199,14 @@ def write_config(home: Path, config: Config, *, price_story: str) -> Path:
         price_story: one line that tells how the prices came about.
 
     Raises:
+        Refused: it would not be read back; nothing was written.
+        Faults: as ``parse_config``.
         Unavailable: the disk is full or did not answer.
     """
     path = home / CONFIG_FILE
-    write_atomic(path, _compose(config, price_story=price_story).encode())
+    text = _compose(config, price_story=price_story)
+    parse_config(tomllib.loads(text))
+    write_atomic(path, text.encode())
     return path
 
 
@@ -210,12 +214,13 @@ def _compose(config: Config, *, price_story: str) -> str:
     quoted = ", ".join(_text(uuid) for uuid in config.gpu_uuids)
     return f"""\
 # A Sublet provider. Change what you like; it counts from the next start on.
+# {price_story}
 market = {_text(config.market)}  # the node that it offers its machine to
 name = {_text(config.name)}  # of this machine, in its offers
 region = {_text(config.region)}  # ISO 3166, such as "DE" or "US-CA"; "" for undeclared
 endpoint = {_text(config.endpoint)}  # host:port of start --listen as others reach it
 
-[price]  # US dollars an hour: the least that you take. {price_story}
+[price]  # US dollars an hour: the least that you take
 cpu = {_money(config.cpu_price_hour)}  # one CPU
 memory = {_money(config.memory_price_hour)}  # one GiB of memory
 gpu = {_money(config.gpu_price_hour)}  # one GPU

@@ -1,10 +1,16 @@
 """How a provider is doing, as its owner asks: ``sublet provider status``."""
 
+from pathlib import Path
+
 from msgspec import Struct
 
+from sublet.adapter.clock_system import SystemClock
+from sublet.adapter.key_file import load_key
 from sublet.base.ids import Address, Digest
 from sublet.provider.agent import Agent
+from sublet.provider.config import read_config
 from sublet.provider.earnings import read_earnings
+from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.service.ports import Probe
 
 
@@ -72,17 +78,51 @@ def read_status(agent: Agent, *, probe: Probe) -> Status:
         earned_today=earnings.of_day(around.clock.now_s()),
         earned_total=earnings.total,
         leases_settled=earnings.leases,
-        leases=tuple(
-            LeaseStatus(
-                id=record.lease.id,
-                tenant=record.lease.tenant,
-                stage=record.stage.value,
-                ran_ms=record.ran_ms,
-                owed=record.owed,
-                price_hour=record.lease.price_hour,
-                gpus=len(record.lease.gpu_uuids),
-                gives_back_at_s=record.gives_back_at_s,
-            )
-            for record in agent.roster.records()
-        ),
+        leases=tuple(_describe(record) for record in agent.roster.records()),
+    )
+
+
+def read_status_at_rest(home: Path) -> Status:
+    """Say what the files of a provider tell while no agent runs.
+
+    Raises:
+        Refused: there is no provider in this home.
+        Broken: a file is damaged.
+    """
+    config = read_config(home)
+    earnings = read_earnings(home / "earnings.json")
+    found = (LeaseFolder(path).find_record() for path in (home / "leases").glob("0x*"))
+    records = [record for record in found if record is not None]
+    return Status(
+        provider=load_key(home / "key").address,
+        machine=config.name,
+        market=config.market,
+        is_running=False,
+        is_linked=False,
+        is_draining=False,
+        clock_ahead_s=0,
+        sandbox="",
+        sandbox_reason="",
+        offer_id=None,
+        cpu_price_hour=config.cpu_price_hour,
+        memory_price_hour=config.memory_price_hour,
+        gpu_price_hour=config.gpu_price_hour,
+        documents_waiting=len(list((home / "outbox").glob("[0-9]*.json"))),
+        earned_today=earnings.of_day(SystemClock().now_s()),
+        earned_total=earnings.total,
+        leases_settled=earnings.leases,
+        leases=tuple(_describe(record) for record in records),
+    )
+
+
+def _describe(record: LeaseRecord) -> LeaseStatus:
+    return LeaseStatus(
+        id=record.lease.id,
+        tenant=record.lease.tenant,
+        stage=record.stage.value,
+        ran_ms=record.ran_ms,
+        owed=record.owed,
+        price_hour=record.lease.price_hour,
+        gpus=len(record.lease.gpu_uuids),
+        gives_back_at_s=record.gives_back_at_s,
     )
