@@ -190,7 +190,11 @@ class Connection:
             Refused: the whole submission; ``MarketChanged`` where that is the cause.
             Unavailable: the market does not answer; the documents may be in the log.
         """
-        appendix = await self._ask(exchange.submit(documents))
+        try:
+            appendix = await self._ask(exchange.submit(documents))
+        except Refused as fault:
+            # A single document is answered with its own status.
+            appendix = exchange.refuse_one(fault, documents, await self.domain())
         results = exchange.check_answered(len(documents), appendix).results
         if any(result.fault is not None for result in results):
             await self._check_pin(results)

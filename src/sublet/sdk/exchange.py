@@ -16,6 +16,7 @@ from sublet.core.lease.phase import Lease
 from sublet.wire import codec
 from sublet.wire.message import (
     Account,
+    Appended,
     Appendix,
     Fault,
     Leases,
@@ -25,6 +26,7 @@ from sublet.wire.message import (
     Signed,
     Submission,
 )
+from sublet.wire.typed_data import Domain, digest
 
 T = TypeVar("T")
 
@@ -127,6 +129,23 @@ def error_of(fault: Fault, *, status: int = 400) -> SubletError:
     return Refused(
         fault.message, code=fault.code, field=fault.field, detail=fault.detail
     )
+
+
+def refuse_one(
+    fault: Refused, documents: tuple[Signed, ...], domain: Domain
+) -> Appendix:
+    """Say of a submission's only document that it was refused.
+
+    Raises:
+        Refused: there are several, so the submission as a whole was refused.
+    """
+    if len(documents) != 1:
+        raise fault
+    said = Fault(
+        code=fault.code, message=fault.message, field=fault.field, detail=fault.detail
+    )
+    id_ = digest(documents[0].document, domain)
+    return Appendix(results=(Appended(id=id_, fault=said),))
 
 
 def check_answered(call_size: int, appendix: Appendix) -> Appendix:
