@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sublet.base.errors import Refused, Unavailable
+from sublet.base.errors import Refused, SubletError, Unavailable
 
 SUBLET = (sys.executable, "-m", "sublet.cli.main")
 MACHINE_NAMES = "provider-{}"
@@ -114,6 +114,8 @@ class LocalMarket:
     def close(self) -> None:
         """Stop everything: providers first, so that they can say what they have to."""
         stop(self.providers, signal.SIGINT, signal.SIGINT, signal.SIGKILL)
+        for provider in self.providers:
+            end_jobs(provider.home)
         stop([self.node] if self.node else [], signal.SIGTERM, signal.SIGKILL)
 
     # ---- setting up -------------------------------------------------------------
@@ -211,6 +213,26 @@ def stop(programs: Sequence[Program], *signals: int) -> None:
         for one in running:
             with suppress(subprocess.TimeoutExpired):
                 one.process.wait(GRACE_S)
+
+
+def job_folders(provider_home: Path) -> list[Path]:
+    """Find the state folders of a provider's sandboxes, past ones too."""
+    found = [
+        *provider_home.glob("leases/*/*/cgroup.json"),
+        *provider_home.glob("packages/*/sandbox/cgroup.json"),
+    ]
+    # A job may have made a file of that name in its own folder.
+    return [path.parent for path in found if path.parent.name != "work"]
+
+
+def end_jobs(provider_home: Path) -> None:
+    """End every job that outlived its provider's agent, and remove its groups."""
+    from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
+
+    sandbox = BubblewrapSandbox()
+    for folder in job_folders(provider_home):
+        with suppress(SubletError):  # it never started, or is gone already
+            asyncio.run(sandbox.stop(folder, grace_s=0))
 
 
 def read_tail(path: Path) -> str:

@@ -25,7 +25,7 @@ class Watch:
     def __init__(self, *, url: str) -> None:
         """Begin before the first entry; ``url`` is only shown."""
         self.url = url
-        self._book = Book()
+        self.book = Book()  # as folded so far; for readers
         self._codec = DocumentCodec()
         self._machine_of: dict[Address, str] = {}
         self._events: deque[EventLine] = deque(maxlen=EVENTS_KEPT)
@@ -33,7 +33,7 @@ class Watch:
     @property
     def size(self) -> int:
         """Entries folded."""
-        return self._book.size
+        return self.book.size
 
     def take(self, body: bytes) -> list[EventLine]:
         """Fold the next entry; give what it is worth telling.
@@ -43,7 +43,7 @@ class Watch:
         """
         index = self.size
         fact = self._codec.read_entry(body).fact
-        done = step(self._book, fact)
+        done = step(self.book, fact)
         if isinstance(fact.document, Offer) and done.refusal is None:
             self._machine_of[fact.signer] = fact.document.machine
         events = [
@@ -55,7 +55,7 @@ class Watch:
 
     def picture(self, *, now_s: int) -> Picture:
         """Give the market as it is after the last entry."""
-        book = self._book
+        book = self.book
         leases = [*book.settled.values(), *book.leases.values()][-LEASES_KEPT:]
         return Picture(
             name=book.market.name if book.market else "an empty market",
@@ -68,12 +68,12 @@ class Watch:
         )
 
     def _name_of(self, party: Address) -> str:
-        if party == self._book.operator:
+        if party == self.book.operator:
             return "the operator"
         return self._machine_of.get(party) or short(party)
 
     def _provider_line(self, offer: view.OfferView) -> ProviderLine:
-        leases = self._book.open_of_provider.get(offer.provider, {})
+        leases = self.book.open_of_provider.get(offer.provider, {})
         return ProviderLine(
             machine=offer.machine,
             provider=offer.provider,
@@ -90,9 +90,9 @@ class Watch:
             memory_price_hour=offer.memory_price_hour,
             gpu_price_hour=offer.gpu_price_hour,
             leases_open=sum(
-                self._book.leases[i].machine == offer.machine for i in leases
+                self.book.leases[i].machine == offer.machine for i in leases
             ),
-            earned=view.account(self._book, offer.provider).earned,
+            earned=view.account(self.book, offer.provider).earned,
         )
 
 
