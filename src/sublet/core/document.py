@@ -124,6 +124,16 @@ class Tick(Document, frozen=True, tag="Tick"):
     salt: Salt
 
 
+class Resume(Document, frozen=True, tag="Resume"):
+    """The market is served again: no node took documents since the last entry.
+
+    Nobody is late for what nobody could hear: open deadlines move by that gap.
+    """
+
+    signed_at_s: Seconds
+    salt: Salt
+
+
 class Seal(Document, frozen=True, tag="Seal"):
     """The operator's word for the state of the book after ``size`` entries.
 
@@ -332,6 +342,7 @@ AnyDocument = (
     | ProviderSeen
     | ProviderLost
     | Tick
+    | Resume
     | Seal
     | Offer
     | OfferWithdrawal

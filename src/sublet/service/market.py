@@ -14,7 +14,7 @@ from sublet.base.ids import Address, Digest
 from sublet.core.book.book import Book
 from sublet.core.book.quote import Match, quote
 from sublet.core.book.view import find_lease
-from sublet.core.document import AnyDocument, Order, Tick
+from sublet.core.document import AnyDocument, Order, Resume, Tick
 from sublet.core.lease.phase import Lease
 from sublet.service.keeper import read_lease
 from sublet.service.ports import Clock, Codec, Log
@@ -77,6 +77,9 @@ class MarketService:
         if replayed.fold.size:
             await writer.keep()
         self._task = asyncio.create_task(writer.run(), name="market-writer")
+        if self.book.leases:  # nobody is late for what nobody could hear
+            now_s = self._clock.now_s()
+            await self.say(Resume(signed_at_s=now_s, salt=self.size))
 
     async def close(self) -> None:
         """Commit what waits, seal, stop. Calling it twice is harmless."""

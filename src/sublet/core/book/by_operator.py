@@ -1,4 +1,6 @@
-"""What the operator says: Market, Credit, ProviderSeen, ProviderLost, Tick, Seal."""
+"""What the operator says: Market, Credit, ProviderSeen, ProviderLost, Tick, Resume,
+Seal.
+"""
 
 from functools import partial
 
@@ -17,6 +19,7 @@ from sublet.core.document import (
     Market,
     ProviderLost,
     ProviderSeen,
+    Resume,
     Seal,
     Tick,
 )
@@ -145,6 +148,29 @@ def decide_tick(book: Book, fact: Fact, tick: Tick, now_s: int) -> Change:
     """
     check_operator(book, fact)
     return _nothing
+
+
+def decide_resume(book: Book, fact: Fact, resume: Resume, now_s: int) -> Change:
+    """Forgive the time in which no node took documents. Decided before time moves.
+
+    Raises:
+        Refused: ``wrong_signer``.
+    """
+    check_operator(book, fact)
+    return partial(_forgive, book, max(0, fact.at_s - book.now_s))
+
+
+def _forgive(book: Book, away_s: int) -> tuple[Outcome, ...]:
+    for lease in list(book.leases.values()):
+        notice_s = lease.give_back_by_s and lease.give_back_by_s + away_s
+        book.change_lease(
+            replace(
+                lease,
+                deadline_s=lease.deadline_s + away_s,
+                give_back_by_s=notice_s,
+            )
+        )
+    return ()
 
 
 def decide_seal(book: Book, fact: Fact, seal: Seal, now_s: int) -> Change:

@@ -27,6 +27,7 @@ from sublet.core.document import (
     Order,
     ProviderLost,
     ProviderSeen,
+    Resume,
     Seal,
     Tick,
     Voucher,
@@ -50,6 +51,7 @@ HANDLERS: Mapping[type[Document], Decide] = {
     ProviderSeen: by_operator.decide_seen,
     ProviderLost: by_operator.decide_lost,
     Tick: by_operator.decide_tick,
+    Resume: by_operator.decide_resume,
     Seal: by_operator.decide_seal,
     Offer: by_provider.decide_offer,
     OfferWithdrawal: by_provider.decide_withdrawal,
@@ -59,6 +61,10 @@ HANDLERS: Mapping[type[Document], Decide] = {
     Voucher: by_tenant.decide_voucher,
     **dict.fromkeys(table.SIGNERS, decide_lease),
 }
+
+# They speak of the book as it was before them: decided before deadlines pass.
+_BEFORE_TIME = frozenset({Seal, Resume})
+_NOTHING = Step((), None)
 
 
 def step(book: Book, fact: Fact) -> Step:
@@ -71,24 +77,16 @@ def step(book: Book, fact: Fact) -> Step:
         SealMismatch: the operator sealed another book than this one.
         Broken: an invariant of the book fell.
     """
-    refusal: Refused | None = None
-    outcomes: tuple[Outcome, ...] = ()
-    change: Change | None = None
-    if type(fact.document) is Seal:
-        # A seal speaks of the book before it: decided before time moves.
-        refusal = _refusal_of_seal(book, fact)
+    is_early = type(fact.document) in _BEFORE_TIME
+    taken = _take(book, fact, book.now_s) if is_early else _NOTHING
     book.now_s = max(book.now_s, fact.at_s)
-    outcomes = _pass_deadlines(book)
-    if type(fact.document) is not Seal:
-        try:
-            change = _decide(book, fact, book.now_s)
-        except Refused as raised:
-            refusal = raised
-    if change is not None:
-        outcomes += change()
+    outcomes = taken.outcomes + _pass_deadlines(book)
+    if not is_early:
+        taken = _take(book, fact, book.now_s)
+        outcomes += taken.outcomes
     book.size += 1
     book.ledger.check_balanced()
-    return Step(outcomes, refusal)
+    return Step(outcomes, taken.refusal)
 
 
 def check(book: Book, fact: Fact) -> None:
@@ -98,7 +96,7 @@ def check(book: Book, fact: Fact) -> None:
         Refused: as ``step`` would return it.
     """
     now_s = max(book.now_s, fact.at_s)
-    if type(fact.document) is not Seal:
+    if type(fact.document) not in _BEFORE_TIME:
         due_s = next_deadline_s(book)
         if due_s is not None and due_s <= now_s:
             # Rare: somebody is late and no Tick came yet. Let it pass in a copy.
@@ -124,14 +122,14 @@ def _decide(book: Book, fact: Fact, now_s: int) -> Change:
     return HANDLERS[type(document)](book, fact, document, now_s)
 
 
-def _refusal_of_seal(book: Book, fact: Fact) -> Refused | None:
+def _take(book: Book, fact: Fact, now_s: int) -> Step:
     try:
-        _decide(book, fact, book.now_s)
+        change = _decide(book, fact, now_s)
     except Refused as refusal:
         if refusal.code == SealMismatch.code:
             raise SealMismatch(refusal.message) from refusal
-        return refusal
-    return None
+        return Step((), refusal)
+    return Step(change(), None)
 
 
 def _pass_deadlines(book: Book) -> tuple[Outcome, ...]:

@@ -1,4 +1,4 @@
-"""Market, Credit, ProviderSeen, ProviderLost, Tick, Seal: whose word, and when."""
+"""Market, Credit, ProviderSeen, ProviderLost, Tick, Resume, Seal: whose word, when."""
 
 import pytest
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from sublet.core.document import (
     Fact,
     ProviderLost,
     ProviderSeen,
+    Resume,
     Seal,
     Tick,
 )
@@ -74,6 +75,7 @@ def test_market_comes_once() -> None:
         ProviderSeen(PROVIDER, 1, 1),
         ProviderLost(PROVIDER, 1, 1),
         Tick(1, 1),
+        Resume(1, 1),
         Seal(1, digest(1), 1, 1),
     ],
 )
@@ -157,6 +159,30 @@ def test_tick_lets_deadlines_pass() -> None:
     assert world.wait(RULES.accept_s - 1).outcomes == ()
     assert len(world.wait(1).outcomes) == 1
     assert world.lease(lease.id).reason == "not_accepted"
+
+
+def test_outage_makes_nobody_late() -> None:
+    world = World()
+    world.add_credit()
+    world.add_provider()
+    lease = world.lease_in(Phase.RUNNING)
+    away_s = 100 * RULES.report_s
+    world.now_s += away_s  # no node heard anything, for long
+    world.say(OPERATOR, Resume(world.now_s, 1))
+    assert world.lease(lease.id).phase is Phase.RUNNING
+    assert world.lease(lease.id).deadline_s == lease.deadline_s + away_s
+    world.wait(RULES.report_s)  # the deadline still binds, from here on
+    assert world.lease(lease.id).reason == "silent"
+
+
+def test_refused_resume_forgives_nothing() -> None:
+    world = World()
+    world.add_credit()
+    world.add_provider()
+    lease = world.lease_in(Phase.RUNNING)
+    world.now_s += RULES.report_s
+    assert world.refused(PROVIDER, Resume(world.now_s, 1)) == "wrong_signer"
+    assert world.lease(lease.id).reason == "silent"
 
 
 def test_seal_of_this_book_holds() -> None:
