@@ -1,27 +1,40 @@
 """A provider for tests: the real agent on a real node, with a sandbox of choice."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from sublet.adapter.key_file import load_or_create_key
-from sublet.base.units import MicroUsd
-from sublet.core.document import Credit
+from sublet.base.ids import NO_DIGEST
+from sublet.core.document import Credit, Order, Voucher
+from sublet.core.lease.phase import Lease, Phase
 from sublet.provider.agent import Agent
 from sublet.provider.compose import serve
 from sublet.provider.config import Config, write_config
 from sublet.provider.host_key import create_host_key
 from sublet.provider.journal import Journal
+from sublet.sdk.job_channel import ClientKey, JobChannel
 from sublet.service.ports import Sandbox
+from sublet.wire.channel import channel_of
+from sublet.wire.codec import sign
+from sublet.wire.manifest import commitment
+from sublet.wire.message import Deliver, Manifest, Missing, Paid, Tree, Uploaded
 from sublet.wire.signature import Key
+from sublet.wire.typed_data import digest
 from sublet.workload.client import AsyncClient
+from tests.fakes.blobs_memory import MemoryBlobs
 from tests.fakes.sandbox_fake import FakeSandbox
-from tests.integration.node_house import Guest, running_node
 from tests.fakes.world import World
+from tests.integration.node_house import Guest, running_node
+
+T = TypeVar("T")
 
 WAIT_S = 20
 GIB = 1 << 30
@@ -144,9 +157,132 @@ async def tenant_of(
         await client.pin()
         credit = Credit(
             party=client.connection.key.address,
-            amount=MicroUsd(usd * 1_000_000),
+            amount=usd * 1_000_000,
             memo="test",
             **guest.world.stamp(),
         )
         await guest.accept(guest.world.say(credit, guest.world.operator))
         yield client
+
+
+def make_manifest(*argv: str, **changes: object) -> Manifest:
+    """Write a plain command's manifest."""
+    manifest = Manifest(
+        v=1,
+        salt="0" * 32,
+        kind="command",
+        argv=argv,
+        env={},
+        secrets={},
+        inputs=Tree(files=()),
+        outputs=(),
+        checkpoint="",
+        resume=Tree(files=()),
+        cpus_milli=1_000,
+        memory_bytes=GIB,
+        disk_bytes=GIB,
+        timeout_s=600,
+    )
+    return replace(manifest, **changes)
+
+
+class RawTenant:
+    """A tenant that says what it is told to, word by word."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.connection = client.connection
+        self.key = ClientKey.generate()
+        self.blobs = MemoryBlobs()
+
+    async def rent(self, manifest: Manifest, *, duration_s: int = 600) -> Lease:
+        """Order a machine for a manifest and give the lease."""
+        order = Order(
+            tenant=self.connection.key.address,
+            cpus_milli=manifest.cpus_milli,
+            memory_bytes=manifest.memory_bytes,
+            disk_bytes=manifest.disk_bytes,
+            gpu_model="",
+            gpu_count=0,
+            gpu_memory_bytes=0,
+            regions=(),
+            sandbox="",
+            avoid=(),
+            price_hour_max=1_000_000_000,
+            total_max=100_000_000,
+            duration_s_max=duration_s,
+            manifest=commitment(manifest),
+            ssh_key=self.key.public_line(),
+            delegation=NO_DIGEST,
+            signed_at_s=int(time.time()),
+            salt=secrets.randbits(60),
+        )
+        (result,) = await self.connection.submit(order)
+        assert result.lease is not None, result
+        return result.lease
+
+    @asynccontextmanager
+    async def dial(
+        self, lease: Lease, *, key: ClientKey | None = None
+    ) -> AsyncIterator[JobChannel]:
+        """Open a channel to the lease's provider."""
+        tunnel = await self.connection.dial(lease.id)
+        try:
+            channel = await JobChannel.connect(
+                tunnel.socket, lease=lease, key=key or self.key
+            )
+            try:
+                yield channel
+            finally:
+                await channel.close()
+        finally:
+            await tunnel.close()
+
+    async def begin(self, channel: JobChannel, manifest: Manifest) -> None:
+        """Deliver a manifest with its chunks."""
+        await channel.open_job()
+        await channel.say(Deliver(manifest=manifest))
+        missing = await hear(channel, Missing)
+        await channel.put_chunks(missing.chunks, blobs=self.blobs)
+        await channel.say(Uploaded())
+
+    async def pay(
+        self, channel: JobChannel, lease: Lease, amount: int, *, key: Key | None = None
+    ) -> None:
+        """Send a voucher of this amount, with the channel."""
+        domain = await self.connection.domain()
+        market = await self.connection.learn_market()
+        pair = channel_of(
+            market, domain.market, tenant=lease.tenant, provider=lease.provider
+        )
+        voucher = Voucher(channel_id=digest(pair, domain), max_claimable_amount=amount)
+        key = key or self.connection.key
+        await channel.say(
+            Paid(
+                voucher=sign(voucher, key=key, domain=domain),
+                channel=sign(pair, key=key, domain=domain),
+            )
+        )
+
+    async def wait_phase(self, lease: Lease, phase: Phase) -> Lease:
+        """Wait until the market has moved the lease so far."""
+        async with asyncio.timeout(WAIT_S):
+            async for now in self.connection.watch_lease(lease.id):
+                if now.phase is phase:
+                    return now
+        raise AssertionError(f"the lease never was {phase}")
+
+
+async def hear(channel: JobChannel, kind: type[T]) -> T:
+    """Skip what the provider says up to a message of this kind."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            message = await channel.hear()
+            if isinstance(message, kind):
+                return message
+
+
+async def wait_true(check: Callable[[], bool]) -> None:
+    """Wait until something that happens in this process has happened."""
+    async with asyncio.timeout(WAIT_S):
+        while not check():  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0.01)
