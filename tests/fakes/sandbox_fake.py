@@ -101,7 +101,10 @@ class FakeSandbox:
 def _outside(spec: SandboxSpec, text: str) -> str:
     for bind in spec.binds:
         if text == bind.target or text.startswith(bind.target + "/"):
-            return bind.source + text[len(bind.target) :]
+            found = bind.source + text[len(bind.target) :]
+            # A host may have a /work of its own, with the interpreter in it.
+            is_of_host = not os.path.exists(found) and os.path.exists(text)  # noqa: PTH110
+            return text if is_of_host else found
     return text
 
 

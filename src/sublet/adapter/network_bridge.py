@@ -15,15 +15,14 @@ BLOCK_BYTES = 65_536
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Carry one direction until its end."""
+    """Carry one direction until its end; the other may go on."""
     try:
         while content := await reader.read(BLOCK_BYTES):
             writer.write(content)
             await writer.drain()
+        writer.write_eof()
     except OSError:
-        pass  # one side hung up: so does the other
-    finally:
-        writer.close()
+        writer.close()  # one side hung up: so does the other
 
 
 async def serve(listener: socket.socket, path: str) -> None:
@@ -36,6 +35,8 @@ async def serve(listener: socket.socket, path: str) -> None:
             writer.close()
             return
         await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+        far_writer.close()
+        writer.close()
 
     server = await asyncio.start_server(carry, sock=listener)
     await server.serve_forever()
