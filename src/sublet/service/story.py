@@ -25,6 +25,7 @@ from sublet.core.document import (
     Order,
     ProviderLost,
     Receipt,
+    Resume,
     Start,
     Stop,
     UsageRecord,
@@ -95,7 +96,9 @@ class _Teller:
         while states and self._is_late(fact.at_s):
             self._tell_deadline(index, fact, states.pop(0))
         if states or is_about:
-            lease = states[-1] if states else self._lease
+            # A Resume moves deadlines without moving leases: look at the book again.
+            now = self._book.leases.get(self._lease_id) or self._lease
+            lease = states[-1] if states else now
             self._tell_fact(index, fact, lease, taken.refusal)
 
     def _is_about(self, fact: Fact) -> bool:
@@ -113,7 +116,7 @@ class _Teller:
             return self._book.channel_of.get(pair) == document.channel_id
         if isinstance(document, ProviderLost):
             return document.provider == lease.provider
-        return False
+        return isinstance(document, Resume)
 
     def _is_late(self, at_s: int) -> bool:
         lease = self._lease
@@ -260,4 +263,5 @@ _TEXTS: Mapping[type[AnyDocument], Callable[[Any, Lease | None], str]] = {
         f"{format_money(voucher.max_claimable_amount)} to this provider in all"
     ),
     ProviderLost: lambda lost, _: "no node hears the provider any more",
+    Resume: lambda resume, _: "the market is back; deadlines moved by its absence",
 }

@@ -124,6 +124,23 @@ async def test_lost_provider_is_told(
     assert "provider_lost" in last.text
 
 
+async def test_outage_is_forgiven_and_told(
+    world: World, log: FakeLog, service: MarketService
+) -> None:
+    lease = await move(service, world.order())
+    await service.close()
+    world.clock.at_s += 1_000
+    again = world.make_service(log)
+    await again.open()
+    world.clock.at_s += 1_000
+    await again.tick()
+    await again.close()
+    resumed, late = tell(log, world, lease)[-2:]
+    assert (resumed.who, resumed.what, resumed.moved) == ("operator", "Resume", False)
+    assert (late.what, late.phase) == ("deadline", "settled")
+    assert late.at_s == lease.deadline_s + 1_000
+
+
 async def test_other_leases_stay_out(
     world: World, log: FakeLog, service: MarketService
 ) -> None:
