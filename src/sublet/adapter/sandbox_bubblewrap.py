@@ -49,7 +49,7 @@ for name, code in marshal.load(sys.stdin.buffer):
     module = sys.modules.setdefault(name, type(sys)(name))
     exec(code, module.__dict__)
 """
-_OWN_FILES = ("state.json", "lock", "alive", "stop", "cgroup.json", "warden.log")
+_OWN_FILES = ("lock", "alive", "cgroup.json", "warden.log")
 
 
 class BubblewrapSandbox:

@@ -257,15 +257,15 @@ class Warden:
             while stream.pump():
                 pass
         self.reason = self.reason or self.find_reason()
+        meters = self.read_meters()
+        meters |= {"phase": "ended", "ran_ms": ran_ms}
+        self.reap()
+        self.cgroup.remove()
         if self.phase == "starting":
             head = self.streams[1].head.decode(errors="replace")
             self.answer("failed: " + head.replace("\n", " ").strip())
-        self.phase = "ended"
-        meters = self.read_meters()
-        meters["ran_ms"] = ran_ms
-        self.reap()
-        self.cgroup.remove()
-        self.write_state(meters)
+        else:
+            self.write_state(meters)
 
     def find_reason(self) -> str:
         """Say why a job ended that nobody asked to."""

@@ -28,6 +28,12 @@ _BLOCK = re.compile(
 _KEYS = {"dependencies", "requires-python", "tool"}
 
 
+class BadScriptMetadata(Refused):
+    """The script's ``# /// script`` block cannot be used; write it as PEP 723 says."""
+
+    code = "bad_script_metadata"
+
+
 class Requirements(Struct, frozen=True):
     """What a script needs, in normal form: sorted, each once."""
 
@@ -43,7 +49,7 @@ def read_requirements(script: str) -> Requirements:
         Faults: values in it are wrong; all of them are listed.
     """
     if len(script) > SCRIPT_BYTES_MAX:
-        raise _refused(f"the script is larger than {SCRIPT_BYTES_MAX} bytes")
+        raise BadScriptMetadata(f"the script is larger than {SCRIPT_BYTES_MAX} bytes")
     blocks = [
         match.group("content")
         for match in _BLOCK.finditer(script.replace("\r\n", "\n"))
@@ -52,17 +58,21 @@ def read_requirements(script: str) -> Requirements:
     if not blocks:
         return Requirements()
     if len(blocks) > 1:
-        raise _refused("the script has more than one '# /// script' block; keep one")
+        raise BadScriptMetadata(
+            "the script has more than one '# /// script' block; keep one"
+        )
     lines = [line[2:] for line in blocks[0].splitlines()]
     text = "\n".join(lines)
     if len(text) > METADATA_BYTES_MAX:
-        raise _refused(
+        raise BadScriptMetadata(
             f"the script's metadata is larger than {METADATA_BYTES_MAX} bytes"
         )
     try:
         return check_metadata(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise _refused(f"the script's metadata is not TOML: {error}") from error
+        raise BadScriptMetadata(
+            f"the script's metadata is not TOML: {error}"
+        ) from error
 
 
 def check_metadata(metadata: dict[str, Any]) -> Requirements:
@@ -72,16 +82,18 @@ def check_metadata(metadata: dict[str, Any]) -> Requirements:
         Faults: what is wrong, all of it.
     """
     faults: list[SubletError] = [
-        _refused(f"unknown key {key!r} in the script's metadata; remove it")
+        BadScriptMetadata(f"unknown key {key!r} in the script's metadata; remove it")
         for key in sorted(metadata.keys() - _KEYS)
     ]
     python = metadata.get("requires-python", "")
     listed = metadata.get("dependencies", [])
     if not isinstance(python, str) or not _is_specifier(python):
-        faults.append(_refused(f"requires-python {python!r} is not like '>=3.11'"))
+        faults.append(
+            BadScriptMetadata(f"requires-python {python!r} is not like '>=3.11'")
+        )
     if not isinstance(listed, list) or len(listed) > DEPENDENCIES_MAX:
         faults.append(
-            _refused(f"dependencies is not a list of up to {DEPENDENCIES_MAX}")
+            BadScriptMetadata(f"dependencies is not a list of up to {DEPENDENCIES_MAX}")
         )
         listed = []
     dependencies = set()
@@ -105,16 +117,18 @@ def check_requirement(text: object) -> str:
     'NumPy<3,>=1.26; python_version > "3.8"'
     """
     if not isinstance(text, str) or len(text) > REQUIREMENT_LENGTH_MAX:
-        raise _refused(
+        raise BadScriptMetadata(
             f"a dependency is a text of up to {REQUIREMENT_LENGTH_MAX} characters"
         )
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
         line = " ".join(str(error).split())
-        raise _refused(f"dependency {text!r} cannot be read: {line}") from error
+        raise BadScriptMetadata(
+            f"dependency {text!r} cannot be read: {line}"
+        ) from error
     if requirement.url:
-        raise _refused(
+        raise BadScriptMetadata(
             f"dependency {text!r} is not from the package registry; name a package "
             "and a version, or ship the code as --input"
         )
@@ -143,7 +157,3 @@ def _is_specifier(text: str) -> bool:
     except InvalidSpecifier:
         return False
     return len(text) <= REQUIREMENT_LENGTH_MAX
-
-
-def _refused(message: str) -> Refused:
-    return Refused(message, code="bad_script_metadata", field="script")
