@@ -149,7 +149,8 @@ class Effects:
         self._reception.watch.begin()
 
     async def _stop_program(self) -> None:
-        self._desk.begin("stop", self.stop_sandbox(grace_s=STOP_GRACE_S))
+        grace_s = 0 if self._desk.is_hurried else STOP_GRACE_S
+        self._desk.begin("stop", self.stop_sandbox(grace_s=grace_s))
 
     async def _kill_program(self) -> None:
         self._desk.begin("stop", self._kill_and_tell())

@@ -176,6 +176,7 @@ class LeaseRunner:
     def kill(self) -> None:
         """The owner wants the machine back this second."""
         self.desk.is_hurried = True
-        if self.record.stage in (Stage.RUNNING, Stage.STOPPING):
+        if self.record.stage is Stage.STOPPING:
+            self.desk.begin("stop", self._effects.stop_sandbox(grace_s=0))
+        else:
             self.desk.tell(ls.StopAsked(reason="given_back"))
-            self.desk.begin("kill", self._effects.stop_sandbox(grace_s=0))
