@@ -236,6 +236,12 @@ async def test_ends_when_nobody_wants_it(desk: Desk) -> None:
     assert desk.sandbox.read_state(desk.folder).reason == "stopped"
 
 
+async def test_who_waits_keeps_it_alive(desk: Desk) -> None:
+    await desk.start("sleep 2.5", orphan_s=1)
+    state = await desk.sandbox.wait_ended(desk.folder)
+    assert state.reason == "exited"
+
+
 async def test_is_found_again_by_another(desk: Desk) -> None:
     await desk.start("echo up; sleep 60")
     await desk.said("up")

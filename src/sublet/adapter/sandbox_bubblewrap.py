@@ -4,10 +4,10 @@ Each sandbox has a warden (``warden.py``), a process of its own that outlives th
 one; here sandboxes are started, found again by their folder, awaited and stopped.
 Whether all this works on a machine is tried out in ``sandbox_probe``.
 
-Who does what: the caller fills the folders and touches ``FOLDER/alive`` (reading the
-state does it too) at least every ``orphan_s``; ``start`` gives every writable folder
-to the job's uid, with all that is in it, unless its top is the job's already. The
-log files must lie where the job cannot write.
+Who does what: the caller fills the folders and touches ``FOLDER/alive`` at least every
+``orphan_s`` (reading the state and waiting for the end do it too); ``start`` gives
+every writable folder to the job's uid, with all that is in it, unless its top is the
+job's already. The log files must lie where the job cannot write.
 """
 
 import asyncio
@@ -40,6 +40,7 @@ _ROOT_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _OPEN_FILES_MAX = 65_536  # per process of a job; less where the agent has less
 _START_TIMEOUT_S = 30
 _KILL_TIMEOUT_S = 30  # a warden that takes longer than this after the grace is broken
+_LOOK_S = 0.5  # between two touches of ``alive`` by someone who waits
 _POLL_S = 0.05  # between two looks where the kernel cannot tell us
 _WARDEN = ("warden_meter", "warden_child", "warden")  # in the order of imports
 # Takes the warden's modules from stdin, as if they had been imported; the last one is
@@ -228,7 +229,11 @@ class BubblewrapSandbox:
                 await asyncio.sleep(_POLL_S)  # dying, or its kin refuse to
                 continue
             try:
-                await _wait_readable(handle)
+                # Looked at now and then meanwhile: who waits for a job still wants it.
+                async with asyncio.timeout(_LOOK_S):
+                    await _wait_readable(handle)
+            except TimeoutError:
+                continue
             finally:
                 os.close(handle)
 
