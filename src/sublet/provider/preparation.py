@@ -119,7 +119,10 @@ def make_spec(
 ) -> SandboxSpec:
     """Write down everything that the job is given. Pure."""
     lease = record.lease
-    env = {**BASE_ENV, **program.env, **manifest.env, **manifest.secrets}
+    # Without it BLAS and OpenMP take a thread per CPU of the machine, and wait in
+    # circles for each other within a quota of a few.
+    threads = {"OMP_NUM_THREADS": str(max(1, manifest.cpus_milli // 1_000))}
+    env = {**BASE_ENV, **threads, **program.env, **manifest.env, **manifest.secrets}
     timeout_s = min(manifest.timeout_s or lease.duration_s, lease.duration_s)
     return SandboxSpec(
         argv=program.argv,
