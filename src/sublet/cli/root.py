@@ -6,6 +6,7 @@ one line and an exit code here, and nowhere else.
 
 import os
 import sys
+from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -29,6 +30,17 @@ HELP = """Rent machines by the second, on an open market.
   sublet ps                      what runs
   sublet cost                    what it cost
 """
+
+
+# What the tenant's verbs import when they are called.
+LATE = (
+    "sublet.cli.output",
+    "sublet.sdk.work_folder",
+    "sublet.workload.bill",
+    "sublet.workload.client",
+    "sublet.workload.copy",
+    "typer._click.decorators",
+)
 
 
 class Verb(NamedTuple):
@@ -65,15 +77,7 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import a verb, or give None where there is none of this name."""
-        verb = VERBS.get(cmd_name)
-        if verb is None:
-            return None
-        app = import_module(f"sublet.cli.{verb.module}").app
-        if verb.is_group:
-            command = get_command(app)
-            command.name = cmd_name
-            return command
-        return get_group(app).get_command(ctx, cmd_name)
+        return find_command(cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the verbs without importing them."""
@@ -84,6 +88,20 @@ class LazyGroup(TyperGroup):
         """Let the suggestion for a mistyped verb know all names."""
         self.commands = dict.fromkeys(VERBS)  # type: ignore[assignment]
         return super().resolve_command(ctx, args)
+
+
+@cache
+def find_command(name: str) -> Any:
+    """Import a verb, or give None where there is none of this name."""
+    verb = VERBS.get(name)
+    if verb is None:
+        return None
+    app = import_module(f"sublet.cli.{verb.module}").app
+    if verb.is_group:
+        command = get_command(app)
+        command.name = name
+        return command
+    return get_group(app).commands.get(name)
 
 
 app = typer.Typer(
@@ -115,7 +133,7 @@ def run_command(argv: list[str]) -> int:
     from sublet.base.errors import SubletError
 
     try:
-        code = get_command(app).main(argv, "sublet", standalone_mode=True)
+        code = _root_command().main(argv, "sublet", standalone_mode=True)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except SubletError as fault:
@@ -129,16 +147,19 @@ def run_command(argv: list[str]) -> int:
     return int(code or 0)
 
 
+@cache
+def _root_command() -> Any:
+    return get_command(app)
+
+
 def load_everything() -> None:
     """Import what a tenant's verbs import, for a process that serves many of them."""
     for verb in VERBS.values():
         if not verb.is_group:
             import_module(f"sublet.cli.{verb.module}")
-    for module in ("sublet.workload.client", "sublet.sdk.work_folder"):
+    for module in LATE:
         import_module(module)
-    import_module("aiohttp")
-    import_module("asyncssh.sftp")
-    get_command(app)
+    _root_command()
 
 
 def _tell(fault: Any) -> int:

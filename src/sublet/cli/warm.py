@@ -1,36 +1,45 @@
-"""The warm process: everything is imported, each command is a fork of it.
+"""The warm process: everything is imported, and some of its forks stand ready.
 
-Not here: what hands a command over (``handover``).
+A fork that waits has rehearsed: what is loaded late is loaded, and the memory that it
+will touch is its own already. It takes one command, and the server forks the next.
+
+Not here: what hands a command over (``handover``), what is rehearsed (``rehearsal``).
 """
 
 import array
+import ctypes
 import gc
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
 from sublet.cli.handover import ANSWER_S, GO, LENGTH, STREAMS, TAKEN, VERSION, peer_uid
+from sublet.cli.rehearsal import rehearse
 from sublet.cli.root import load_everything, run_command
 
+READY_MAX = 3  # forks that wait for a command
+PAUSE_S = 0.5  # before the next fork is made ready: the command has the CPUs first
 REQUEST_BYTES_MAX = 4 << 20
+_PR_SET_PDEATHSIG = 1
 
 
 def serve_warm(path: str, *, ready: Callable[[], None] | None = None) -> None:
-    """Serve until SIGTERM. One thread, no event loop: it forks for each command.
+    """Serve until SIGTERM. The server itself has one thread and no event loop.
 
     Args:
         path: of the socket; what is left of an earlier server is replaced.
         ready: called once the socket is there.
     """
     load_everything()
-    gc.freeze()  # what is loaded now stays shared with every child
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
+    gc.freeze()  # what is loaded now stays shared with every fork
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
     Path(path).unlink(missing_ok=True)
     before = os.umask(0o177)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -39,39 +48,61 @@ def serve_warm(path: str, *, ready: Callable[[], None] | None = None) -> None:
     server.listen(64)
     if ready is not None:
         ready()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    words, word = os.pipe()  # a fork that gets busy says so, and the next is made
     try:
-        while True:
-            link, _ = server.accept()
-            if os.fork() == 0:
-                server.close()
-                _be_command(link)
-            link.close()
+        for _ in range(READY_MAX):
+            _fork(server, word, pause_s=0.0)
+        while os.read(words, 1):
+            _fork(server, word, pause_s=PAUSE_S)
     finally:
         Path(path).unlink(missing_ok=True)
 
 
-def _be_command(link: socket.socket) -> None:
-    """Become the command that is asked for. Never returns."""
+def _fork(server: socket.socket, word: int, *, pause_s: float) -> None:
+    """Make a fork that waits for one command."""
+    if os.fork():
+        return
     code = 1
     try:
-        os.setsid()  # Ctrl-C where the server runs is not meant for this command
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        link.settimeout(ANSWER_S)
-        if peer_uid(link) == os.getuid() and (argv := _take_request(link)) is not None:
-            link.sendall(TAKEN)
-            if link.recv(1) == GO:
-                link.settimeout(None)
-                _forward_signals(link)
-                code = run_command(argv)
-                sys.stdout.flush()
-                sys.stderr.flush()
-                link.sendall(bytes((code & 0xFF,)))
+        os.setsid()  # Ctrl-C where the server runs is not meant for a command
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        _end_with_server(signal.SIGTERM)
+        time.sleep(pause_s)
+        rehearse()
+        link, _ = server.accept()
+        _end_with_server(0)  # a command outlives whoever started it
+        server.close()
+        os.write(word, b"+")
+        code = _serve(link)
     finally:
         os._exit(code)
 
 
+def _end_with_server(number: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _serve(link: socket.socket) -> int:
+    """Run the command that is handed over, and say how it ended."""
+    link.settimeout(ANSWER_S)
+    if peer_uid(link) != os.getuid() or (argv := _take_request(link)) is None:
+        return 1
+    link.sendall(TAKEN)
+    if link.recv(1) != GO:
+        return 1
+    link.settimeout(None)
+    threading.Thread(target=_forward_signals, args=(link,), daemon=True).start()
+    code = run_command(argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    link.sendall(bytes((code & 0xFF,)))
+    return code
+
+
 def _take_request(link: socket.socket) -> list[str] | None:
+    """Take over folder, environment and streams; give the arguments."""
     head, rights, _, _ = link.recvmsg(LENGTH.size, socket.CMSG_SPACE(STREAMS * 4))
     streams = array.array("i")
     for _, kind, content in rights:
@@ -107,11 +138,7 @@ def _writer(number: int) -> TextIO:
 
 def _forward_signals(link: socket.socket) -> None:
     """Let the client's signals be ours; its end is a hang-up."""
-
-    def listen() -> None:
-        with suppress(OSError):
-            while number := link.recv(1):
-                os.kill(os.getpid(), number[0])
-        os.kill(os.getpid(), signal.SIGHUP)
-
-    threading.Thread(target=listen, daemon=True).start()
+    with suppress(OSError):
+        while number := link.recv(1):
+            os.kill(os.getpid(), number[0])
+    os.kill(os.getpid(), signal.SIGHUP)

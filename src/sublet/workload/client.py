@@ -32,9 +32,10 @@ from sublet.workload.run.event import AnyEvent
 from sublet.workload.run.need import parse_needs
 from sublet.workload.run.plan import find_paths, parse_program
 from sublet.workload.run.result import JobResult, make_result
-from sublet.workload.run.runner import Runner, Tenant, Work
+from sublet.workload.run.runner import Runner
 from sublet.workload.run.term import parse_terms
 from sublet.workload.run.wish import Collector, Wish
+from sublet.workload.run.work import Tenant, Work
 
 JOB_ID_BYTES = 6
 EVENTS_MAX = 1_024  # that a listener may be behind

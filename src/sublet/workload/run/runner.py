@@ -10,63 +10,27 @@ what is asked for (``wish``, ``plan``).
 import asyncio
 import contextlib
 import os
-import secrets
 import time
 from collections.abc import Coroutine
 from typing import Any
 
-from msgspec import Struct
-
-from sublet.adapter.blobs_folder import FolderBlobs
-from sublet.adapter.home_folder import Home
-from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
+from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
-from sublet.core.document import CheckpointKept, Stop
 from sublet.core.job import fact, job, order
 from sublet.core.job.move import OWN_REASONS
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Job, JobPhase
-from sublet.core.lease.phase import Fault, Lease, Phase
-from sublet.sdk.connection import Connection
 from sublet.sdk.job_channel import ChannelLost, ClientKey
-from sublet.service.ports import Clock
-from sublet.wire.message import Appended, Kept, Manifest, Tree
-from sublet.wire.typed_data import Domain
+from sublet.wire.message import Kept, Tree
 from sublet.workload.run import event
-from sublet.workload.run.contract import make_manifest, make_order
-from sublet.workload.run.evidence import check_lease
 from sublet.workload.run.layout import lay_out
-from sublet.workload.run.plan import Program
+from sublet.workload.run.market_desk import MarketDesk
 from sublet.workload.run.purse import Purse
 from sublet.workload.run.talk import Show, Talk
-from sublet.workload.run.wish import Terms
+from sublet.workload.run.work import Tenant, Work
 
 WATCH_AFTER_S = 1.0  # a job that is over by then needs nobody to watch its lease
-WATCH_PAUSE_S = 2.0
 SETTLE_S = 3.0  # to hear what a lost attempt cost, once the job is over
-SALT_BITS = 62
-
-EXIT_REFUSED = 2
-EXIT_UNAVAILABLE = 3
-EXIT_PEER_FAULT = 4
-
-
-class Tenant(Struct, frozen=True):
-    """Who runs jobs: a home, an identity in a market, a clock."""
-
-    home: Home
-    connection: Connection
-    clock: Clock
-
-
-class Work(Struct, frozen=True):
-    """What is to be run, ready to go."""
-
-    id: str
-    program: Program
-    terms: Terms
-    inputs: Tree
-    blobs: FolderBlobs
 
 
 class Runner:
@@ -83,13 +47,18 @@ class Runner:
         self._key = ClientKey.generate()
         self._inbox: asyncio.Queue[fact.Fact] = asyncio.Queue()
         self._offset_ms = int(time.time() * 1_000) - tenant.clock.monotonic_ms()
-        self._leases: dict[Digest, Lease] = {}
-        self._manifests: dict[Digest, Manifest] = {}
         self._talks: dict[Digest, Talk] = {}
-        self._dials: dict[Digest, asyncio.Task[None]] = {}
         self._watches: dict[Digest, asyncio.Task[None]] = {}
+        self._passing: set[asyncio.Task[None]] = set()  # ends when the job does
         self._group = asyncio.TaskGroup()
-        self._domain: Domain | None = None
+        self._desk = MarketDesk(
+            connection=tenant.connection,
+            clock=tenant.clock,
+            work=work,
+            ssh_key=self._key.public_line(),
+            now_ms=self.now_ms,
+            say=self._say,
+        )
         self._job = Job()
         self._created_at_ms = self.now_ms()
         self.local_fault = ""  # what could not be done on this machine
@@ -113,7 +82,7 @@ class Runner:
         try:
             async with self._group:
                 await self._live()
-                for task in (*self._dials.values(), *self._watches.values()):
+                for task in list(self._passing):
                     task.cancel()
         except BaseExceptionGroup as group:
             raise _first(group) from None
@@ -152,7 +121,8 @@ class Runner:
         for one in orders:
             match one:
                 case order.PlaceOrder():
-                    self._spawn(self._place(one))
+                    resume = self._find_checkpoint(one.resume)
+                    self._spawn(self._desk.place(one, resume=resume))
                 case order.AwaitSupply():
                     self._spawn(self._await_supply(one.delay_ms))
                 case order.AwaitReceipt():
@@ -161,97 +131,27 @@ class Runner:
                     )
                     self._spawn(self._say_later(overdue, one.delay_ms))
                 case order.Dial():
-                    talk = self._talk(one.lease_id)
-                    dial = self._spawn(self._dial(talk, one.delay_ms))
-                    self._dials[one.lease_id] = dial
+                    talk = await self._find_talk(one.lease_id)
+                    self._spawn(self._dial(talk, one.delay_ms))
                 case order.WatchLease():
                     self._watch(one.lease_id)
                 case order.Deliver():
-                    await self._talk(one.lease_id).deliver()
+                    await self._talks[one.lease_id].deliver()
                 case order.SignVoucher():
                     await self._pay(one)
                 case order.SignKept():
                     self._spawn(self._keep(one))
                 case order.FetchOutputs():
-                    self._talk(one.lease_id).fetch_outputs()
+                    self._talks[one.lease_id].fetch_outputs()
                 case order.StopLease():
-                    self._spawn(self._stop(one))
+                    # The job does not end before the market has heard of it.
+                    self._group.create_task(self._desk.stop(one))
                 case order.CloseChannel():
                     await self._part(one)
                 case order.Finish():
                     pass
                 case _:
                     raise AssertionError(f"nobody obeys {type(one).__name__}")
-
-    async def _place(self, one: order.PlaceOrder) -> None:
-        try:
-            self._say(await self._order_lease(one))
-        except SubletError as fault:
-            self._say(
-                fact.OrderRefused(
-                    at_ms=self.now_ms(),
-                    code=fault.code,
-                    message=fault.message,
-                    exit_code=exit_code_of(fault),
-                )
-            )
-
-    async def _order_lease(self, one: order.PlaceOrder) -> fact.Fact:
-        work, connection = self._work, self._connection
-        manifest = make_manifest(
-            work.program,
-            work.terms,
-            inputs=work.inputs,
-            resume=self._find_checkpoint(one.resume),
-            salt=secrets.token_hex(16),
-        )
-        document = make_order(
-            work.terms.needs,
-            tenant=connection.key.address,
-            manifest=manifest,
-            ssh_key=self._key.public_line(),
-            avoid=one.avoid,
-            spent=one.spent,
-            at_s=self._clock.now_s(),
-            salt=secrets.randbits(SALT_BITS),
-        )
-        [result] = await connection.submit(document)
-        lease = result.lease
-        if result.fault is not None:
-            return self._refused(result)
-        if lease is None:
-            raise PeerFault("the market took the order and names no lease")
-        check_lease(lease, order=document, order_id=result.id)
-        self._domain = await connection.domain()
-        self._leases[lease.id] = lease
-        self._manifests[lease.id] = manifest
-        return fact.LeaseGranted(
-            at_ms=self.now_ms(),
-            lease_id=lease.id,
-            provider=lease.provider,
-            machine=lease.machine,
-            price_hour=lease.price_hour,
-            hold=lease.hold,
-            duration_s=lease.duration_s,
-        )
-
-    def _refused(self, result: Appended) -> fact.Fact:
-        fault = result.fault
-        if fault is None:
-            raise AssertionError("only a refused document is explained")
-        if fault.code == "no_match":
-            return fact.NoMatch(
-                at_ms=self.now_ms(), message=fault.message, detail=fault.detail
-            )
-        message = fault.message
-        if fault.code == "insufficient_funds":
-            message += "; where the market has a faucet: sublet wallet faucet"
-        return fact.OrderRefused(
-            at_ms=self.now_ms(),
-            code=fault.code,
-            message=message,
-            exit_code=EXIT_UNAVAILABLE if fault.retry_after_s else EXIT_REFUSED,
-        )
 
     async def _dial(self, talk: Talk, delay_ms: int) -> None:
         await asyncio.sleep(delay_ms / 1_000)
@@ -262,35 +162,12 @@ class Runner:
         if is_hurried:
             self._watches[lease_id].cancel()
         delay_s = 0.0 if is_hurried else WATCH_AFTER_S
-        self._watches[lease_id] = self._spawn(self._watch_lease(lease_id, delay_s))
-
-    async def _watch_lease(self, lease_id: Digest, delay_s: float) -> None:
-        await asyncio.sleep(delay_s)
-        while True:
-            with contextlib.suppress(Unavailable, Refused, PeerFault):
-                async for lease in self._connection.watch_lease(lease_id):
-                    if self._note_lease(lease):
-                        return
-            await asyncio.sleep(WATCH_PAUSE_S)
-
-    def _note_lease(self, lease: Lease) -> bool:
-        """Say so where a lease is settled."""
-        if lease.phase is not Phase.SETTLED:
-            return False
-        self._say(
-            fact.LeaseSettled(
-                at_ms=self.now_ms(),
-                lease_id=lease.id,
-                reason=lease.reason,
-                is_provider_fault=lease.fault is Fault.PROVIDER,
-                ran_ms=lease.ran_ms,
-                paid=lease.paid,
-            )
+        self._watches[lease_id] = self._spawn(
+            self._desk.watch(lease_id, delay_s=delay_s)
         )
-        return True
 
     async def _pay(self, one: order.SignVoucher) -> None:
-        talk = self._talk(one.lease_id)
+        talk = self._talks[one.lease_id]
         try:
             paid = await self._purse.pay(
                 talk.lease, owed=one.owed, channel_total=one.channel_total
@@ -321,48 +198,25 @@ class Runner:
                 await self._connection.submit_signed(*documents)
 
     async def _keep(self, one: order.SignKept) -> None:
-        document = CheckpointKept(
-            lease_id=one.lease_id,
-            ran_ms=one.ran_ms,
-            checkpoint=one.tree_id,
-            signed_at_s=self._clock.now_s(),
-            salt=secrets.randbits(SALT_BITS),
-        )
-        # Without the market's word less is owed, and nothing else is lost.
-        with contextlib.suppress(Unavailable, Refused):
-            await self._connection.submit(document)
+        await self._desk.keep(one)
         with contextlib.suppress(ChannelLost):
-            await self._talk(one.lease_id).send(Kept(number=one.number))
-
-    async def _stop(self, one: order.StopLease) -> None:
-        document = Stop(
-            lease_id=one.lease_id,
-            reason=one.reason,
-            signed_at_s=self._clock.now_s(),
-            salt=secrets.randbits(SALT_BITS),
-        )
-        with contextlib.suppress(Unavailable, Refused):
-            [result] = await self._connection.submit(document)
-            if result.lease is not None:
-                self._note_lease(result.lease)
+            await self._talks[one.lease_id].send(Kept(number=one.number))
 
     async def _part(self, one: order.CloseChannel) -> None:
         if one.lease_id in self._talks:
-            await self._talk(one.lease_id).finish(one.reason, one.message)
-        lease = self._leases[one.lease_id]
+            await self._talks[one.lease_id].finish(one.reason, one.message)
+        lease = self._desk.leases[one.lease_id]
         with contextlib.suppress(Unavailable):
             await self._purse.close(lease)
 
     # ---- parts ------------------------------------------------------------------
 
-    def _talk(self, lease_id: Digest) -> Talk:
+    async def _find_talk(self, lease_id: Digest) -> Talk:
         if lease_id not in self._talks:
-            if self._domain is None:
-                raise AssertionError("a lease was signed in a domain")
             self._talks[lease_id] = Talk(
-                lease=self._leases[lease_id],
-                manifest=self._manifests[lease_id],
-                domain=self._domain,
+                lease=self._desk.leases[lease_id],
+                manifest=self._desk.manifests[lease_id],
+                domain=await self._desk.domain(),
                 blobs=self._work.blobs,
                 folder=self._home.job_folder(self._work.id),
                 key=self._key,
@@ -394,11 +248,14 @@ class Runner:
         self._say(said)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._group.create_task(work)
+        task = self._group.create_task(work)
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+        return task
 
     async def _lay_out(self, lease_id: Digest) -> None:
         """Put fetched outputs where they were asked for."""
-        tree = self._talk(lease_id).outputs
+        tree = self._talks[lease_id].outputs
         try:
             missing = await asyncio.to_thread(
                 lay_out, tree, self._work.terms.outputs, blobs=self._work.blobs
@@ -464,21 +321,11 @@ class Runner:
             for attempt in self._job.attempts
             if attempt.paid < 0 and attempt.outcome not in OWN_REASONS
         ]
-        with contextlib.suppress(SubletError, TimeoutError):
-            async with asyncio.timeout(SETTLE_S):
-                for lease_id in unknown:
-                    self._note_lease(await self._connection.lease(lease_id))
+        await self._desk.settle_up(unknown, limit_s=SETTLE_S)
         while not self._inbox.empty():
             said = self._inbox.get_nowait()
             if isinstance(said, fact.LeaseSettled):
                 self._job, _ = job.step(self._job, said)
-
-
-def exit_code_of(fault: SubletError) -> int:
-    """Say what the command line ends with for an error."""
-    if isinstance(fault, PeerFault):
-        return EXIT_PEER_FAULT
-    return EXIT_REFUSED if isinstance(fault, Refused) else EXIT_UNAVAILABLE
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,0 +1,184 @@
+"""What a job says to the market and hears from it: orders, leases, stops."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable
+
+from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
+from sublet.base.ids import Digest
+from sublet.core.document import CheckpointKept, Stop
+from sublet.core.job import fact, order
+from sublet.core.lease.phase import Fault, Lease, Phase
+from sublet.sdk.connection import Connection
+from sublet.service.ports import Clock
+from sublet.wire.message import Appended, Manifest, Tree
+from sublet.wire.typed_data import Domain
+from sublet.workload.run.contract import make_manifest, make_order
+from sublet.workload.run.evidence import check_lease
+from sublet.workload.run.exit_code import (
+    EXIT_REFUSED,
+    EXIT_UNAVAILABLE,
+    exit_code_of,
+)
+from sublet.workload.run.work import Work
+
+WATCH_PAUSE_S = 2.0  # before a market that went away is watched again
+SALT_BITS = 62
+
+
+class MarketDesk:
+    """One job's dealings with its market."""
+
+    def __init__(
+        self,
+        *,
+        connection: Connection,
+        clock: Clock,
+        work: Work,
+        ssh_key: str,
+        now_ms: Callable[[], int],
+        say: Callable[[fact.Fact], None],
+    ) -> None:
+        """Take the market, the job, and who hears of facts."""
+        self.leases: dict[Digest, Lease] = {}
+        self.manifests: dict[Digest, Manifest] = {}
+        self._connection = connection
+        self._clock = clock
+        self._work = work
+        self._ssh_key = ssh_key
+        self._now_ms = now_ms
+        self._say = say
+
+    async def domain(self) -> Domain:
+        """Give the domain that documents of this market are signed in."""
+        return await self._connection.domain()
+
+    async def place(self, one: order.PlaceOrder, *, resume: Tree) -> None:
+        """Ask for a lease, and say how the market answered."""
+        try:
+            self._say(await self._order_lease(one, resume))
+        except SubletError as fault:
+            self._say(
+                fact.OrderRefused(
+                    at_ms=self._now_ms(),
+                    code=fault.code,
+                    message=fault.message,
+                    exit_code=exit_code_of(fault),
+                )
+            )
+
+    async def _order_lease(self, one: order.PlaceOrder, resume: Tree) -> fact.Fact:
+        work, connection = self._work, self._connection
+        manifest = make_manifest(
+            work.program,
+            work.terms,
+            inputs=work.inputs,
+            resume=resume,
+            salt=secrets.token_hex(16),
+        )
+        document = make_order(
+            work.terms.needs,
+            tenant=connection.key.address,
+            manifest=manifest,
+            ssh_key=self._ssh_key,
+            avoid=one.avoid,
+            spent=one.spent,
+            at_s=self._clock.now_s(),
+            salt=secrets.randbits(SALT_BITS),
+        )
+        [result] = await connection.submit(document)
+        lease = result.lease
+        if result.fault is not None:
+            return self._refused(result)
+        if lease is None:
+            raise PeerFault("the market took the order and names no lease")
+        check_lease(lease, order=document, order_id=result.id)
+        self.leases[lease.id] = lease
+        self.manifests[lease.id] = manifest
+        return fact.LeaseGranted(
+            at_ms=self._now_ms(),
+            lease_id=lease.id,
+            provider=lease.provider,
+            machine=lease.machine,
+            price_hour=lease.price_hour,
+            hold=lease.hold,
+            duration_s=lease.duration_s,
+        )
+
+    def _refused(self, result: Appended) -> fact.Fact:
+        fault = result.fault
+        if fault is None:
+            raise AssertionError("only a refused document is explained")
+        if fault.code == "no_match":
+            return fact.NoMatch(
+                at_ms=self._now_ms(), message=fault.message, detail=fault.detail
+            )
+        message = fault.message
+        if fault.code == "insufficient_funds":
+            message += "; where the market has a faucet: sublet wallet faucet"
+        return fact.OrderRefused(
+            at_ms=self._now_ms(),
+            code=fault.code,
+            message=message,
+            exit_code=EXIT_UNAVAILABLE if fault.retry_after_s else EXIT_REFUSED,
+        )
+
+    async def watch(self, lease_id: Digest, *, delay_s: float) -> None:
+        """Follow a lease until it is settled, and say so."""
+        await asyncio.sleep(delay_s)
+        while True:
+            with contextlib.suppress(Unavailable, Refused, PeerFault):
+                async for lease in self._connection.watch_lease(lease_id):
+                    if self.note(lease):
+                        return
+            await asyncio.sleep(WATCH_PAUSE_S)
+
+    def note(self, lease: Lease) -> bool:
+        """Say so where a lease is settled."""
+        if lease.phase is not Phase.SETTLED:
+            return False
+        self._say(
+            fact.LeaseSettled(
+                at_ms=self._now_ms(),
+                lease_id=lease.id,
+                reason=lease.reason,
+                is_provider_fault=lease.fault is Fault.PROVIDER,
+                ran_ms=lease.ran_ms,
+                paid=lease.paid,
+            )
+        )
+        return True
+
+    async def keep(self, one: order.SignKept) -> None:
+        """Sign that a checkpoint is kept."""
+        document = CheckpointKept(
+            lease_id=one.lease_id,
+            ran_ms=one.ran_ms,
+            checkpoint=one.tree_id,
+            signed_at_s=self._clock.now_s(),
+            salt=secrets.randbits(SALT_BITS),
+        )
+        # Without the market's word less is owed, and nothing else is lost.
+        with contextlib.suppress(Unavailable, Refused):
+            await self._connection.submit(document)
+
+    async def stop(self, one: order.StopLease) -> None:
+        """Sign that a lease is to end."""
+        document = Stop(
+            lease_id=one.lease_id,
+            reason=one.reason,
+            signed_at_s=self._clock.now_s(),
+            salt=secrets.randbits(SALT_BITS),
+        )
+        with contextlib.suppress(Unavailable, Refused):
+            [result] = await self._connection.submit(document)
+            if result.lease is not None:
+                self.note(result.lease)
+
+    async def settle_up(self, unknown: list[Digest], *, limit_s: float) -> None:
+        """Ask what leases cost that did not end by a receipt."""
+        with contextlib.suppress(SubletError, TimeoutError):
+            async with asyncio.timeout(limit_s):
+                for lease_id in unknown:
+                    self.note(await self._connection.lease(lease_id))

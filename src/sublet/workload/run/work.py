@@ -1,0 +1,29 @@
+"""Who runs a job, and what it is: ready to go. Plain values."""
+
+from msgspec import Struct
+
+from sublet.adapter.blobs_folder import FolderBlobs
+from sublet.adapter.home_folder import Home
+from sublet.sdk.connection import Connection
+from sublet.service.ports import Clock
+from sublet.wire.message import Tree
+from sublet.workload.run.plan import Program
+from sublet.workload.run.wish import Terms
+
+
+class Tenant(Struct, frozen=True):
+    """Who runs jobs: a home, an identity in a market, a clock."""
+
+    home: Home
+    connection: Connection
+    clock: Clock
+
+
+class Work(Struct, frozen=True):
+    """What is to be run."""
+
+    id: str
+    program: Program
+    terms: Terms
+    inputs: Tree
+    blobs: FolderBlobs

@@ -1,0 +1,146 @@
+"""What a tenant may be asked to pay, and what its channels add up to."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from sublet.base.errors import PeerFault
+from sublet.core.job.bill import (
+    CLOCK_TOLERANCE_MS,
+    ChannelRecord,
+    Meter,
+    authorize,
+    check_receipt,
+    check_usage,
+    close_lease,
+    rebase,
+)
+
+A, B, C = ("0x" + letter * 64 for letter in "abc")
+METER = Meter(price_hour=3_600_000, hold=50_000, duration_s=60, since_ms=0)
+
+
+def pay(
+    record: ChannelRecord, lease_id: str, owed: int, asked: int
+) -> tuple[ChannelRecord, int]:
+    return authorize(record, lease_id=lease_id, owed=owed, channel_total=asked)
+
+
+def test_reading_within_time_is_authorised() -> None:
+    assert check_usage(METER, ran_ms=10_000, owed=10_000, at_ms=10_000) == 10_000
+
+
+def test_less_than_owed_is_fine() -> None:
+    assert check_usage(METER, ran_ms=10_000, owed=9_000, at_ms=10_000) == 9_000
+
+
+def test_never_above_the_hold() -> None:
+    with pytest.raises(PeerFault) as caught:
+        check_usage(METER, ran_ms=59_000, owed=59_000, at_ms=60_000)
+    assert caught.value.code == "owed_overstated"
+    assert check_usage(METER, ran_ms=59_000, owed=50_000, at_ms=60_000) == 50_000
+
+
+def test_seconds_beyond_the_duration_are_the_provider_s() -> None:
+    meter = structs.replace(METER, hold=1_000_000)
+    with pytest.raises(PeerFault):
+        check_usage(meter, ran_ms=61_000, owed=61_000, at_ms=61_000)
+    assert check_usage(meter, ran_ms=61_000, owed=60_000, at_ms=61_000) == 60_000
+
+
+CLAIMS: list[tuple[dict[str, int], str]] = [
+    ({"ran_ms": CLOCK_TOLERANCE_MS + 1_001, "owed": 0}, "claims_too_much"),
+    ({"ran_ms": 1_000, "owed": 1_001}, "owed_overstated"),
+]
+
+
+@pytest.mark.parametrize(("claim", "code"), CLAIMS)
+def test_false_claims_are_named(claim: dict[str, int], code: str) -> None:
+    with pytest.raises(PeerFault) as caught:
+        check_usage(METER, at_ms=1_000, **claim)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("reason", "due"), [("exited", 9_000), ("given_back", 4_000), ("failed", 4_000)]
+)
+def test_receipt_bills_what_is_kept(reason: str, due: int) -> None:
+    meter = structs.replace(METER, secured_ms=4_000)
+    said: dict[str, Any] = {"ran_ms": 9_000, "reason": reason, "at_ms": 9_000}
+    assert check_receipt(meter, owed=due, **said) == due
+    with pytest.raises(PeerFault):
+        check_receipt(meter, owed=due + 1, **said)
+
+
+# ---- channels -------------------------------------------------------------------------
+
+
+def test_vouchers_add_up_over_leases() -> None:
+    record, amount = pay(ChannelRecord(), A, 100, 100)
+    assert amount == 100
+    record = close_lease(record, lease_id=A)
+    record, amount = pay(record, B, 50, 150)
+    assert amount == 150
+
+
+def test_same_reading_twice_is_harmless() -> None:
+    record, first = pay(ChannelRecord(), A, 100, 100)
+    assert pay(record, A, 100, 100) == (record, first)
+
+
+def test_overstated_channel_is_refused() -> None:
+    record = close_lease(pay(ChannelRecord(), A, 100, 100)[0], lease_id=A)
+    with pytest.raises(PeerFault) as caught:
+        pay(record, B, 50, 151)
+    assert caught.value.code == "channel_overstated"
+
+
+def test_reading_under_way_elsewhere_is_cut() -> None:
+    record, _ = pay(ChannelRecord(), A, 100, 100)
+    _, amount = pay(record, B, 50, 170)  # A has run on meanwhile
+    assert amount == 150
+
+
+def test_understated_channel_never_lowers_a_voucher() -> None:
+    record, _ = pay(ChannelRecord(), A, 100, 100)
+    record = close_lease(record, lease_id=A)
+    _, amount = pay(record, B, 10, 70)  # of A less was settled than was signed
+    assert amount == 100
+
+
+def test_closing_twice_is_harmless() -> None:
+    record = close_lease(pay(ChannelRecord(), A, 100, 100)[0], lease_id=A)
+    assert close_lease(record, lease_id=A) == record
+
+
+def test_lost_record_is_rebuilt_from_the_log() -> None:
+    record = rebase(ChannelRecord(), paid=1_000, over=frozenset({A}))
+    _, amount = pay(record, B, 50, 1_050)
+    assert amount == 1_050
+
+
+def test_rebase_never_forgets_what_was_signed() -> None:
+    record, _ = pay(ChannelRecord(), A, 100, 100)
+    again = rebase(record, paid=60, over=frozenset({A}))
+    assert again.settled == 100
+    assert again.open == {}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([A, B, C]), st.integers(0, 1_000)), max_size=30)
+)
+def test_never_signs_more_than_was_authorised(
+    readings: list[tuple[str, int]],
+) -> None:
+    record, authorized, last = ChannelRecord(), {A: 0, B: 0, C: 0}, 0
+    for lease_id, owed in readings:
+        authorized[lease_id] = max(authorized[lease_id], owed)
+        try:
+            record, amount = pay(record, lease_id, owed, 10**9)
+        except PeerFault:
+            continue  # asked for more than can be, with no other lease open
+        assert last <= amount <= sum(authorized.values())
+        last = amount
