@@ -143,9 +143,8 @@ class Agent:
 
     def _is_over(self, record: LeaseRecord) -> bool:
         passed_s = self.around.clock.now_s() - record.ended_at_s
-        is_settled = record.lease.phase is Phase.SETTLED
         return record.stage is Stage.GONE or (
-            record.stage is Stage.ENDED and is_settled and passed_s > FETCH_S
+            record.stage is Stage.SETTLED and passed_s > FETCH_S
         )
 
     def _count_open(self) -> int:

@@ -6,7 +6,7 @@ Shared by those who work on a lease: the loop (``runner``), the effects of its o
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from msgspec.structs import replace
@@ -18,6 +18,8 @@ from sublet.provider.lease_state import Fact, Stage
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.surroundings import Surroundings
 from sublet.wire.message import Ended, Manifest, Progress, Tree
+
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 _ID_SHOWN = 12  # characters of a lease's id in the journal
 
@@ -69,7 +71,7 @@ class Desk:
 
     # ---- what runs beside the loop ------------------------------------------------
 
-    def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    def begin(self, name: str, work: Work) -> None:
         """Run a part of the lease beside its loop; it replaces one of its name."""
         self.cancel(name)
         self._tasks[name] = asyncio.create_task(self._supervise(name, work))
@@ -79,6 +81,11 @@ class Desk:
         task = self._tasks.get(name)
         return task is not None and task.cancel()
 
+    async def wait_cancelled(self, name: str) -> None:
+        """Cancel a part and wait until it has let go."""
+        if self.cancel(name):
+            await asyncio.gather(self._tasks[name], return_exceptions=True)
+
     async def finish(self) -> None:
         """Cancel everything that is under way, and end the conversation."""
         for task in self._tasks.values():
@@ -86,9 +93,9 @@ class Desk:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self.conversation.close()
 
-    async def _supervise(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _supervise(self, name: str, work: Work) -> None:
         try:
-            await work
+            await work()
         except SubletError as fault:
             self.warn(f"{name}_failed", code=fault.code, why=fault.message)
         except Exception:  # noqa: BLE001

@@ -6,8 +6,8 @@ refused by its table, a sandbox is stopped once, a folder is erased once.
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from sublet.base.errors import Broken, Refused, SubletError, Unavailable
 from sublet.core.document import Delivery, Start
@@ -26,6 +26,7 @@ from sublet.service.ports import SandboxState
 from sublet.wire.message import Manifest
 
 STOP_GRACE_S = 10  # from SIGTERM to SIGKILL, to save work
+ERASE_TRIES = 5
 LAST_CHECKPOINT_S = 15  # for the tenant to fetch the last one, on a give-back
 
 
@@ -70,7 +71,7 @@ class Effects:
         )
 
     async def _prepare(self) -> None:
-        self._desk.begin("prepare", self._prepare_and_start())
+        self._desk.begin("prepare", self._prepare_and_start)
 
     async def _prepare_and_start(self) -> None:
         desk, manifest = self._desk, self._desk.manifest
@@ -78,9 +79,6 @@ class Effects:
             if manifest is None:
                 raise Broken("a lease is prepared without its manifest")
             await self._start(manifest)
-        except asyncio.CancelledError:
-            await self.stop_sandbox(grace_s=0)
-            desk.tell(ls.PrepareFailed())
         except (Refused, Unavailable) as fault:
             desk.warn("preparation_failed", code=fault.code)
             desk.say("preparing", f"failed: {fault.message}")
@@ -109,7 +107,9 @@ class Effects:
         await self._around.sandbox.start(spec, folder=desk.folder.job)
 
     async def _stop_preparing(self) -> None:
-        self._desk.cancel("prepare")
+        await self._desk.wait_cancelled("prepare")
+        await self.stop_sandbox(grace_s=0)
+        self._desk.tell(ls.PrepareFailed())
 
     async def _fail(self) -> None:
         desk = self._desk
@@ -150,10 +150,10 @@ class Effects:
 
     async def _stop_program(self) -> None:
         grace_s = 0 if self._desk.is_hurried else STOP_GRACE_S
-        self._desk.begin("stop", self.stop_sandbox(grace_s=grace_s))
+        self._desk.begin("stop", partial(self.stop_sandbox, grace_s=grace_s))
 
     async def _kill_program(self) -> None:
-        self._desk.begin("stop", self._kill_and_tell())
+        self._desk.begin("stop", self._kill_and_tell)
 
     async def _kill_and_tell(self) -> None:
         await self.stop_sandbox(grace_s=0)
@@ -167,7 +167,7 @@ class Effects:
     # ---- after it -----------------------------------------------------------------
 
     async def _collect(self) -> None:
-        self._desk.begin("collect", self._collect_and_tell())
+        self._desk.begin("collect", self._collect_and_tell)
 
     async def _collect_and_tell(self) -> None:
         desk, watch = self._desk, self._reception.watch
@@ -218,16 +218,19 @@ class Effects:
             self._around.till.hand_in(desk.record.lease.tenant, self._around.outbox.put)
 
     async def _erase(self) -> None:
-        self._desk.begin("erase", self._erase_and_tell())
+        self._desk.begin("erase", self._erase_and_tell)
 
     async def _erase_and_tell(self) -> None:
         """Remove the folder; ``rm`` copes with any depth a stranger has made."""
         self._desk.conversation.close()
         path = self._desk.folder.path
-        program = shutil.which("rm") or "/bin/rm"
-        process = await asyncio.create_subprocess_exec(
-            program, "-rf", "--one-file-system", "--", str(path)
-        )
-        if await process.wait() != 0:
+        for _ in range(ERASE_TRIES):
+            process = await asyncio.create_subprocess_exec(
+                "/bin/rm", "-rf", "--one-file-system", "--", str(path)
+            )
+            if await process.wait() == 0:
+                break
+            await asyncio.sleep(1)  # something was just being written there
+        else:
             self._desk.warn("not_erased", folder=str(path))
         self._desk.tell(ls.Erased())

@@ -27,7 +27,9 @@ class Stage(StrEnum):
     STOPPING = "stopping"  # the program was told to end
     COLLECTING = "collecting"  # nothing runs; outputs are read
     ENDED = "ended"  # the receipt is signed; outputs wait to be fetched
-    ABANDONING = "abandoning"  # the market has settled it: end and erase everything
+    FETCHED = "fetched"  # the tenant has everything; the market is to settle it
+    SETTLED = "settled"  # the market has settled it; outputs wait to be fetched
+    ERASING = "erasing"  # nobody needs it any more: end what runs, erase everything
     GONE = "gone"  # nothing of it is left on this machine
 
 
@@ -39,10 +41,13 @@ OCCUPYING = frozenset(
         Stage.RUNNING,
         Stage.STOPPING,
         Stage.COLLECTING,
-        Stage.ABANDONING,
+        Stage.ERASING,
     }
 )
 """Stages in which a lease holds its CPUs, memory and GPUs."""
+
+OVER = frozenset({Stage.ENDED, Stage.FETCHED, Stage.SETTLED})
+"""Stages in which the receipt is signed and nothing runs any more."""
 
 
 # ---- facts ------------------------------------------------------------------------
@@ -142,36 +147,44 @@ _Step = tuple[Stage, tuple[Order, ...]]
 STEPS: Mapping[tuple[Stage, type[Fact]], _Step] = {
     (Stage.ACCEPTED, Delivered): (Stage.DELIVERING, (Order.SUBMIT_DELIVERY,)),
     (Stage.ACCEPTED, StopAsked): (Stage.ENDED, (Order.FAIL,)),
-    (Stage.ACCEPTED, MarketSettled): (Stage.ABANDONING, (Order.ERASE,)),
+    (Stage.ACCEPTED, MarketSettled): (Stage.ERASING, (Order.ERASE,)),
     (Stage.DELIVERING, Uploaded): (Stage.PREPARING, (Order.PREPARE,)),
     (Stage.DELIVERING, StopAsked): (Stage.ENDED, (Order.FAIL,)),
-    (Stage.DELIVERING, MarketSettled): (Stage.ABANDONING, (Order.ERASE,)),
+    (Stage.DELIVERING, MarketSettled): (Stage.ERASING, (Order.ERASE,)),
     (Stage.PREPARING, Started): (Stage.RUNNING, (Order.SUBMIT_START, Order.METER)),
     (Stage.PREPARING, PrepareFailed): (Stage.ENDED, (Order.FAIL,)),
     (Stage.PREPARING, StopAsked): (Stage.PREPARING, (Order.STOP_PREPARING,)),
-    (Stage.PREPARING, MarketSettled): (Stage.ABANDONING, (Order.STOP_PREPARING,)),
+    (Stage.PREPARING, MarketSettled): (Stage.ERASING, (Order.STOP_PREPARING,)),
     (Stage.RUNNING, StopAsked): (Stage.STOPPING, (Order.STOP_PROGRAM,)),
     (Stage.RUNNING, ProgramEnded): (Stage.COLLECTING, (Order.COLLECT,)),
-    (Stage.RUNNING, MarketSettled): (Stage.ABANDONING, (Order.KILL_PROGRAM,)),
+    (Stage.RUNNING, MarketSettled): (Stage.ERASING, (Order.KILL_PROGRAM,)),
     (Stage.STOPPING, StopAsked): (Stage.STOPPING, ()),
     (Stage.STOPPING, ProgramEnded): (Stage.COLLECTING, (Order.COLLECT,)),
-    (Stage.STOPPING, MarketSettled): (Stage.ABANDONING, (Order.KILL_PROGRAM,)),
+    (Stage.STOPPING, MarketSettled): (Stage.ERASING, (Order.KILL_PROGRAM,)),
     (Stage.COLLECTING, StopAsked): (Stage.COLLECTING, ()),
     (Stage.COLLECTING, Collected): (Stage.ENDED, (Order.FINISH,)),
     (Stage.COLLECTING, MarketSettled): (Stage.COLLECTING, ()),
     (Stage.ENDED, StopAsked): (Stage.ENDED, ()),
-    (Stage.ENDED, MarketSettled): (Stage.ENDED, ()),
-    (Stage.ENDED, TenantDone): (Stage.ABANDONING, (Order.ERASE,)),
-    (Stage.ENDED, RetentionPassed): (Stage.ABANDONING, (Order.ERASE,)),
+    (Stage.ENDED, MarketSettled): (Stage.SETTLED, ()),
+    (Stage.ENDED, TenantDone): (Stage.FETCHED, ()),
+    (Stage.ENDED, RetentionPassed): (Stage.ERASING, (Order.ERASE,)),
+    (Stage.FETCHED, StopAsked): (Stage.FETCHED, ()),
+    (Stage.FETCHED, MarketSettled): (Stage.ERASING, (Order.ERASE,)),
+    (Stage.FETCHED, TenantDone): (Stage.FETCHED, ()),
+    (Stage.FETCHED, RetentionPassed): (Stage.ERASING, (Order.ERASE,)),
+    (Stage.SETTLED, StopAsked): (Stage.SETTLED, ()),
+    (Stage.SETTLED, MarketSettled): (Stage.SETTLED, ()),
+    (Stage.SETTLED, TenantDone): (Stage.ERASING, (Order.ERASE,)),
+    (Stage.SETTLED, RetentionPassed): (Stage.ERASING, (Order.ERASE,)),
     # The preparation may have started the program just before it was stopped.
-    (Stage.ABANDONING, Started): (Stage.ABANDONING, (Order.KILL_PROGRAM,)),
-    (Stage.ABANDONING, PrepareFailed): (Stage.ABANDONING, (Order.ERASE,)),
-    (Stage.ABANDONING, ProgramEnded): (Stage.ABANDONING, (Order.ERASE,)),
-    (Stage.ABANDONING, StopAsked): (Stage.ABANDONING, ()),
-    (Stage.ABANDONING, MarketSettled): (Stage.ABANDONING, ()),
-    (Stage.ABANDONING, TenantDone): (Stage.ABANDONING, ()),
-    (Stage.ABANDONING, RetentionPassed): (Stage.ABANDONING, ()),
-    (Stage.ABANDONING, Erased): (Stage.GONE, ()),
+    (Stage.ERASING, Started): (Stage.ERASING, (Order.KILL_PROGRAM,)),
+    (Stage.ERASING, PrepareFailed): (Stage.ERASING, (Order.ERASE,)),
+    (Stage.ERASING, ProgramEnded): (Stage.ERASING, (Order.ERASE,)),
+    (Stage.ERASING, StopAsked): (Stage.ERASING, ()),
+    (Stage.ERASING, MarketSettled): (Stage.ERASING, ()),
+    (Stage.ERASING, TenantDone): (Stage.ERASING, ()),
+    (Stage.ERASING, RetentionPassed): (Stage.ERASING, ()),
+    (Stage.ERASING, Erased): (Stage.GONE, ()),
 }
 
 

@@ -11,7 +11,7 @@ from sublet.base.ids import Digest
 from sublet.provider import lease_state as ls
 from sublet.provider.conversation import Listener
 from sublet.provider.desk import Desk
-from sublet.provider.lease_state import Stage
+from sublet.provider.lease_state import OVER, Stage
 from sublet.provider.preparation import check_delivery, find_missing, find_wanted
 from sublet.provider.watch import JobWatch
 from sublet.wire.message import Manifest, Notice, Paid
@@ -76,7 +76,7 @@ class Reception:
         """
         desk = self._desk
         desk.around.till.take(desk.record.lease.tenant, paid)
-        if desk.record.stage is Stage.ENDED:
+        if desk.record.stage in OVER:
             desk.around.till.hand_in(desk.record.lease.tenant, desk.around.outbox.put)
 
     def take_kept(self, number: int) -> None:
@@ -93,7 +93,7 @@ class Reception:
         """
         if reason == "stop":
             self._desk.tell(ls.StopAsked(reason="stopped"))
-        elif reason == "done" and self._desk.record.stage is Stage.ENDED:
+        elif reason == "done" and self._desk.record.stage in OVER:
             self._desk.tell(ls.TenantDone())
         else:
             raise Refused(f"close: not {reason[:20]!r} now", code="bad_close")
@@ -113,7 +113,7 @@ class Reception:
             desk.conversation.push(Notice(stops_in_s=max(0, left_s)))
         if is_running and self.watch is not None:
             self.watch.push_again()
-        if stage is Stage.ENDED:
+        if stage in OVER:
             desk.push_ended()
 
     def detach(self, listener: Listener) -> None:

@@ -7,6 +7,7 @@ Not here: which move follows which (``lease_state``), what orders do (``effect``
 """
 
 import asyncio
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -17,7 +18,7 @@ from sublet.provider import lease_state as ls
 from sublet.provider import meter
 from sublet.provider.desk import Desk
 from sublet.provider.effect import Effects
-from sublet.provider.lease_state import Order, Stage, step
+from sublet.provider.lease_state import OVER, Order, Stage, step
 from sublet.provider.reception import Reception
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.surroundings import Surroundings, draw_salt
@@ -65,8 +66,10 @@ class LeaseRunner:
             self.desk.note(f"lease_{stage.value}")
         for order in orders:
             await self._carry_out(order)
-        if stage is Stage.ENDED and Stage.ENDED is self.record.stage:
-            self.desk.begin("retention", self._wait_retention())
+        if stage is Stage.ENDED:
+            self.desk.begin("retention", self._wait_retention)
+            if self.record.lease.phase is Phase.SETTLED:
+                self.desk.tell(ls.MarketSettled())  # it was heard while collecting
 
     async def _carry_out(self, order: Order) -> None:
         try:
@@ -94,11 +97,11 @@ class LeaseRunner:
                 await self._carry_out(Order.STOP_PROGRAM)
         elif stage is Stage.COLLECTING:
             await self._carry_out(Order.COLLECT)
-        elif stage is Stage.ENDED:
+        elif stage in OVER:
             self.desk.outputs = self.desk.folder.find_outputs() or self.desk.outputs
             await self._carry_out(Order.FINISH)
-            self.desk.begin("retention", self._wait_retention())
-        elif stage is Stage.ABANDONING:
+            self.desk.begin("retention", self._wait_retention)
+        elif stage is Stage.ERASING:
             await self._carry_out(Order.KILL_PROGRAM)
 
     def _find_program(self) -> bool:
@@ -167,7 +170,7 @@ class LeaseRunner:
             )
         self.desk.update(gives_back_at_s=now_s + notice_s)
         self.desk.conversation.push(Notice(stops_in_s=notice_s))
-        self.desk.begin("notice", self._wait_notice(notice_s))
+        self.desk.begin("notice", partial(self._wait_notice, notice_s))
 
     async def _wait_notice(self, notice_s: int) -> None:
         await asyncio.sleep(notice_s)
@@ -177,6 +180,6 @@ class LeaseRunner:
         """The owner wants the machine back this second."""
         self.desk.is_hurried = True
         if self.record.stage is Stage.STOPPING:
-            self.desk.begin("stop", self._effects.stop_sandbox(grace_s=0))
+            self.desk.begin("stop", partial(self._effects.stop_sandbox, grace_s=0))
         else:
             self.desk.tell(ls.StopAsked(reason="given_back"))

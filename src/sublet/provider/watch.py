@@ -47,10 +47,10 @@ class JobWatch:
 
     def begin(self) -> None:
         """Begin to watch a program that runs."""
-        self._desk.begin("end", self._wait_end())
-        self._desk.begin("meter", self._meter())
+        self._desk.begin("end", self._wait_end)
+        self._desk.begin("meter", self._meter)
         if self._checkpoints is not None:
-            self._desk.begin("checkpoint", self._look_again())
+            self._desk.begin("checkpoint", self._look_again)
 
     def end(self) -> None:
         """Meter and look no more."""

@@ -35,14 +35,17 @@ def _walk(*names: str) -> tuple[Stage, list[Order]]:
     ("names", "stage", "orders"),
     [
         (  # a job that does what it should
-            "Delivered Uploaded Started ProgramEnded Collected TenantDone Erased",
+            "Delivered Uploaded Started ProgramEnded Collected TenantDone MarketSettled"
+            " Erased",
             Stage.GONE,
             "submit_delivery prepare submit_start meter collect finish erase",
         ),
         (  # the tenant stops it; the market settles it before it was fetched
-            "Delivered Uploaded Started StopAsked ProgramEnded Collected MarketSettled",
-            Stage.ENDED,
-            "submit_delivery prepare submit_start meter stop_program collect finish",
+            "Delivered Uploaded Started StopAsked ProgramEnded Collected MarketSettled"
+            " TenantDone",
+            Stage.ERASING,
+            "submit_delivery prepare submit_start meter stop_program collect finish"
+            " erase",
         ),
         (  # dependencies cannot be installed
             "Delivered Uploaded PrepareFailed RetentionPassed Erased",
