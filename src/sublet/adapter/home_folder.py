@@ -131,7 +131,7 @@ class Home:
         """Give the folder of a job; made where it is missing."""
         folder = self.path / "jobs" / job_id
         with _translate(folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(folder)
         return folder
 
     def write_job(self, record: JobRecord) -> None:
@@ -160,7 +160,7 @@ class Home:
         jobs = self.read_jobs()
         for job in jobs:
             leases = [attempt.lease_id for attempt in job.job.attempts]
-            if name in (job.id, job.name, *leases):
+            if name and name in (job.id, job.name, *leases):
                 return job
         fitting = [job for job in jobs if name and job.id.startswith(name)]
         if len(fitting) == 1:
@@ -224,7 +224,7 @@ class Home:
         draft = place.with_name(f".{place.name}.{secrets.token_hex(6)}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with _translate(place):
-            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(place.parent)
             try:
                 with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
                     file.write(content)
@@ -241,7 +241,7 @@ class Home:
     @contextlib.contextmanager
     def _lock(self, place: Path) -> Iterator[None]:
         with _translate(place):
-            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(place.parent)
             handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -264,6 +264,13 @@ def _unavailable(place: Path, exc: OSError) -> Unavailable:
         "with SUBLET_HOME",
         code="disk_failed",
     )
+
+
+def _make_folder(folder: Path) -> None:
+    """Make what is missing, private; ``mkdir(parents=True)`` would not be."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
