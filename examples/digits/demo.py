@@ -37,6 +37,7 @@ SCRIPT = HERE / "train.py"
 PICTURES = Path("demo-output")
 PROVIDERS = 3
 ACCURACY_MIN = 0.95
+EPOCHS, EVERY = "80", "4"  # half a minute of work on one core, a checkpoint a second
 CHECKPOINT_S = 420  # until the first one: the packages may have to be downloaded
 FINISH_S = 420  # from the kill to the end, on another machine
 BAR_WIDTH = 56
@@ -58,9 +59,8 @@ class Story:
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line with the seconds since the start."""
-        console.print(
-            Text(f"{time.time() - self.started:6.1f} s  ", "dim").append(text, style)
-        )
+        line = Text(f"{time.time() - self.started:6.1f} s  ", "dim").append(text, style)
+        console.print(line, soft_wrap=True)
 
 
 def main() -> int:
@@ -125,7 +125,7 @@ class Tenant:
             *SUBLET, "run", "--json", "--market", url, "--home", str(home),
             "--checkpoint", "checkpoints", "--output", "out", "--cpus", "1",
             "--memory", "2GiB", "--disk", "4GiB", "--retries", "3", "--name", "digits",
-            str(SCRIPT),
+            str(SCRIPT), "--epochs", EPOCHS, "--every", EVERY,
         ]  # fmt: skip
 
     def __enter__(self) -> "Tenant":
@@ -178,8 +178,11 @@ class Tenant:
 
     def _read(self) -> None:
         assert self._process.stderr is not None
+        last = ""
         for line in self._process.stderr:
-            self._story.say(f"  {line.rstrip()}", "cyan")
+            if line != last:  # while it waits it says so again and again
+                self._story.say(f"  {line.rstrip()}", "cyan")
+            last = line
 
 
 # ---- what happens ---------------------------------------------------------------------
@@ -309,15 +312,15 @@ def show_bill(result: Any, picture: Picture) -> None:
     """List what each provider is paid."""
     console.rule("the bill", align="left")
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for name in ("provider", "price an hour", "paid for", "paid", "outcome"):
+    for name in ("provider", "price an hour", "that counts", "paid", "outcome"):
         table.add_column(name)
     for one in result["attempts"]:
         is_whole = one["outcome"] == "exited"
-        paid_ms = one["ran_ms"] if is_whole else one["secured_ms"]
+        counts_ms = one["ran_ms"] if is_whole else one["secured_ms"]
         table.add_row(
             one["machine"],
             format_money(one["price_hour"]),
-            f"{paid_ms / 1_000:.1f} s",
+            f"{counts_ms / 1_000:.1f} s",
             format_money(one["paid"]),
             one["outcome"].replace("_", " "),
         )
@@ -365,10 +368,10 @@ def check(  # one argument for each witness
         "the last machine is another one": result["attempts"][-1]["machine"]
         != story.victim,
         "it went on from a checkpoint": metrics["resumed_after_epoch"] > 0,
-        "the dead machine is paid for what is secured, and no more": len(dead) == 1
+        "the dead machine is paid for secured seconds only": len(dead) == 1
         and dead[0]["secured_ms"] <= story.killed_ms - dead[0]["started_ms"] + 1_000
         and dead[0]["paid"]
-        == compute_owed(price_hour=dead[0]["price_hour"], ran_ms=dead[0]["secured_ms"]),
+        <= compute_owed(price_hour=dead[0]["price_hour"], ran_ms=dead[0]["secured_ms"]),
         "the bills are what the tenant spent": bills == wallet["spent"] == earned,
         "nothing is held back": wallet["held"] == 0,
         "the audit finds everything right": verdict["is_good"],

@@ -27,6 +27,8 @@ CPU_PRICES = ("0.010", "0.012", "0.015", "0.020", "0.030")  # USD an hour, in tu
 FAUCET = "100.00"  # US dollars for each new tenant
 GRACE_S = 6  # for a program that was told to stop, until it is killed
 SETUP_S = 120  # for one command of the set-up
+OFFERS_S = 30  # until the providers that were started are on offer
+POLL_S = 0.2
 JOURNAL_TAIL_BYTES = 2_000
 _PR_SET_PDEATHSIG = 1
 
@@ -131,8 +133,10 @@ class LocalMarket:
         for number in range(1, self._count + 1):
             self._say(f"starting provider {number} of {self._count}")
             self.providers.append(self._start_provider(number))
+        for provider in self.providers:
+            read_ready(provider)
         self._say("funding the tenant")
-        fund_tenant(self.tenant_home, self.url)
+        asyncio.run(fund_tenant(self.tenant_home, self.url, offers=len(self.providers)))
 
     def _start_provider(self, number: int) -> Program:
         name = MACHINE_NAMES.format(number)
@@ -267,16 +271,28 @@ def point_tenant(home: Path, url: str) -> None:
     place.write_text(f'market = "{url}"\n')
 
 
-def fund_tenant(home: Path, url: str) -> None:
-    """Get the tenant its credits; one that had some keeps what is left."""
+async def fund_tenant(home: Path, url: str, *, offers: int) -> None:
+    """Get the tenant its credits, and wait until so many machines are on offer.
+
+    A tenant that had credits before keeps what is left.
+
+    Raises:
+        Unavailable: the machines do not come up.
+    """
     from sublet.workload.client import AsyncClient
 
-    async def ask() -> None:
-        async with AsyncClient(url, home=home) as client:
-            try:
-                await client.faucet()
-            except Refused as refusal:
-                if refusal.code != "faucet_spent":
-                    raise
-
-    asyncio.run(ask())
+    async with AsyncClient(url, home=home) as client:
+        try:
+            await client.faucet()
+        except Refused as refusal:
+            if refusal.code != "faucet_spent":
+                raise
+        for _ in range(int(OFFERS_S / POLL_S)):
+            if sum(offer.is_up for offer in await client.offers()) >= offers:
+                return
+            await asyncio.sleep(POLL_S)
+    raise Unavailable(
+        f"fewer than {offers} machines are on offer after {OFFERS_S} s; their journals "
+        "say why",
+        code="no_offers",
+    )
