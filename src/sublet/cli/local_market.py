@@ -130,13 +130,14 @@ class LocalMarket:
         self.node = start("node", node_home, "--listen", self._listen)
         self.url = read_ready(self.node)["url"]
         point_tenant(self.tenant_home, self.url)
+        self._say("funding the tenant")
+        asyncio.run(fund_tenant(self.tenant_home, self.url))
         for number in range(1, self._count + 1):
             self._say(f"starting provider {number} of {self._count}")
             self.providers.append(self._start_provider(number))
         for provider in self.providers:
             read_ready(provider)
-        self._say("funding the tenant")
-        asyncio.run(fund_tenant(self.tenant_home, self.url, offers=len(self.providers)))
+        asyncio.run(wait_offers(self.tenant_home, self.url, count=self._count))
 
     def _start_provider(self, number: int) -> Program:
         name = MACHINE_NAMES.format(number)
@@ -271,14 +272,8 @@ def point_tenant(home: Path, url: str) -> None:
     place.write_text(f'market = "{url}"\n')
 
 
-async def fund_tenant(home: Path, url: str, *, offers: int) -> None:
-    """Get the tenant its credits, and wait until so many machines are on offer.
-
-    A tenant that had credits before keeps what is left.
-
-    Raises:
-        Unavailable: the machines do not come up.
-    """
+async def fund_tenant(home: Path, url: str) -> None:
+    """Get the tenant its credits; one that had some keeps what is left."""
     from sublet.workload.client import AsyncClient
 
     async with AsyncClient(url, home=home) as client:
@@ -287,12 +282,23 @@ async def fund_tenant(home: Path, url: str, *, offers: int) -> None:
         except Refused as refusal:
             if refusal.code != "faucet_spent":
                 raise
+
+
+async def wait_offers(home: Path, url: str, *, count: int) -> None:
+    """Wait until so many machines are on offer.
+
+    Raises:
+        Unavailable: they do not come up.
+    """
+    from sublet.workload.client import AsyncClient
+
+    async with AsyncClient(url, home=home) as client:
         for _ in range(int(OFFERS_S / POLL_S)):
-            if sum(offer.is_up for offer in await client.offers()) >= offers:
+            if sum(offer.is_up for offer in await client.offers()) >= count:
                 return
             await asyncio.sleep(POLL_S)
     raise Unavailable(
-        f"fewer than {offers} machines are on offer after {OFFERS_S} s; their journals "
+        f"fewer than {count} machines are on offer after {OFFERS_S} s; their journals "
         "say why",
         code="no_offers",
     )
