@@ -21,6 +21,7 @@ BRANCHES = {
 # Where a message is a variable, what it holds.
 WORDS_OF = {
     "said.message": "… (the provider could not be reached in time)",
+    "'and more'": "and more faults than are listed",
     "reason": "the log cannot be written: …",
 }
 HEAD = """# Errors

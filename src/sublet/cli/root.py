@@ -20,6 +20,15 @@ EXIT_PEER_FAULT = 4  # the other side broke the protocol
 EXIT_BROKEN = 70  # a fault of Sublet itself
 EXIT_INTERRUPTED = 130
 
+# What only an extra brings, by the module that is found missing.
+_EXTRA_OF = {
+    "numpy": "node",
+    "prometheus_client": "node",
+    "psutil": "provider",
+    "pynvml": "provider",
+    "pyseccomp": "provider",
+}
+
 HELP = """Rent machines by the second, on an open market.
 
 \b
@@ -142,6 +151,8 @@ def run_command(argv: list[str]) -> int:
         return 141  # as a shell says of a program that wrote to nobody
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except ModuleNotFoundError as fault:
+        return _tell_missing(fault)
     except Exception as fault:  # noqa: BLE001, the outermost loop of a face
         return _tell_unforeseen(fault)
     return int(code or 0)
@@ -174,6 +185,15 @@ def _tell(fault: Any) -> int:
     if isinstance(fault, PeerFault):
         return EXIT_PEER_FAULT
     return EXIT_REFUSED if isinstance(fault, Refused) else EXIT_UNAVAILABLE
+
+
+def _tell_missing(fault: ModuleNotFoundError) -> int:
+    """The base install is a tenant's; other faces bring more, by extras."""
+    extra = _EXTRA_OF.get(fault.name or "")
+    if extra is None:
+        return _tell_unforeseen(fault)
+    print_error(f"this needs more than the base install: pip install 'sublet[{extra}]'")
+    return EXIT_REFUSED
 
 
 def _tell_unforeseen(fault: Exception) -> int:
