@@ -160,9 +160,12 @@ async def test_erases_what_was_settled_meanwhile(tmp_path: Path) -> None:
     """Killed while a job runs, it comes back when the market has given up on it."""
     sandbox = FakeSandbox()
     manifest = make_manifest("sleep", "60")
-    async with running_house(
-        tmp_path, sandbox=sandbox, node={"limits": {"lost_after_s": 2, "ping_s": 1}}
-    ) as house, tenant_of(tmp_path, house.guest) as client:
+    async with (
+        running_house(
+            tmp_path, sandbox=sandbox, node={"limits": {"lost_after_s": 2, "ping_s": 1}}
+        ) as house,
+        tenant_of(tmp_path, house.guest) as client,
+    ):
         tenant = RawTenant(client)
         lease = await tenant.rent(manifest)
         async with tenant.dial(lease) as channel:

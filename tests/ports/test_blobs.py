@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from tests.fakes.blobs_memory import MemoryBlobs
 
 from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.service.ports import Blobs
+from tests.fakes.blobs_memory import MemoryBlobs
 
 
 @pytest.fixture(params=["memory", "folder", "folder_not_durable"])

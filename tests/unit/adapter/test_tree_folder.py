@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.fakes.blobs_memory import MemoryBlobs
 
 from sublet.adapter.tree_folder import (
     DEPTH_MAX,
@@ -18,6 +17,7 @@ from sublet.adapter.tree_folder import (
 from sublet.base import limits
 from sublet.base.errors import Refused, Unavailable
 from sublet.wire.message import FileEntry, Tree
+from tests.fakes.blobs_memory import MemoryBlobs
 
 
 def _code_of(call: Callable[[], object]) -> str:
