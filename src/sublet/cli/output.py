@@ -82,7 +82,7 @@ class Notices:
             self.flush()
 
     def flush(self) -> None:
-        """Write what has waited."""
+        """Write what has waited; to be called once more when the second is over."""
         lines = "".join(f"sublet: {text}\n" for text in self._waiting)
         self._waiting.clear()
         sys.stderr.write(lines)

@@ -190,7 +190,7 @@ async def _run(
     *,
     as_json: bool,
 ) -> int:
-    from sublet.cli.output import Screen, describe
+    from sublet.cli.output import NOTICE_AFTER_S, Screen, describe
     from sublet.workload.run.event import Wrote
 
     screens = {"stdout": Screen(2 if as_json else 1), "stderr": Screen(2)}
@@ -208,6 +208,7 @@ async def _run(
                 is_unread = True  # as with any program whose reader has gone
                 job.stop()
 
+    asyncio.get_running_loop().call_later(NOTICE_AFTER_S, notices.flush)
     async with client:
         job = await client.start(*target, on_event=show, **options)
         _stop_on_signals(job.stop, notices)
