@@ -3,14 +3,17 @@
 import ast
 import importlib.util
 import re
+import shlex
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
 
 import sublet
+from sublet.cli import root
 from sublet.core.document import AnyDocument
 from sublet.core.lease.phase import Fault, Phase
 from tests.style.tree import ROOT, name_of, syntax_of, text_of
@@ -99,6 +102,29 @@ def test_links_lead_somewhere(path: Path) -> None:
         if "://" not in target and not (path.parent / target).exists()
     ]
     assert not dead
+
+
+def documented_commands() -> list[tuple[str, str]]:
+    """Collect (document, command line) of every ``$ sublet …`` in the documents."""
+    return [
+        (name_of(path), line.removeprefix("$ ").partition("  #")[0].strip())
+        for path in markdown_files()
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.startswith("$ sublet ")
+    ]
+
+
+@pytest.mark.parametrize(("document", "line"), documented_commands())
+def test_documented_commands_are_real(document: str, line: str) -> None:
+    command: Any = typer.main.get_command(root.app)
+    words, context = shlex.split(line)[1:], typer.Context(command)
+    path = ["sublet"]
+    while hasattr(command, "get_command") and words:
+        command = command.get_command(context, words[0])
+        assert command is not None, f"{document}: there is no {words[0]}"
+        path.append(words.pop(0))
+    # Parses the options and arguments, and runs nothing.
+    command.make_context(" ".join(path), words)
 
 
 def test_make_pins_the_locked_uv() -> None:
