@@ -23,8 +23,8 @@ from sublet.node.refusal import Conflict, Forbidden, fault_of
 from sublet.node.state import Node
 from sublet.node.view import read_account
 from sublet.service.submission import Candidate, Result
-from sublet.wire.codec import decode, verify
-from sublet.wire.message import Appended, Appendix, Quote, Signed
+from sublet.wire.codec import decode, decode_signed
+from sublet.wire.message import Appended, Appendix, Quote
 from sublet.wire.typed_data import Domain
 
 # A verification takes 0.1 ms: beyond this many the event loop would be held up.
@@ -76,8 +76,7 @@ def read_candidates(raws: Sequence[msgspec.Raw], *, domain: Domain) -> list[Read
     readings: list[Reading] = []
     for raw in raws:
         try:
-            signed = decode(bytes(raw), Signed, size_max=limits.DOCUMENT_BYTES_MAX)
-            id_, signer = verify(signed, domain=domain)
+            signed, id_, signer = decode_signed(bytes(raw), domain=domain)
         except (PeerFault, Refused) as error:
             readings.append(error)
         else:

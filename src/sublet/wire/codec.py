@@ -33,6 +33,7 @@ _ECHO_LENGTH_MAX = 200  # characters of a hostile input that an error repeats
 
 _ENCODER = msgspec.json.Encoder()
 _ENTRY_DECODER = msgspec.json.Decoder(LogEntry)
+_SIGNED_DECODER = msgspec.json.Decoder(Signed)
 _VERSION = re.compile(rb'(?<!\\)"v"\s*:\s*(\d{1,20})\s*[,}]')
 _PLACE = re.compile(r"\A(.*?)(?: - at `\$?\.?(.*)`)?\Z", re.DOTALL)
 _CODES = (
@@ -197,6 +198,28 @@ def verify(signed: Signed, *, domain: Domain | None) -> tuple[Digest, Address]:
     if signed.v != PROTOCOL_VERSION:
         _refuse_version(signed.v)
     _check_limits(signed)
+    return _identify(signed, domain)
+
+
+def decode_signed(
+    raw: bytes, *, domain: Domain | None
+) -> tuple[Signed, Digest, Address]:
+    """Read a signed document and check it; give it with its id and who signed it.
+
+    As ``decode`` and ``verify`` together, but what is read strictly is within its
+    limits already.
+
+    Raises:
+        UnsupportedVersion: of another version.
+        Undecodable: too large, or not the canonical bytes of a signed document.
+        BadSignature: the signature is not one.
+        Refused: the domain is missing.
+    """
+    signed = _decode(raw, _SIGNED_DECODER, limits.DOCUMENT_BYTES_MAX)
+    return signed, *_identify(signed, domain)
+
+
+def _identify(signed: Signed, domain: Domain | None) -> tuple[Digest, Address]:
     id_ = digest(signed.document, domain)
     return id_, recover(id_, bytes.fromhex(signed.signature[2:]))
 
@@ -207,7 +230,7 @@ def _check_limits(signed: Signed) -> None:
         raw = _ENCODER.encode(signed)
     except UnicodeEncodeError as exc:
         raise Undecodable("a text is not Unicode", code="bad_field") from exc
-    _parse(raw, _decoder_of(Signed), limits.DOCUMENT_BYTES_MAX)
+    _parse(raw, _SIGNED_DECODER, limits.DOCUMENT_BYTES_MAX)
 
 
 # ---- entries of the log -----------------------------------------------------------

@@ -8,7 +8,10 @@ Here: signing a digest and finding the signer of one. Not here: what is signed
 import re
 from typing import NoReturn
 
-from coincurve import PrivateKey, PublicKey
+from coincurve import PrivateKey
+from coincurve._libsecp256k1 import ffi, lib
+from coincurve.context import GLOBAL_CONTEXT
+from coincurve.flags import EC_UNCOMPRESSED
 from sha3 import keccak_256
 
 from sublet.base.errors import PeerFault, Refused
@@ -18,6 +21,8 @@ SIGNATURE_BYTES = 65  # r (32), s (32), v (1)
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 HALF_ORDER = CURVE_ORDER // 2
 _SECRET_BYTES = 32
+_DIGEST_BYTES = 32
+_POINT_BYTES = 65  # 0x04, x (32), y (32)
 _V_OFFSET = 27
 _SECRET = re.compile(r"\A(0x)?[0-9a-fA-F]{64}\Z")
 
@@ -43,7 +48,7 @@ class Key:
     def __init__(self, private: PrivateKey) -> None:
         """Take the key; use ``from_hex`` or ``generate``."""
         self._private = private
-        self.address = _address_of(private.public_key)
+        self.address = _address_of(private.public_key.format(compressed=False))
 
     @classmethod
     def from_hex(cls, text: str) -> "Key":
@@ -117,19 +122,38 @@ def recover(digest: Digest, signature: bytes) -> Address:
             "s lies above half the order of the curve; sign with low s (EIP-2)",
             code="signature_high_s",
         )
-    raw = signature[:64] + bytes((v - _V_OFFSET,))
-    try:
-        public = PublicKey.from_signature_and_message(
-            raw, bytes.fromhex(digest[2:]), hasher=None
-        )
-    except ValueError as exc:
+    point = _recover_point(bytes.fromhex(digest[2:]), signature, odd=v - _V_OFFSET)
+    if point is None:
         raise BadSignature(
             "no key can have made this signature", code="signature_unrecoverable"
-        ) from exc
-    return _address_of(public)
+        )
+    return _address_of(point)
 
 
-def _address_of(public: PublicKey) -> Address:
+def _recover_point(digest: bytes, signature: bytes, *, odd: int) -> bytes | None:
+    """Find the key's point, as 65 bytes, or None where there is none.
+
+    The library itself, not coincurve's classes around it: this is most of what an
+    append and an audit cost. The lengths are checked here, the library trusts them.
+    """
+    if len(digest) != _DIGEST_BYTES or len(signature) != SIGNATURE_BYTES:
+        return None
+    context = GLOBAL_CONTEXT.ctx
+    parsed = ffi.new("secp256k1_ecdsa_recoverable_signature *")
+    public = ffi.new("secp256k1_pubkey *")
+    if not (
+        lib.secp256k1_ecdsa_recoverable_signature_parse_compact(
+            context, parsed, signature, odd
+        )
+        and lib.secp256k1_ecdsa_recover(context, public, parsed, digest)
+    ):
+        return None
+    point = ffi.new("unsigned char[]", _POINT_BYTES)
+    length = ffi.new("size_t *", _POINT_BYTES)
+    lib.secp256k1_ec_pubkey_serialize(context, point, length, public, EC_UNCOMPRESSED)
+    return bytes(ffi.buffer(point))
+
+
+def _address_of(point: bytes) -> Address:
     """The last 20 bytes of the Keccak-256 of the point, as every EVM chain has it."""
-    point = public.format(compressed=False)
     return "0x" + str(keccak_256(point[1:]).hexdigest()[24:])

@@ -44,7 +44,8 @@ _DOMAIN_MEMBERS: Members = (
 
 def keccak(content: bytes) -> bytes:
     """Keccak-256, 32 bytes."""
-    return bytes(keccak_256(content).digest())
+    hashed: bytes = keccak_256(content).digest()
+    return hashed
 
 
 # ---- the encoder ------------------------------------------------------------------
@@ -90,7 +91,10 @@ def compile_struct(primary: str, types: Types, *, take: Take | None = None) -> W
 
     def hash_struct(value: Any) -> bytes:
         # A list, not a generator: this runs for every signature that is checked.
-        parts = [word(part) for word, part in zip(words, read(value), strict=True)]
+        try:
+            parts = [word(part) for word, part in zip(words, read(value), strict=True)]
+        except HexError as exc:
+            raise _misfit(primary) from exc
         return keccak(type_hash + b"".join(parts))
 
     return hash_struct
@@ -147,17 +151,19 @@ def _int(bits: int) -> Word:
 
 
 def _fixed_bytes(size: int) -> Word:
+    padding = bytes(32 - size)
+
     def word(value: str) -> bytes:
-        raw = _hex(value)
+        raw = unhexlify(value[2:])  # not bytes.fromhex, which skips white space
         if len(raw) != size:
             raise _misfit(f"bytes{size}")
-        return raw.ljust(32, b"\0")
+        return raw + padding
 
     return word
 
 
 def _address(value: str) -> bytes:
-    raw = _hex(value)
+    raw = unhexlify(value[2:])
     if len(raw) != _ADDRESS_BYTES:
         raise _misfit("address")
     return _PAD_ADDRESS + raw
@@ -172,14 +178,6 @@ def _string(value: str) -> bytes:
         raise _misfit("string") from exc
 
 
-def _hex(value: str) -> bytes:
-    # unhexlify, not bytes.fromhex, which skips white space.
-    try:
-        return unhexlify(value[2:])
-    except HexError as exc:
-        raise _misfit("bytes") from exc
-
-
 def _misfit(abi: str) -> Refused:
     return Refused(f"a value does not fit its type {abi}", code="bad_member")
 
@@ -187,7 +185,7 @@ def _misfit(abi: str) -> Refused:
 _PLAIN: Mapping[str, Word] = {
     "address": _address,
     "bool": lambda value: int(bool(value)).to_bytes(32, "big"),
-    "bytes": lambda value: keccak(_hex(value)),
+    "bytes": lambda value: keccak(unhexlify(value[2:])),
     "string": _string,
 }
 
@@ -200,9 +198,8 @@ def domain_separator(fields: Mapping[str, str | int]) -> bytes:
 
 def digest_of(*, separator: bytes, struct_hash: bytes) -> Digest:
     """The bytes that are signed, hashed: 0x19 0x01, domain, content."""
-    return "0x" + str(
-        keccak_256(b"".join((b"\x19\x01", separator, struct_hash))).hexdigest()
-    )
+    hashed: str = keccak_256(b"\x19\x01" + separator + struct_hash).hexdigest()
+    return "0x" + hashed
 
 
 # ---- the documents ----------------------------------------------------------------

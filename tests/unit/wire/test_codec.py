@@ -29,6 +29,7 @@ from sublet.wire.codec import (
     UnsupportedVersion,
     WrongEntry,
     decode,
+    decode_signed,
     encode,
     origin_of,
     sign,
@@ -139,6 +140,9 @@ def test_bad_bytes_are_refused_by_name(
     assert error.value.code == code
     assert field is None or error.value.field == field
     assert isinstance(error.value, PeerFault)
+    with pytest.raises(Undecodable) as signed_error:
+        decode_signed(raw, domain=DOMAIN)
+    assert str(signed_error.value) == str(error.value)
 
 
 def test_fields_in_another_order_are_refused() -> None:
@@ -193,8 +197,9 @@ def test_any_flipped_bit_is_refused(place: int, bit: int) -> None:
     changed = bytearray(RAW)
     changed[place] ^= 1 << bit
     try:
-        signed = _read(bytes(changed))
-        assert verify(signed, domain=DOMAIN) != (digest(ORDER, DOMAIN), KEY.address)
+        signed, id_, signer = decode_signed(bytes(changed), domain=DOMAIN)
+        assert (id_, signer) != (digest(ORDER, DOMAIN), KEY.address)
+        assert (id_, signer) == verify(signed, domain=DOMAIN)
     except (PeerFault, UnsupportedVersion):
         pass
 
@@ -214,6 +219,8 @@ def test_any_flipped_bit_is_refused(place: int, bit: int) -> None:
     ],
 )
 def test_other_versions_are_named_first(raw: bytes) -> None:
+    with pytest.raises(UnsupportedVersion):
+        decode_signed(raw, domain=DOMAIN)
     with pytest.raises(UnsupportedVersion) as error:
         _read(raw)
     assert error.value.code == "unsupported_version"
@@ -261,6 +268,23 @@ def test_messages_with_a_version_are_checked() -> None:
 
 def test_signer_and_id_are_found() -> None:
     assert verify(SIGNED, domain=DOMAIN) == (digest(ORDER, DOMAIN), KEY.address)
+    assert decode_signed(RAW, domain=DOMAIN) == (
+        SIGNED,
+        digest(ORDER, DOMAIN),
+        KEY.address,
+    )
+
+
+def test_large_document_is_not_parsed() -> None:
+    with pytest.raises(Undecodable) as error:
+        decode_signed(b"\xff" * (READ_MAX + 1), domain=DOMAIN)
+    assert error.value.code == "too_large"
+
+
+def test_document_without_a_domain_is_refused() -> None:
+    with pytest.raises(Refused) as error:
+        decode_signed(RAW, domain=None)
+    assert error.value.code == "no_market"
 
 
 def test_market_is_signed_without_a_domain() -> None:
