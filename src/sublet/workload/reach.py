@@ -12,6 +12,7 @@ from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Phase
 from sublet.sdk.job_channel import ClientKey, JobChannel
 from sublet.workload.client import AsyncClient
+from sublet.workload.run.line import open_line
 from sublet.workload.run.state import find_state
 
 SALT_BITS = 62
@@ -30,17 +31,12 @@ async def reach_job(
     lease_id = _get_lease(record)
     pem = (client.home.job_folder(record.id) / "ssh_key").read_bytes()
     lease = await client.connection.lease(lease_id)
-    tunnel = await client.connection.dial(lease_id)
+    key = ClientKey.from_pem(pem)
+    line = await open_line(client.connection, lease=lease, key=key)
     try:
-        channel = await JobChannel.connect(
-            tunnel.socket, lease=lease, key=ClientKey.from_pem(pem)
-        )
-        try:
-            yield channel
-        finally:
-            await channel.close()
+        yield line.channel
     finally:
-        await tunnel.close()
+        await line.close()
 
 
 async def stop_job(client: AsyncClient, record: JobRecord) -> str:

@@ -62,10 +62,28 @@ def check_receipt(
     return _check_owed(meter, owed=owed, billed_ms=billed_ms)
 
 
+def compute_due(meter: Meter, *, ran_ms: int) -> MicroUsd:
+    """Price milliseconds of a lease: rounded down, never above the hold."""
+    billed_ms = min(ran_ms, meter.duration_s * 1_000)
+    due = compute_owed(price_hour=meter.price_hour, ran_ms=billed_ms)
+    return MicroUsd(min(due, meter.hold))
+
+
 def authorize(
-    record: ChannelRecord, *, lease_id: Digest, owed: int, channel_total: int
+    record: ChannelRecord,
+    *,
+    lease_id: Digest,
+    owed: int,
+    channel_total: int | None = None,
 ) -> tuple[ChannelRecord, MicroUsd]:
     """Add a lease's debt to the channel; give the voucher's amount.
+
+    Args:
+        record: what was authorised so far.
+        lease_id: whose debt it is.
+        owed: micro-USD of that lease, from its start; already checked.
+        channel_total: what the provider says that the voucher must reach; None where
+            nobody asked and the tenant says itself what it owes.
 
     The amount never falls, and never exceeds what was authorised over all leases.
     While other leases of the channel are open, a provider may ask for more than the
@@ -78,14 +96,15 @@ def authorize(
     others = {key: value for key, value in record.open.items() if key != lease_id}
     authorized = max(owed, record.open.get(lease_id, 0))
     most = record.settled + sum(others.values()) + authorized
-    if channel_total > most and not others:
+    asked = most if channel_total is None else channel_total
+    if asked > most and not others:
         raise PeerFault(
-            f"the provider asks for a voucher over {channel_total} micro-USD, but this "
+            f"the provider asks for a voucher over {asked} micro-USD, but this "
             f"tenant owes it at most {most}; nothing was signed",
             code="channel_overstated",
-            detail={"asked": channel_total, "most": most},
+            detail={"asked": asked, "most": most},
         )
-    amount = max(record.last, min(channel_total, most))
+    amount = max(record.last, min(asked, most))
     kept = structs.replace(record, last=amount, open={**others, lease_id: authorized})
     return kept, MicroUsd(amount)
 
@@ -134,8 +153,7 @@ def _check_time(meter: Meter, *, ran_ms: int, at_ms: int) -> None:
 
 
 def _check_owed(meter: Meter, *, owed: int, billed_ms: int) -> MicroUsd:
-    billed_ms = min(billed_ms, meter.duration_s * 1_000)
-    due = min(compute_owed(price_hour=meter.price_hour, ran_ms=billed_ms), meter.hold)
+    due = compute_due(meter, ran_ms=billed_ms)
     if owed > due:
         raise PeerFault(
             f"the provider asks {owed} micro-USD for {billed_ms} ms, but that is {due}",

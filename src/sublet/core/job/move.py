@@ -171,12 +171,14 @@ def keep(job: Job, said: fact.CheckpointStored) -> Move:
             code="checkpoint_out_of_time",
             message="a checkpoint lies before the last one, or in the future",
         )
+    owed = bill.compute_due(_meter(attempt), ran_ms=said.ran_ms)
     job = structs.replace(_note(job, secured_ms=said.ran_ms), checkpoint=said.tree_id)
     return job, (
         order.SignKept(
             lease_id=said.lease_id,
             number=said.number,
             ran_ms=said.ran_ms,
+            owed=owed,
             tree_id=said.tree_id,
         ),
     )

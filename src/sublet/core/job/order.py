@@ -63,11 +63,12 @@ class SignVoucher(Order, frozen=True, kw_only=True):
 
 
 class SignKept(Order, frozen=True, kw_only=True):
-    """Tell market and provider that the checkpoint is safe here."""
+    """Tell market and provider that the checkpoint is safe here, and vouch for it."""
 
     lease_id: Digest
     number: int
     ran_ms: int
+    owed: int  # micro-USD up to there
     tree_id: Digest
 
 

@@ -12,7 +12,7 @@ from sublet.core.job import fact, order
 from sublet.core.lease.phase import Fault, Lease, Phase
 from sublet.sdk.connection import Connection
 from sublet.service.ports import Clock
-from sublet.wire.message import Appended, Manifest, Tree
+from sublet.wire.message import Appended, Manifest, Paid, Tree
 from sublet.wire.typed_data import Domain
 from sublet.workload.run.contract import make_manifest, make_order
 from sublet.workload.run.evidence import check_lease
@@ -150,8 +150,8 @@ class MarketDesk:
         )
         return True
 
-    async def keep(self, one: order.SignKept) -> None:
-        """Sign that a checkpoint is kept."""
+    async def keep(self, one: order.SignKept, paid: Paid) -> None:
+        """Sign that a checkpoint is kept, and show the voucher that covers it."""
         document = CheckpointKept(
             lease_id=one.lease_id,
             ran_ms=one.ran_ms,
@@ -159,9 +159,9 @@ class MarketDesk:
             signed_at_s=self._clock.now_s(),
             salt=secrets.randbits(SALT_BITS),
         )
-        # Without the market's word less is owed, and nothing else is lost.
-        with contextlib.suppress(Unavailable, Refused):
-            await self._connection.submit(document)
+        kept = await self._connection.sign(document)
+        vouched = [each for each in (paid.channel, paid.voucher) if each]
+        await self._connection.submit_signed(*vouched, kept)
 
     async def stop(self, one: order.StopLease) -> None:
         """Sign that a lease is to end."""

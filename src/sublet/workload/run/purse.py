@@ -37,10 +37,13 @@ class Purse:
         self._connection = connection
         self._channels: dict[Address, Account] = {}
 
-    async def pay(self, lease: Lease, *, owed: int, channel_total: int) -> Paid:
+    async def pay(
+        self, lease: Lease, *, owed: int, channel_total: int | None = None
+    ) -> Paid:
         """Authorise what is owed for a lease; give the voucher that says so.
 
-        The record is on the disk before the voucher exists.
+        Without ``channel_total`` nobody asked: the tenant says itself what it owes. The
+        record is on the disk before the voucher exists.
 
         Raises:
             PeerFault: the provider asks for more than can be owed; nothing was signed.

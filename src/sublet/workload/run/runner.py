@@ -198,7 +198,13 @@ class Runner:
                 await self._connection.submit_signed(*documents)
 
     async def _keep(self, one: order.SignKept) -> None:
-        await self._desk.keep(one)
+        # Vouched for in the market too: an owner whose machine dies in the next second
+        # is paid for what it had secured.
+        # Without the market's word less is owed, and nothing else is lost.
+        lease = self._talks[one.lease_id].lease
+        with contextlib.suppress(Unavailable, Refused):
+            paid = await self._purse.pay(lease, owed=one.owed)
+            await self._desk.keep(one, paid)
         with contextlib.suppress(ChannelLost):
             await self._talks[one.lease_id].send(Kept(number=one.number))
 

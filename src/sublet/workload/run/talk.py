@@ -17,8 +17,7 @@ from sublet.base.ids import Digest
 from sublet.core.job import fact
 from sublet.core.lease.phase import Lease
 from sublet.sdk.connection import Connection
-from sublet.sdk.job_channel import ChannelLost, ClientKey, JobChannel, find_direct
-from sublet.sdk.tunnel import Tunnel
+from sublet.sdk.job_channel import ChannelLost, ClientKey, JobChannel
 from sublet.service.ports import Blobs
 from sublet.wire.manifest import tree_id
 from sublet.wire.message import (
@@ -41,6 +40,7 @@ from sublet.wire.message import (
 from sublet.wire.typed_data import Domain
 from sublet.workload.run import event
 from sublet.workload.run.evidence import check_ended, check_files, check_metered
+from sublet.workload.run.line import Line, open_line
 
 LOGS_S = 30.0  # for the rest of the logs, once the program is over
 STREAMS = ("stdout", "stderr")
@@ -112,7 +112,7 @@ class Talk:
         self._spawn = spawn
         self._logs = [Log(name, place=folder / name) for name in STREAMS]
         self._channel: JobChannel | None = None
-        self._tunnel: Tunnel | None = None
+        self._line: Line | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._note = ""
         self._is_closed = False
@@ -143,36 +143,16 @@ class Talk:
             raise
 
     async def _open(self, connection: Connection) -> None:
-        self._channel = await self._open_direct()
-        if self._channel is None:
-            self._tunnel = await connection.dial(self.lease.id)
-            self._channel = await JobChannel.connect(
-                self._tunnel.socket, lease=self.lease, key=self._key
-            )
+        self._line = await open_line(connection, lease=self.lease, key=self._key)
+        self._channel = self._line.channel
         await self._channel.open_job()
-
-    async def _open_direct(self) -> JobChannel | None:
-        """Try the address that the offer names; whoever else answers there is left."""
-        if not self.lease.endpoint:
-            return None
-        sock = await find_direct(self.lease.endpoint)
-        if sock is None:
-            return None
-        try:
-            return await JobChannel.connect(sock, lease=self.lease, key=self._key)
-        except (Unavailable, PeerFault):
-            sock.close()
-            return None
 
     async def _release(self) -> None:
         for task in list(self._tasks):
             task.cancel()
-        channel, self._channel = self._channel, None
-        tunnel, self._tunnel = self._tunnel, None
-        if channel is not None:
-            await channel.close()
-        if tunnel is not None:
-            await tunnel.close()
+        line, self._line, self._channel = self._line, None, None
+        if line is not None:
+            await line.close()
 
     async def finish(self, reason: str, message: str) -> None:
         """End the conversation: with thanks once the logs are through, or in trouble.

@@ -144,3 +144,10 @@ def test_never_signs_more_than_was_authorised(
             continue  # asked for more than can be, with no other lease open
         assert last <= amount <= sum(authorized.values())
         last = amount
+
+
+def test_unasked_voucher_covers_all_debts() -> None:
+    record, _ = authorize(ChannelRecord(settled=500), lease_id=A, owed=70)
+    record, amount = authorize(record, lease_id=B, owed=30)
+    assert amount == 600
+    assert record.last == 600
