@@ -328,10 +328,13 @@ def _note(job: Job, **changes: Any) -> Job:
 
 
 def _pay(job: Job) -> Move:
-    """Sign the last voucher, unless nothing more is due, and part as friends."""
+    """Sign the last voucher, unless nothing is due, and part as friends.
+
+    Also where an earlier one covers it: that one may have been lost on the way.
+    """
     attempt = job.attempt
     close = order.CloseChannel(lease_id=attempt.lease_id, reason="done")
-    if attempt.claimed <= attempt.authorized or attempt.paid >= 0:
+    if not attempt.claimed or attempt.paid >= 0:
         return job, (close,)
     pay = order.SignVoucher(
         lease_id=attempt.lease_id,
@@ -339,7 +342,8 @@ def _pay(job: Job) -> Move:
         channel_total=attempt.channel_total,
         is_last=True,
     )
-    return _note(job, authorized=attempt.claimed), (pay, close)
+    owed = max(attempt.claimed, attempt.authorized)
+    return _note(job, authorized=owed), (pay, close)
 
 
 def _abandon(job: Job, said: fact.LeaseFact, *, code: str, message: str) -> Move:
