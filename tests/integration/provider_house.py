@@ -21,7 +21,7 @@ from sublet.provider.config import Config, write_config
 from sublet.provider.host_key import create_host_key
 from sublet.provider.journal import Journal
 from sublet.sdk.job_channel import ClientKey, JobChannel
-from sublet.service.ports import Sandbox
+from sublet.service.ports import Clock, Sandbox
 from sublet.wire.channel import channel_of
 from sublet.wire.codec import sign
 from sublet.wire.manifest import commitment
@@ -93,6 +93,7 @@ async def running_agent(
     *,
     sandbox: Sandbox | None = None,
     listen: tuple[str, int] | None = None,
+    clock: Clock | None = None,
     **changes: object,
 ) -> AsyncIterator[tuple[Agent, asyncio.Task[None]]]:
     """Run an agent in this process; cancelling it is as good as killing it."""
@@ -104,6 +105,7 @@ async def running_agent(
             sandbox=sandbox or FakeSandbox(),
             journal=Journal(),
             listen=listen,
+            clock=clock,
             ready=lambda agent, port: started.set_result(agent),
         )
     )

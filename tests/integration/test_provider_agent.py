@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sublet.adapter.clock_system import SystemClock
 from sublet.base.errors import Refused, Unavailable
 from sublet.core.lease.phase import Phase
 from sublet.provider import control
@@ -183,6 +184,41 @@ async def test_erases_what_was_settled_meanwhile(tmp_path: Path) -> None:
         ):
             await wait_true(lambda: not again.roster.records())
         assert not job.exists()
+
+
+class _FastClock(SystemClock):
+    """A clock that is wrong by an hour until somebody sets it."""
+
+    wrong_s = 3_600
+
+    def now_s(self) -> int:
+        return super().now_s() + self.wrong_s
+
+
+async def test_says_that_clock_is_wrong(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = _FastClock()
+    caplog.set_level("INFO", logger="sublet.provider")
+
+    def said(event: str) -> list[dict[str, object]]:
+        return [
+            getattr(record, "values", {})
+            for record in caplog.records
+            if record.message == event
+        ]
+
+    async with (
+        running_node(tmp_path / "node", World()) as guest,
+        running_agent(tmp_path / "home", guest.url, clock=clock) as (agent, _),
+    ):
+        await wait_true(lambda: bool(said("clock_wrong") and said("document_refused")))
+        for event in ("clock_wrong", "document_refused"):
+            assert "timedatectl" in str(said(event)[0]["cure"])
+        assert 3_590 < agent.clock_ahead_s < 3_610
+        assert not agent.is_linked
+        clock.wrong_s = 0
+        await wait_true(lambda: agent.is_linked)
 
 
 async def test_takes_one_lease_per_slice(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import aclosing
 
 from sublet.base import limits
 from sublet.base.errors import SubletError, Unavailable
+from sublet.core.document import Offer
 from sublet.core.lease.phase import Lease, Phase
 from sublet.provider.data_plane import DataPlane
 from sublet.provider.lease_state import OCCUPYING, Stage
@@ -165,6 +166,8 @@ class Agent:
                 why=fault.message,
                 **cure,
             )
+            if isinstance(signed.document, Offer):
+                self.offering.note_refused()
         self.roster.heard(signed, answer)
 
     async def _keep_link(self) -> None:
@@ -176,6 +179,7 @@ class Agent:
     async def _take(self, message: object) -> None:
         if message is None:
             self.is_linked = False
+            self._ask_later([])  # the reason may be a clock that is wrong
         elif isinstance(message, LeaseChanged):
             self.roster.market_says(message.lease)
         elif isinstance(message, Dial):
@@ -196,9 +200,12 @@ class Agent:
             if record.lease.id not in still_open
             and record.lease.phase is not Phase.SETTLED
         ]
+        self._ask_later(missing)
+
+    def _ask_later(self, records: list[LeaseRecord]) -> None:
         if self._asking is not None:
             self._asking.cancel()
-        self._asking = asyncio.create_task(self._ask_about(missing))
+        self._asking = asyncio.create_task(self._ask_about(records))
 
     async def _ask_about(self, records: list[LeaseRecord]) -> None:
         for record in records:
@@ -209,6 +216,8 @@ class Agent:
         try:
             lease = await self._connection.lease(record.lease.id)
         except SubletError as fault:
+            if fault.code == "unknown_lease":
+                self.roster.forget(record.lease.id)  # of another market, of before
             self.around.journal.warn(
                 "lease_not_told", lease=record.lease.id[:12], why=fault.message
             )

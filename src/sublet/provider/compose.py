@@ -17,7 +17,7 @@ from sublet.base.errors import Refused, Unavailable
 from sublet.core.document import Market
 from sublet.provider import control
 from sublet.provider.agent import Agent
-from sublet.provider.config import Config, read_config
+from sublet.provider.config import MARKET_FILE, Config, read_config
 from sublet.provider.data_plane import DataPlane
 from sublet.provider.host_key import load_host_key, public_line
 from sublet.provider.installer import Installer
@@ -33,14 +33,13 @@ from sublet.provider.status import read_status
 from sublet.provider.surroundings import Install, Program, Say, Surroundings
 from sublet.provider.till import Till
 from sublet.sdk.connection import Connection
-from sublet.service.ports import Probe, Sandbox
+from sublet.service.ports import Clock, Probe, Sandbox
 from sublet.wire.message import Appended, Manifest, Signed
 
 INSTALL_UID = FIRST_UID - 1
 SCRIPT_BYTES_MAX = 1 << 20
 FIND_S = 5.0  # for a lease to arrive whose tenant has dialled already
 RETRY_S = 2.0
-MARKET_FILE = "market.json"
 
 Ready = Callable[[Agent, int], None]
 
@@ -52,6 +51,7 @@ async def serve(
     journal: Journal,
     listen: tuple[str, int] | None = None,
     endpoint: str = "",
+    clock: Clock | None = None,
     ready: Ready = lambda agent, port: None,
 ) -> None:
     """Run a provider's agent until it has drained or was stopped.
@@ -62,6 +62,7 @@ async def serve(
         journal: told what happens.
         listen: (host, port) where tenants reach this machine directly; None for not.
         endpoint: how others reach ``listen``; as in the configuration if it is "".
+        clock: this machine's, where none is given.
         ready: told the agent once it takes leases, and the port (0 for none).
 
     Raises:
@@ -81,7 +82,9 @@ async def serve(
                 "offered",
                 code="no_sandbox",
             )
-        async with open_agent(home, config, sandbox=sandbox, journal=journal) as (
+        async with open_agent(
+            home, config, sandbox=sandbox, journal=journal, clock=clock or SystemClock()
+        ) as (
             agent,
             data_plane,
         ):
@@ -93,15 +96,14 @@ async def serve(
 
 @contextlib.asynccontextmanager
 async def open_agent(
-    home: Path, config: Config, *, sandbox: Sandbox, journal: Journal
+    home: Path, config: Config, *, sandbox: Sandbox, journal: Journal, clock: Clock
 ) -> AsyncIterator[tuple[Agent, DataPlane]]:
     """Build an agent from its folder; it is not running yet.
 
     Raises:
         Refused: the home lacks its keys.
     """
-    clock, key = SystemClock(), load_key(home / "key")
-    host_key = load_host_key(home)
+    key, host_key = load_key(home / "key"), load_host_key(home)
     known = _find_market(home)
     roster = Roster(home / "leases")
     installer = Installer(
@@ -134,7 +136,10 @@ async def open_agent(
             journal=journal,
             outbox=Outbox(home / "outbox", submit=submit, heard=heard, journal=journal),
             till=Till(
-                home / "channels", market=market, domain=domain, provider=key.address
+                home / "channels" / domain.market,
+                market=market,
+                domain=domain,
+                provider=key.address,
             ),
             install=_adapt(installer),
             records=roster.records,

@@ -18,6 +18,7 @@ from sublet.core.document import Offer
 from sublet.provider.record import write_atomic
 
 CONFIG_FILE = "config.toml"
+MARKET_FILE = "market.json"  # the market's own document, once it was seen
 
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[\w.-]+\Z")]
 Region = Annotated[str, Meta(pattern=r"\A([A-Z]{2}(-[A-Z0-9]{1,3})?)?\Z")]

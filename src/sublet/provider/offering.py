@@ -15,6 +15,7 @@ from sublet.wire.typed_data import digest
 
 LASTS_S = 3_600  # of one offer
 RENEWED_S = 1_200  # before it expires, so that a market may be away for that long
+RETRY_S = 30  # after the market has refused it
 KEPT_MAX = 16  # offers that matches may still name
 
 
@@ -28,6 +29,7 @@ class Offering:
         self._ssh_host_key = ssh_host_key
         self._posted: dict[Digest, Offer] = {}
         self._withdrawn = asyncio.Event()
+        self._refused = asyncio.Event()
 
     def load(self) -> None:
         """Remember what an earlier agent has posted."""
@@ -59,11 +61,28 @@ class Offering:
                 self._around.journal.warn(
                     "offer_failed", code=fault.code, why=fault.message
                 )
-            try:
-                async with asyncio.timeout(LASTS_S - RENEWED_S):
-                    await self._withdrawn.wait()
-            except TimeoutError:
-                continue
+            await self._wait_due()
+
+    async def _wait_due(self) -> None:
+        """Wait until it is time to post again: it expires, or was refused a while ago."""
+        withdrawn = asyncio.create_task(self._withdrawn.wait())
+        refused = asyncio.create_task(self._refused.wait())
+        try:
+            await asyncio.wait(
+                (withdrawn, refused),
+                timeout=LASTS_S - RENEWED_S,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if self._refused.is_set():
+                self._refused.clear()
+                await asyncio.wait((withdrawn,), timeout=RETRY_S)
+        finally:
+            withdrawn.cancel()
+            refused.cancel()
+
+    def note_refused(self) -> None:
+        """The market has refused the offer: post it again in a while."""
+        self._refused.set()
 
     def withdraw(self) -> None:
         """Take the offer back; running leases go on. Twice is harmless."""

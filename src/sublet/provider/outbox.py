@@ -76,13 +76,10 @@ class Outbox:
         self._note()
 
     def put(self, signed: Signed) -> None:
-        """Queue a document; it survives this process when this returns.
+        """Queue a document; it survives this process, unless the disk is full.
 
         A usage record replaces one of the same lease that is still waiting: it says
         the same and more.
-
-        Raises:
-            Unavailable: the disk is full or did not answer.
         """
         document = signed.document
         if isinstance(document, UsageRecord):
@@ -95,7 +92,11 @@ class Outbox:
                     self._forget(item)
         item = _Item(self._next, signed)
         self._next += 1
-        write_atomic(self._path(item), msgspec.json.encode(signed))
+        try:
+            write_atomic(self._path(item), msgspec.json.encode(signed))
+        except Unavailable as fault:
+            # It goes out all the same; only a restart before that would lose it.
+            self._journal.warn("outbox_not_kept", why=fault.message)
         self._items.append(item)
         self._note()
 

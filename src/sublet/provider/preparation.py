@@ -140,7 +140,7 @@ def make_spec(
         gpu_uuids=lease.gpu_uuids,
         stdout=str(folder.stdout),
         stderr=str(folder.stderr),
-        log_bytes_max=limits.LOG_BYTES_MAX,
+        log_bytes_max=min(limits.LOG_BYTES_MAX, max(FILE_BYTES_MIN, lease.disk_bytes)),
         timeout_s=timeout_s,
         orphan_s=ORPHAN_S,
     )

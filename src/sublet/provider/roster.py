@@ -14,7 +14,7 @@ from sublet.core.lease.phase import Lease, Phase
 from sublet.provider.account import find_paid
 from sublet.provider.commitment import check_match, choose_uid, make_terms
 from sublet.provider.earnings import add_lease, read_earnings, write_earnings
-from sublet.provider.lease_state import OCCUPYING, Stage
+from sublet.provider.lease_state import OCCUPYING, MarketSettled, Stage
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.runner import LeaseRunner
 from sublet.provider.surroundings import Surroundings, draw_salt
@@ -122,6 +122,12 @@ class Roster:
         runner.market_says(lease)
         if lease.phase is Phase.SETTLED and not was_settled:
             self._note_settled(lease)
+
+    def forget(self, lease_id: Digest) -> None:
+        """End and erase a lease that the market knows nothing about."""
+        runner = self._runners.get(lease_id)
+        if runner is not None:
+            runner.desk.tell(MarketSettled())
 
     def heard(self, signed: Signed, answer: Appended) -> None:
         """Take the log's answer to a document of ours."""

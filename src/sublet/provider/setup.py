@@ -14,7 +14,7 @@ from sublet.base.ids import Address
 from sublet.base.units import MicroUsd, format_money
 from sublet.core.pricing.floor import UnitPrices, compute_floor, split_floor
 from sublet.provider.benchmark import measure
-from sublet.provider.config import Config, write_config
+from sublet.provider.config import MARKET_FILE, Config, write_config
 from sublet.provider.host_key import create_host_key
 from sublet.service.ports import Clock, Devices, Machine, Probe, Sandbox
 
@@ -68,6 +68,7 @@ def set_up(
         Unavailable: the disk did not answer.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (home / MARKET_FILE).unlink(missing_ok=True)  # it may be another one from now on
     machine = devices.find_machine(folder=home)
     sold = choose_sold(machine, wish)
     prices, story = choose_prices(wish, sold)

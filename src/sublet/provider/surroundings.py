@@ -80,11 +80,7 @@ class Surroundings:
         )
 
     def put(self, document: AnyDocument) -> Signed:
-        """Sign a document and queue it for the log.
-
-        Raises:
-            Unavailable: the disk is full or did not answer.
-        """
+        """Sign a document and queue it for the log."""
         signed = self.sign(document)
         self.outbox.put(signed)
         return signed
