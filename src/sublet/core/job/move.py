@@ -26,6 +26,9 @@ DOUBLINGS_MAX = 8  # of a pause
 
 CANCELLED = "cancelled"  # why the owner's Stop says a lease ends
 
+# How a receipt says that the owner wanted it so.
+STOPPED_REASONS = frozenset({CANCELLED, "stopped"})
+
 # Why a receipt may say a program is over, when that was the program's own doing.
 OWN_REASONS = frozenset({"exited", "out_of_memory", "disk_full"})
 
@@ -248,7 +251,7 @@ def conclude(job: Job, said: fact.OutputsStored) -> Move:
     attempt = job.attempt
     if attempt.outcome == "timeout":
         job, orders = _finish(job, EXIT_TIMEOUT, "the job ran into its --timeout")
-    elif attempt.outcome == "stopped":  # by another hand than this process's
+    elif attempt.outcome in STOPPED_REASONS:  # by another hand than this process's
         job, orders = _finish(job, EXIT_STOPPED, "the job was stopped")
     elif attempt.outcome not in OWN_REASONS:
         job, orders = _retry(job, said.at_ms, outcome=attempt.outcome)

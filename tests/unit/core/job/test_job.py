@@ -111,6 +111,7 @@ ENDINGS = [
     ({"exit_code": 1, "reason": "disk_full"}, 1, False),
     ({"exit_code": 143, "reason": "timeout"}, 124, False),
     ({"exit_code": 143, "reason": "stopped"}, 130, False),
+    ({"exit_code": 143, "reason": "cancelled"}, 130, False),
     ({"exit_code": 143, "reason": "unpaid"}, 0, True),
 ]
 
