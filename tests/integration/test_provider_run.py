@@ -125,7 +125,8 @@ async def test_finds_jobs_again(tmp_path: Path) -> None:
     ):
         sandbox = house.agent.around.sandbox
         script = "echo begun; sleep 3; echo done > result; echo ended"
-        job = await client.start("sh", "-c", script, outputs=["result"], **OPTIONS)
+        outputs = [f"result:{tmp_path / 'got'}"]
+        job = await client.start("sh", "-c", script, outputs=outputs, **OPTIONS)
         await wait_true(lambda: _records(house) == [Stage.RUNNING])
         house.task.cancel()
         await asyncio.gather(house.task, return_exceptions=True)
@@ -135,6 +136,7 @@ async def test_finds_jobs_again(tmp_path: Path) -> None:
         assert result.exit_code == 0, result
         assert _read(result.stdout) == b"begun\nended\n"
         assert len(result.attempts) == 1
+        assert (tmp_path / "got").read_bytes() == b"done\n"
         (lease,) = await client.leases(is_all=True)
         assert lease.paid == lease.owed > 0
 
