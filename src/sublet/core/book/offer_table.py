@@ -26,9 +26,9 @@ class Column(IntEnum):
     """The columns that matching reads; every cell is an int64."""
 
     NUMBER = 0
-    EXPIRES_AT_S = 1  # 0 where withdrawn or empty: never in the future
-    IS_UP = 2
-    PROVIDER = 3  # interned
+    PROVIDER = 1  # interned
+    EXPIRES_AT_S = 2  # 0 where withdrawn or empty: never in the future
+    IS_UP = 3
     CPUS_MILLI_FREE = 4
     MEMORY_BYTES_FREE = 5
     DISK_BYTES_FREE = 6
@@ -40,6 +40,11 @@ class Column(IntEnum):
     CPU_PRICE_HOUR = 12
     MEMORY_PRICE_HOUR = 13
     GPU_PRICE_HOUR = 14
+
+
+# Of these an order wants at least so much: they lie together, compared in one go.
+AT_LEAST = slice(Column.EXPIRES_AT_S, Column.GPU_MEMORY_BYTES + 1)
+PRICES = slice(Column.CPU_PRICE_HOUR, Column.GPU_PRICE_HOUR + 1)
 
 
 class OfferTable:
@@ -163,9 +168,9 @@ class OfferTable:
         self.records[row] = record
         self.cells[:, row] = (
             record.number,
+            self.providers.intern(record.provider, words=[record.provider]),
             0 if record.is_withdrawn else offer.expires_at_s,
             int(is_up),
-            self.providers.intern(record.provider, words=[record.provider]),
             *_free(record),
             offer.gpu_memory_bytes,
             self.gpu_models.intern(offer.gpu_model, words=[offer.gpu_model]),

@@ -18,12 +18,14 @@ from sublet.base.ids import Address, Digest
 from sublet.base.limits import LEASE_S_MAX
 from sublet.base.units import format_money
 from sublet.core.book.book import Book
-from sublet.core.book.offer_table import Column, OfferTable
+from sublet.core.book.offer_table import AT_LEAST, PRICES, Column, OfferTable
 from sublet.core.document import Order
 
 _GIB_BITS = 30  # memory is priced by 2^30 bytes
 _GIB_MASK = (1 << _GIB_BITS) - 1
 _SECONDS_PER_HOUR = 3_600
+# What an offer lacks, for the columns of AT_LEAST behind the first.
+_AT_LEAST = ("provider_up", "cpus", "memory", "disk", "gpu_count", "gpu_memory")
 
 
 class Match(Struct, frozen=True):
@@ -56,16 +58,16 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
     """
     check_order(order)
     offers = book.offers
-    fits = _standing(offers, now_s)
-    for mask in _requirements(offers, order).values():
+    fits = _has_enough(offers, order, now_s=now_s).all(axis=0)
+    for mask in _wishes(offers, order).values():
         fits &= mask
-    rows = np.flatnonzero(fits)
+    rows = np.nonzero(fits)[0]
     costs = _cost(offers, order, rows)
     is_cheap = costs <= order.price_hour_max
     rows, costs = rows[is_cheap], costs[is_cheap]
     if rows.size == 0:
         raise _no_match(offers, order, now_s=now_s)
-    cheapest = np.flatnonzero(costs == costs.min())
+    cheapest = np.nonzero(costs == costs.min())[0]
     numbers = offers.cells[Column.NUMBER, rows[cheapest]]
     winner = cheapest[numbers.argmin()]
     price_hour = _second_price(offers, rows, costs, winner=int(winner))
@@ -98,22 +100,32 @@ def check_order(order: Order) -> None:
             )
 
 
-def _standing(offers: OfferTable, now_s: int) -> NDArray[np.bool_]:
-    return offers.column(Column.EXPIRES_AT_S) > now_s
+def _has_enough(offers: OfferTable, order: Order, *, now_s: int) -> NDArray[np.bool_]:
+    """Say which offers stand, are up, and have what the order wants at least.
+
+    Returns:
+        One line for each column of AT_LEAST, shape (7, n_rows).
+    """
+    wanted = (
+        now_s + 1,
+        1,
+        order.cpus_milli,
+        order.memory_bytes,
+        order.disk_bytes,
+        order.gpu_count,
+        order.gpu_memory_bytes,
+    )
+    has: NDArray[np.bool_] = (
+        offers.cells[AT_LEAST, : offers.count]
+        >= np.array(wanted, dtype=np.int64)[:, np.newaxis]
+    )
+    return has
 
 
-def _requirements(offers: OfferTable, order: Order) -> Mapping[str, NDArray[np.bool_]]:
+def _wishes(offers: OfferTable, order: Order) -> Mapping[str, NDArray[np.bool_]]:
+    """Say which offers are of the kind that is wanted, for each wish of the order."""
     column = offers.column
-    fits: dict[str, NDArray[np.bool_]] = {
-        "provider_up": column(Column.IS_UP) == 1,
-        "cpus": column(Column.CPUS_MILLI_FREE) >= order.cpus_milli,
-        "memory": column(Column.MEMORY_BYTES_FREE) >= order.memory_bytes,
-        "disk": column(Column.DISK_BYTES_FREE) >= order.disk_bytes,
-    }
-    if order.gpu_count:
-        fits["gpu_count"] = column(Column.GPUS_FREE) >= order.gpu_count
-    if order.gpu_memory_bytes:
-        fits["gpu_memory"] = column(Column.GPU_MEMORY_BYTES) >= order.gpu_memory_bytes
+    fits: dict[str, NDArray[np.bool_]] = {}
     if order.gpu_model:
         fits["gpu_model"] = offers.gpu_models.match(
             column(Column.GPU_MODEL), words=[order.gpu_model]
@@ -134,7 +146,7 @@ def _requirements(offers: OfferTable, order: Order) -> Mapping[str, NDArray[np.b
 
 
 def _cost(
-    offers: OfferTable, order: Order, rows: NDArray[np.int64] | slice
+    offers: OfferTable, order: Order, rows: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Price the slice in each of the rows, micro-USD an hour; each part rounded up.
 
@@ -142,20 +154,19 @@ def _cost(
         offers: the table.
         order: within the limits of its types, so that nothing overflows an int64:
             whole GiB and the rest are priced apart, each below 2^61.
-        rows: which; indices or all.
+        rows: which; indices.
 
     Returns:
         Shape (n_rows,).
     """
     whole_gib, rest_bytes = divmod(order.memory_bytes, 1 << _GIB_BITS)
-    memory_price = offers.column(Column.MEMORY_PRICE_HOUR)[rows]
-    cpu_price = offers.column(Column.CPU_PRICE_HOUR)[rows]
-    cpus = (order.cpus_milli * cpu_price + 999) // 1_000
-    memory = whole_gib * memory_price
-    rest = (rest_bytes * memory_price + _GIB_MASK) >> _GIB_BITS
-    cost: NDArray[np.int64] = cpus + memory + rest
+    cpu_price, memory_price, gpu_price = offers.cells[PRICES].take(rows, axis=1)
+    cost: NDArray[np.int64] = (order.cpus_milli * cpu_price + 999) // 1_000
+    cost += whole_gib * memory_price
+    if rest_bytes:
+        cost += (rest_bytes * memory_price + _GIB_MASK) >> _GIB_BITS
     if order.gpu_count:
-        cost = cost + order.gpu_count * offers.column(Column.GPU_PRICE_HOUR)[rows]
+        cost += order.gpu_count * gpu_price
     return cost
 
 
@@ -189,9 +200,11 @@ def _duration(order: Order, *, price_hour: int) -> int:
 
 
 def _no_match(offers: OfferTable, order: Order, *, now_s: int) -> NoMatch:
-    standing = _standing(offers, now_s)
-    fits = dict(_requirements(offers, order))
-    fits["price"] = _cost(offers, order, slice(None)) <= order.price_hour_max
+    standing, *enough = _has_enough(offers, order, now_s=now_s)
+    fits = dict(zip(_AT_LEAST, enough, strict=True))
+    fits |= _wishes(offers, order)
+    costs = _cost(offers, order, np.arange(offers.count))
+    fits["price"] = costs <= order.price_hour_max
     excluded = {
         name: count
         for name, mask in fits.items()
