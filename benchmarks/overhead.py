@@ -15,7 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.rig.frame import (
@@ -38,8 +38,9 @@ from sublet.service.ports import SandboxSpec
 
 RUNS = 21
 RAY_RUNS = 5
-RAY_PORT = 18_265
+RAY_PORT = 8_365
 RAY_READY_S = 90
+RAY_END_S = 10
 WARM_READY_S = 20
 MB = 1 << 20
 JOB_UID = 66_999
@@ -109,7 +110,7 @@ class Ray:
             "--port", "0", "--include-dashboard", "true", "--dashboard-port",
             str(RAY_PORT), "--disable-usage-stats", "--temp-dir", folder,
         ]  # fmt: skip
-        with (folder.parent / "ray.log").open("wb") as log:
+        with (folder / "head.log").open("wb") as log:
             process = subprocess.Popen(
                 argv,
                 stdout=log,
@@ -122,10 +123,10 @@ class Ray:
             yield
         finally:
             os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(20)
-            finally:
-                end_processes_naming(str(folder))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(RAY_END_S)
+            end_processes_naming(str(folder))
+            process.wait()
 
     def submit(self) -> None:
         """Submit ``true`` and wait for its end."""
