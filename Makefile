@@ -75,11 +75,13 @@ clean: ## remove what make made: .venv, caches, demo output
 # The packages are compiled now: start-up time counts, and PYTHONDONTWRITEBYTECODE may be set.
 # --inexact: the demo alone takes no development tools, but leaves them where they are.
 .venv/synced: pyproject.toml uv.lock .venv/bootstrapped
-	$(UV) sync --locked --all-extras --no-dev --inexact --compile-bytecode
+	@echo "installing what uv.lock says; the first time it is downloaded"
+	@$(UV) sync --quiet --locked --all-extras --no-dev --inexact --compile-bytecode
 	@touch $@
 
 .venv/synced-dev: pyproject.toml uv.lock .venv/bootstrapped
-	$(UV) sync --locked --all-extras --group dev --compile-bytecode
+	@echo "installing what uv.lock says, development tools too; the first time it is downloaded"
+	@$(UV) sync --quiet --locked --all-extras --group dev --compile-bytecode
 	@touch .venv/synced $@
 
 # ---- the two system packages --------------------------------------------------------------------------
