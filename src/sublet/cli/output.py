@@ -101,7 +101,7 @@ def describe(said: event.AnyEvent) -> str:
                 f"{format_money(said.price_hour)}/h{again}"
             )
         case event.Uploading():
-            return f"uploading up to {format_size(said.bytes)}"
+            return f"uploading {format_size(said.bytes)}"
         case event.Preparing():
             return said.text or "preparing"
         case event.Running():

@@ -1,6 +1,7 @@
 """What is signed and what is sent for one attempt: the order and the manifest. Pure."""
 
-from sublet.base.ids import NO_DIGEST, Address
+from sublet.base import limits
+from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.core.document import Order
 from sublet.wire.manifest import check_manifest, commitment
 from sublet.wire.message import PROTOCOL_VERSION, Manifest, Tree
@@ -69,3 +70,16 @@ def make_order(
         signed_at_s=at_s,
         salt=salt,
     )
+
+
+def size_chunks(manifest: Manifest) -> dict[Digest, int]:
+    """Give the bytes of each chunk that travels to the provider.
+
+    A file's chunks are full, but for the last one.
+    """
+    return {
+        key: min(limits.CHUNK_BYTES, file.size - place * limits.CHUNK_BYTES)
+        for tree in (manifest.inputs, manifest.resume)
+        for file in tree.files
+        for place, key in enumerate(file.chunks)
+    }

@@ -39,6 +39,7 @@ from sublet.wire.message import (
 )
 from sublet.wire.typed_data import Domain
 from sublet.workload.run import event
+from sublet.workload.run.contract import size_chunks
 from sublet.workload.run.evidence import check_ended, check_files, check_metered
 from sublet.workload.run.line import Line, open_line
 
@@ -286,19 +287,14 @@ class Talk:
     async def _upload(self, said: Missing) -> None:
         if self._channel is None:
             return
-        mine = {
-            key
-            for tree in (self._manifest.inputs, self._manifest.resume)
-            for file in tree.files
-            for key in file.chunks
-        }
-        if not mine.issuperset(said.chunks):
+        sizes = size_chunks(self._manifest)
+        if not sizes.keys() >= set(said.chunks):
             raise PeerFault(
                 "the provider asks for chunks that are no part of the job",
                 code="foreign_chunk",
             )
         if said.chunks:
-            size = len(said.chunks) * limits.CHUNK_BYTES
+            size = sum(sizes[key] for key in set(said.chunks))
             await self._show(event.Uploading(at_ms=self._now_ms(), bytes=size))
             await self._channel.put_chunks(said.chunks, blobs=self._blobs)
         await self._channel.say(Uploaded())
