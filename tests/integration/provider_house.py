@@ -288,3 +288,13 @@ async def wait_true(check: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_S):
         while not check():  # noqa: ASYNC110 - nobody tells us
             await asyncio.sleep(0.01)
+
+
+async def wait_settled(client: AsyncClient) -> tuple[Lease, ...]:
+    """Give all leases of a tenant once the market has settled them."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            leases = await client.leases(is_all=True)
+            if all(lease.phase is Phase.SETTLED for lease in leases):
+                return leases
+            await asyncio.sleep(0.05)
