@@ -25,18 +25,18 @@ _NOT_MODEL = re.compile(r"[^a-z0-9]")
 def parse_needs(wish: Wish, found: Collector) -> Needs:
     """Read sizes, numbers and prices of a wish; faults go into ``found``."""
     total_max = found.take(
-        1, _amount, wish.max_total or MAX_TOTAL, "--max-total", limits.AMOUNT_MAX
+        1, _amount, _given(wish.max_total, MAX_TOTAL), "--max-total", limits.AMOUNT_MAX
     )
     timeout_s = found.take(
-        1, parse_span, wish.timeout or TIMEOUT, "--timeout", 1, limits.LEASE_S_MAX
+        1, parse_span, _given(wish.timeout, TIMEOUT), "--timeout", 1, limits.LEASE_S_MAX
     )
     model, count = found.take(("", 0), _parse_gpu, wish)
     return Needs(
-        cpus_milli=found.take(1, _parse_cpus, wish.cpus or CPUS),
+        cpus_milli=found.take(1, _parse_cpus, _given(wish.cpus, CPUS)),
         memory_bytes=found.take(
             1,
             _size,
-            wish.memory or MEMORY,
+            _given(wish.memory, MEMORY),
             "--memory",
             MEMORY_BYTES_MIN,
             limits.MEMORY_BYTES_MAX,
@@ -44,7 +44,7 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
         disk_bytes=found.take(
             1,
             _size,
-            wish.disk or DISK,
+            _given(wish.disk, DISK),
             "--disk",
             DISK_BYTES_MIN,
             limits.DISK_BYTES_MAX,
@@ -57,6 +57,11 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
         total_max=total_max,
         timeout_s=timeout_s,
     )
+
+
+def _given(text: str | None, default: str) -> str:
+    """Tell nothing from an empty text: that is a mistake, such as an unset variable."""
+    return default if text is None else text
 
 
 def parse_span(text: str, field: str, least: int, most: int) -> int:
