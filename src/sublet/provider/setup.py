@@ -4,12 +4,14 @@ Not here: asking and showing (``cli.provider``), what prices are made of
 (``core.pricing``), what the scores mean (``benchmark``).
 """
 
+import re
 from pathlib import Path
 
 from msgspec import Struct
 
 from sublet.adapter.key_file import load_or_create_key
-from sublet.base.errors import Refused
+from sublet.base import limits
+from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.ids import Address
 from sublet.base.units import MicroUsd, format_money
 from sublet.core.pricing.floor import UnitPrices, compute_floor, split_floor
@@ -22,6 +24,8 @@ DISK_SHARE = 2  # one part in so many of what is free is offered
 GPU_HOUR = MicroUsd(400_000)  # $0.40, where the owner says nothing
 CPU_HOUR = MicroUsd(10_000)
 MEMORY_HOUR = MicroUsd(2_000)
+_NAME = re.compile(r"\A[\w.-]{1,64}\Z")
+_REGION = re.compile(r"\A[A-Z]{2}(-[A-Z0-9]{1,3})?\Z")
 
 
 class Electricity(Struct, frozen=True):
@@ -64,14 +68,22 @@ def set_up(
     """Make a provider in ``home``; keys that are there stay. Takes some seconds.
 
     Raises:
-        Refused: more is offered than the machine has, or the price is none.
+        Refused: more is offered than the machine has, or the price is none. Nothing
+            was written.
+        Faults: as ``check_words``.
         Unavailable: the disk did not answer.
     """
+    check_words(wish)
+    is_new = not home.exists()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        sold = choose_sold(devices.find_machine(folder=home), wish)
+        prices, story = choose_prices(wish, sold)
+    except Refused:
+        if is_new:
+            home.rmdir()
+        raise
     (home / MARKET_FILE).unlink(missing_ok=True)  # it may be another one from now on
-    machine = devices.find_machine(folder=home)
-    sold = choose_sold(machine, wish)
-    prices, story = choose_prices(wish, sold)
     key = load_or_create_key(home / "key")
     create_host_key(home)
     probe = sandbox.probe()
@@ -96,6 +108,49 @@ def set_up(
     )
     path = write_config(home, config, price_story=story)
     return SetUp(key.address, path, config, probe, story)
+
+
+def check_words(wish: Wish) -> None:
+    """Check what an owner types and no machine decides. Pure.
+
+    Raises:
+        Faults: all that is wrong, each with the flag that it was given by.
+    """
+    faults: list[SubletError] = []
+    if _NAME.match(wish.name) is None:
+        faults.append(
+            Refused(
+                f"--name: {wish.name[:80]!r} is not a name; use up to 64 letters, "
+                "digits, '.', '_' and '-'",
+                code="bad_name",
+                field="--name",
+            )
+        )
+    if wish.region and _REGION.match(wish.region) is None:
+        faults.append(
+            Refused(
+                f"--region: {wish.region[:40]!r} is not an ISO 3166 code; write it "
+                "like DE or US-CA",
+                code="bad_region",
+                field="--region",
+            )
+        )
+    most = format_money(limits.PRICE_PER_HOUR_MAX)
+    for flag, price in (
+        ("--price-cpu", wish.cpu_hour),
+        ("--price-memory", wish.memory_hour),
+        ("--price-gpu", wish.gpu_hour),
+    ):
+        if price is not None and price > limits.PRICE_PER_HOUR_MAX:
+            faults.append(
+                Refused(
+                    f"{flag}: a price is at most {most} an hour; ask for less",
+                    code="bad_price",
+                    field=flag,
+                )
+            )
+    if faults:
+        raise Faults(faults)
 
 
 def choose_sold(machine: Machine, wish: Wish) -> Machine:
