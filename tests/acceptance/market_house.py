@@ -37,7 +37,9 @@ from sublet.provider.config import write_config
 from sublet.provider.host_key import create_host_key
 from sublet.provider.lease_state import Stage
 from sublet.provider.record import LeaseRecord
+from sublet.wire.signature import Key
 from sublet.workload.client import AsyncClient
+from sublet.workload.run.result import JobResult
 from tests.integration.provider_house import CONFIG
 
 WAIT_S = 45  # for anything that must happen; a hang is a failure
@@ -100,6 +102,19 @@ class Run:
         """Wait until it has told something about how the job goes."""
         await until(lambda: text in self.err.read_bytes(), WAIT_S, self)
 
+    def result(self) -> JobResult:
+        """Give what ``--json`` printed at the end."""
+        return msgspec.json.decode(self.out.read_bytes(), type=JobResult)
+
+    def written(self) -> tuple[bytes, bytes]:
+        """Give what the job wrote to its two streams, without our notices (--json)."""
+        result = self.result()
+        out, err = (
+            path.read_bytes() if path.exists() else b""  # nothing came
+            for path in (Path(result.stdout), Path(result.stderr))
+        )
+        return out, err
+
     def __repr__(self) -> str:
         return f"run: {self.process.poll()} {self.err.read_bytes().decode()[-2_000:]}"
 
@@ -136,15 +151,25 @@ class House:
 
     # ---- programs -----------------------------------------------------------------
 
+    def prepare_node(self, *, operator: Key | None = None) -> None:
+        """Lay out the node's home, once; ``operator`` where a test signs as such."""
+        if self.node_home.exists():
+            return
+        self.node_home.mkdir(mode=0o700)
+        key = self.node_home / "key"
+        if operator is None:
+            load_or_create_key(key)
+        else:
+            key.touch(mode=0o600)
+            key.write_text(operator.to_hex() + "\n")
+        create_note_key(self.node_home / "note_key", name="sublet-market")
+        lines = "\n".join(f"{key} = {value}" for key, value in self.rules.items())
+        text = NODE_CONFIG.format(rules=lines, lost_after_s=self.lost_after_s)
+        (self.node_home / "config.toml").write_text(text)
+
     def start_node(self) -> None:
         """Start the node; the second time where it was before."""
-        if not self.node_home.exists():
-            self.node_home.mkdir(mode=0o700)
-            load_or_create_key(self.node_home / "key")
-            create_note_key(self.node_home / "note_key", name="sublet-market")
-            lines = "\n".join(f"{key} = {value}" for key, value in self.rules.items())
-            text = NODE_CONFIG.format(rules=lines, lost_after_s=self.lost_after_s)
-            (self.node_home / "config.toml").write_text(text)
+        self.prepare_node()
         listen = self.url.removeprefix("http://") or "127.0.0.1:0"
         self.node = start("node", self.node_home, "--listen", listen)
         self.url = read_ready(self.node)["url"]
@@ -179,18 +204,15 @@ class House:
             time.sleep(PAUSE_S)
         raise AssertionError(f"{count} offers never came")
 
-    def kill_machine(self, name: str) -> None:
-        """Kill an agent and every job of its machine, all at once."""
+    async def kill_machine(self, name: str) -> None:
+        """Kill a provider's whole process group: agent, wardens, jobs."""
         self.note_groups()
         program = self.providers[name]
         program.signal_group(signal.SIGKILL)
         program.process.wait()
         for place, group in self.groups.items():
             if place.is_relative_to(program.home):
-                for pid in read_processes(group):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-        end_jobs(program.home)
+                await until(lambda of=group: not read_processes(of), about=group)
 
     def run(self, *argv: str) -> Run:
         """Start ``sublet run``."""
@@ -309,11 +331,6 @@ def read_processes(group: Group) -> list[int]:
         return [int(pid) for pid in Path(group.joins[0]).read_text().split()]
     except OSError:
         return []
-
-
-def read_json(run_: Run) -> object:
-    """Read what ``sublet run --json`` printed."""
-    return json.loads(run_.out.read_bytes())
 
 
 @contextmanager

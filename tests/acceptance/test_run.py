@@ -1,12 +1,11 @@
 """``sublet run`` as people meet it: exit codes, streams, limits that are kept."""
 
 import asyncio
-import json
 
 import pytest
 
 from sublet.core.lease.phase import Fault
-from tests.acceptance.market_house import House, read_json
+from tests.acceptance.market_house import House
 
 pytestmark = pytest.mark.sandbox
 
@@ -42,9 +41,8 @@ async def test_streams_stay_apart_byte_by_byte(house: House) -> None:
 async def test_json_is_one_object(house: House) -> None:
     job = house.run("--json", "-q", "--", "sh", "-c", "echo out; exit 5")
     assert await job.wait() == 5
-    result = read_json(job)
-    assert isinstance(result, dict)
-    assert (result["exit_code"], len(result["attempts"])) == (5, 1)
+    result = job.result()
+    assert (result.exit_code, len(result.attempts)) == (5, 1)
     assert job.err.read_bytes() == b"out\n"
 
 
@@ -71,16 +69,16 @@ async def test_kept_limits_say_their_name(house: House) -> None:
     codes = await asyncio.gather(*(job.wait() for job in jobs))
     leases = {lease.id: lease for lease in await house.leases()}
     for job, code, (_, _, reason, wanted) in zip(jobs, codes, LIMITS, strict=True):
-        result = json.loads(job.out.read_bytes())
-        [attempt] = result["attempts"]
-        assert attempt["outcome"] == reason, job
-        assert code == result["exit_code"] != 0, job
+        result = job.result()
+        [attempt] = result.attempts
+        assert attempt.outcome == reason, job
+        assert code == result.exit_code != 0, job
         assert not wanted or code == wanted, job
-        lease = leases[attempt["lease_id"]]
+        lease = leases[attempt.lease_id]
         assert lease.reason == reason
         assert lease.fault is not Fault.PROVIDER
         assert lease.paid == lease.owed
-        assert result["message"], "a person is told why"
+        assert result.message, "a person is told why"
     assert len(leases) == len(known) + len(LIMITS), "nothing was tried again"
 
 
