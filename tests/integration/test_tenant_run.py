@@ -2,65 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sublet.base.units import compute_owed
-from sublet.workload.client import AsyncClient
-from sublet.workload.run.result import JobResult
-from tests.fakes.provider import FakeProvider, Temper
+from tests.fakes.provider import Temper
 from tests.fakes.world import World
-from tests.integration.node_house import Guest, running_node
-
-RUN_S = 30
-
-
-class Market:
-    """A node, a tenant with money, and providers on demand."""
-
-    def __init__(self, guest: Guest, world: World, folder: Path) -> None:
-        self.guest = guest
-        self.world = world
-        self.folder = folder
-        self.providers: list[FakeProvider] = []
-        self.stack = AsyncExitStack()
-        self.client: AsyncClient
-
-    async def provide(self, temper: Temper | None = None) -> FakeProvider:
-        number = len(self.providers)
-        provider = FakeProvider(
-            self.guest.url,
-            key=self.world.providers[number],
-            domain=self.world.domain,
-            folder=self.folder / f"provider{number}",
-            temper=temper or Temper(first_price=3_600_000 + number),
-        )
-        await self.stack.enter_async_context(provider)
-        self.providers.append(provider)
-        return provider
-
-    async def run(self, *target: str, **options: Any) -> JobResult:
-        """Run a job; fails where it does not end."""
-        options.setdefault("max_total", "5.00")
-        options.setdefault("wait", "1s")
-        async with asyncio.timeout(RUN_S):
-            return await self.client.run(*target, **options)
+from tests.integration.node_house import running_node
+from tests.integration.tenant_house import RUN_S, Market, running_market
 
 
 @pytest.fixture
 async def market(tmp_path: Path) -> AsyncIterator[Market]:
-    world = World()
-    settings = {"limits": {"lost_after_s": 2, "ping_s": 1}, "faucet": "10.00"}
-    async with running_node(tmp_path / "node", world, **settings) as guest:
-        house = Market(guest, world, tmp_path)
-        async with house.stack:
-            client = AsyncClient(guest.url, home=tmp_path / "home", environment={})
-            house.client = await house.stack.enter_async_context(client)
-            await client.faucet()
-            yield house
+    async with running_market(tmp_path) as house:
+        yield house
 
 
 async def until(holds: Callable[[], bool]) -> None:

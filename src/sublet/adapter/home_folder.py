@@ -4,8 +4,11 @@
     key             the tenant's identity (``key_file``)
     markets/        one file per market that was seen: its own document
     channels/       what was authorised on each payment channel; never forgotten
-    jobs/ID/        record.json, ssh_key, stdout, stderr, blobs/
+    jobs/ID/        record.json, ssh_key, stdout, stderr
+    jobs/ID/blobs/  chunks, while the job goes on
+    jobs/ID/checkpoint/  the last checkpoint of a job that did not end well, as files
 
+Beyond ``JOBS_KEPT_MAX`` jobs, those are forgotten that were silent for the longest.
 Everything is written beside its place and renamed, so a crash leaves the old or the
 new. What money hangs on is synced to the disk before anybody hears of it.
 """
@@ -183,18 +186,31 @@ class Home:
         """Let go of a job's chunks; its outputs lie where they were asked for."""
         shutil.rmtree(self.path / "jobs" / job_id / "blobs", ignore_errors=True)
 
-    def drop_old_jobs(self, is_over: Callable[[JobRecord], bool]) -> None:
-        """Forget the oldest jobs that are over, beyond ``JOBS_KEPT_MAX``."""
-        folder = self.path / "jobs"
-        try:
-            count = sum(1 for _ in folder.iterdir())
-        except FileNotFoundError:
-            return
-        if count <= JOBS_KEPT_MAX:
-            return
-        for record in self.read_jobs()[JOBS_KEPT_MAX:]:
-            if is_over(record):
-                shutil.rmtree(folder / record.id, ignore_errors=True)
+    def drop_job(self, job_id: str) -> None:
+        """Forget a job and all that is kept of it."""
+        shutil.rmtree(self.path / "jobs" / job_id, ignore_errors=True)
+
+    def drop_old_jobs(
+        self, is_over: Callable[[JobRecord], bool], *, jobs_max: int = JOBS_KEPT_MAX
+    ) -> None:
+        """Forget jobs that are over, the oldest first, so that ``jobs_max`` are left.
+
+        Age is that of the last word on a job; one that goes on is not forgotten.
+
+        Raises:
+            Unavailable: the disk did not answer.
+        """
+        place = self.path / "jobs"
+        aged = []
+        with _translate(place), contextlib.suppress(FileNotFoundError):
+            for folder in place.iterdir():
+                # Another process may be forgetting the same jobs.
+                with contextlib.suppress(FileNotFoundError):
+                    aged.append((folder.stat().st_mtime_ns, folder))
+        for _, folder in sorted(aged)[: max(len(aged) - jobs_max, 0)]:
+            raw = self._read(folder / "record.json")
+            if raw is None or is_over(self._parse(raw, JobRecord)):
+                self.drop_job(folder.name)
 
     def write_private(self, place: Path, content: bytes) -> None:
         """Write a file that only this user may read."""

@@ -244,6 +244,11 @@ def _report(result: "JobResult", notices: "Notices", *, as_json: bool) -> None:
 
     if result.message:
         sys.stderr.write(f"sublet: {clean(result.message)}\n")
+    if result.checkpoint:
+        notices.say(
+            f"the last checkpoint is in {result.checkpoint}; to go on from it, run the "
+            f"job again with: --input {result.checkpoint}"
+        )
     notices.say(summarize(result))
     if as_json:
         import msgspec

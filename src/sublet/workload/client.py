@@ -13,6 +13,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
@@ -33,6 +34,7 @@ from sublet.workload.run.need import parse_needs
 from sublet.workload.run.plan import find_paths, parse_program
 from sublet.workload.run.result import JobResult, make_result
 from sublet.workload.run.runner import Runner
+from sublet.workload.run.state import find_state
 from sublet.workload.run.term import parse_terms
 from sublet.workload.run.wish import Collector, Wish
 from sublet.workload.run.work import Tenant, Work
@@ -108,6 +110,7 @@ class RunningJob:
             outputs=tuple(one.local or one.remote for one in outputs),
             folder=str(self._folder),
             fault=self._runner.local_fault,
+            checkpoint=self._runner.checkpoint_place,
         )
 
     def stop(self) -> None:
@@ -283,8 +286,12 @@ class AsyncClient:
         **options: Unpack[Options],
     ) -> RunningJob:
         """Begin a job and give a handle on it; raises as ``run``."""
-        work = await self._prepare(_wish(target, options))
-        await self.pin()
+        job_id = secrets.token_hex(JOB_ID_BYTES)
+        with ExitStack() as undo:
+            undo.callback(self.home.drop_job, job_id)  # unless it is begun
+            work = await self._prepare(job_id, _wish(target, options))
+            await self.pin()
+            undo.pop_all()
         tenant = Tenant(self.home, self.connection, self._clock)
         folder = self.home.job_folder(work.id)
         hear: list[Callable[[AnyEvent], Awaitable[None]]] = []
@@ -300,14 +307,16 @@ class AsyncClient:
         job.begin()
         return job
 
-    async def _prepare(self, wish: Wish) -> Work:
+    async def _prepare(self, job_id: str, wish: Wish) -> Work:
         environment = os.environ if self._environment is None else self._environment
         terms = parse_terms(
             wish, environment=environment, read_secret=survey.read_secret
         )
         seen = {path: survey.look(path) for path in find_paths(wish)}
         program = parse_program(wish, seen)
-        job_id = secrets.token_hex(JOB_ID_BYTES)
+        await asyncio.to_thread(
+            self.home.drop_old_jobs, lambda record: find_state(record) != "running"
+        )
         folder = self.home.job_folder(job_id) / "blobs"
         inputs = Tree(files=())
         if program.sources:

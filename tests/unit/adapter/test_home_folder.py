@@ -1,5 +1,6 @@
 """The tenant's home: private, whole or absent, one writer at a time."""
 
+import os
 import stat
 import threading
 from pathlib import Path
@@ -148,3 +149,23 @@ def test_word_to_stop_is_left(home: Home) -> None:
     assert not home.is_stop_asked("abc000000001")
     home.ask_stop("abc000000001")
     assert home.is_stop_asked("abc000000001")
+
+
+def test_oldest_jobs_are_forgotten(home: Home) -> None:
+    for number in range(1, 7):
+        home.write_job(record(number))
+        folder = home.job_folder(f"abc{number:09}")
+        os.utime(folder, ns=(number, number))
+    nameless = home.job_folder("abc000000099")  # it never came to a record
+    os.utime(nameless, ns=(0, 0))
+    home.drop_old_jobs(lambda job: job.created_at_ms != 2, jobs_max=3)
+    left = sorted(job.created_at_ms for job in home.read_jobs())
+    assert left == [2, 4, 5, 6]  # the second goes on
+    assert not nameless.exists()
+    home.drop_old_jobs(lambda _: True, jobs_max=4)
+    assert len(home.read_jobs()) == 4
+
+
+def test_home_without_jobs_forgets_nothing(home: Home) -> None:
+    home.drop_old_jobs(lambda _: True)
+    assert home.read_jobs() == []

@@ -38,10 +38,16 @@ class JobResult(Struct, frozen=True):
     outputs: tuple[str, ...]  # local paths
     stdout: str  # path of a copy
     stderr: str
+    checkpoint: str = ""  # local path of the last one, where the job did not end well
 
 
 def make_result(
-    record: JobRecord, *, outputs: tuple[str, ...], folder: str, fault: str = ""
+    record: JobRecord,
+    *,
+    outputs: tuple[str, ...],
+    folder: str,
+    fault: str = "",
+    checkpoint: str = "",
 ) -> JobResult:
     """Say what a job came to.
 
@@ -50,6 +56,7 @@ def make_result(
         outputs: local paths that were asked for.
         folder: of the job, where the copies of its logs are.
         fault: what could not be done on this machine, or "".
+        checkpoint: where the last checkpoint lies, or "".
     """
     job = record.job
     return JobResult(
@@ -64,6 +71,7 @@ def make_result(
         outputs=outputs,
         stdout=f"{folder}/stdout",
         stderr=f"{folder}/stderr",
+        checkpoint=checkpoint,
     )
 
 

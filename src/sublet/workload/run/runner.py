@@ -14,6 +14,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+from sublet.adapter.tree_folder import write_tree
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.job import fact, job, order
@@ -62,6 +63,7 @@ class Runner:
         self._job = Job()
         self._created_at_ms = self.now_ms()
         self.local_fault = ""  # what could not be done on this machine
+        self.checkpoint_place = ""  # where the last one lies, if the job failed
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch, by a clock that never goes back."""
@@ -79,6 +81,7 @@ class Runner:
         """
         folder = self._home.job_folder(self._work.id)
         self._home.write_private(folder / "ssh_key", self._key.to_pem())
+        self._home.write_job(self._record())
         try:
             async with self._group:
                 await self._live()
@@ -89,6 +92,7 @@ class Runner:
         await self._settle_up()
         record = self._record()
         self._home.write_job(record)
+        await asyncio.to_thread(self._tidy)
         return record
 
     async def _live(self) -> None:
@@ -238,6 +242,21 @@ class Runner:
             if key in talk.checkpoints:
                 return talk.checkpoints[key]
         return Tree(files=())
+
+    def _tidy(self) -> None:
+        """Let go of the chunks; what a failed job had secured stays, as files."""
+        tree = self._find_checkpoint(self._job.checkpoint)
+        if self._job.exit_code and tree.files:
+            folder = self._home.job_folder(self._work.id) / "checkpoint"
+            path = self._work.terms.checkpoint
+            try:
+                write_tree(tree, folder / path, blobs=self._work.blobs)
+            except (Refused, Unavailable) as fault:
+                self.local_fault = self.local_fault or fault.message
+                return
+            # To be named as an input: then the next job has it under the same path.
+            self.checkpoint_place = str(folder / path.partition("/")[0])
+        self._home.drop_job_blobs(self._work.id)
 
     def _say(self, said: fact.Fact) -> None:
         self._inbox.put_nowait(said)
