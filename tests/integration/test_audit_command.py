@@ -14,6 +14,7 @@ from sublet.adapter.log_sqlite import SqliteLog
 from sublet.base.errors import Refused, Unavailable
 from sublet.cli.audit import app
 from sublet.core.document import Order
+from sublet.core.merkle import leaf_hash
 from sublet.wire.codec import DocumentCodec
 from tests.fakes.world import World
 from tests.integration.node_house import running_node, stock
@@ -89,6 +90,18 @@ def test_json_says_the_same(log_file: Path) -> None:
     assert (code, verdict["is_good"], verdict["finding"]) == (0, True, None)
     assert verdict["entries"] == len(bodies(log_file))
     assert verdict["paid"] == 152
+
+
+def test_processes_say_the_same(log_file: Path) -> None:
+    code, text = run("verify", "--log", log_file, "--jobs", "2", "--json")
+    assert (code, json.loads(text)["entries"]) == (0, len(bodies(log_file)))
+    body = bodies(log_file)[7].replace(b'"signature":"0x', b'"signature":"0X')
+    leaf = leaf_hash(body)
+    statement = "UPDATE entry SET body = ?, leaf = ? WHERE number = 7"
+    change(log_file, statement, body, leaf)
+    code, text = run("verify", "--log", log_file, "--jobs", "2", "--json")
+    finding = json.loads(text)["finding"]
+    assert (code, finding["what"], finding["first"]) == (1, "entry", 7)
 
 
 def test_snapshot_is_a_shorter_way(log_file: Path) -> None:

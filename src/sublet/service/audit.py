@@ -12,6 +12,7 @@ one older checkpoint: give such notes as ``held``.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from hashlib import sha256
 from typing import Protocol
 
@@ -22,11 +23,12 @@ from sublet.core.book import view
 from sublet.core.book.book import Book
 from sublet.core.book.snapshot import load
 from sublet.core.book.step import LeaseMoved, SealMismatch, step
-from sublet.core.document import Entry, Fact, Market, Seal
+from sublet.core.document import Fact, Market, Seal
 from sublet.core.lease.phase import Phase
 from sublet.core.ledger.ledger import ISSUED
-from sublet.core.merkle import Frontier, leaf_hash
+from sublet.core.merkle import Frontier
 from sublet.service.checkpoint_audit import CheckpointAudit
+from sublet.service.entry_audit import Checked, EntryAudit, check_entry
 from sublet.service.ports import Clock, Codec, Row, Snapshot
 from sublet.service.replay import ReadNote
 from sublet.service.verdict import Finding, Verdict, Void, Wallet, Wrong, say_wrong
@@ -66,6 +68,8 @@ def verify(
     is_from_snapshot: bool = False,
     held: Sequence[bytes] = (),
     market: Digest | None = None,
+    executor: Executor | None = None,
+    page_entries: int = limits.PAGE_ENTRIES_MAX,
     progress: Progress = lambda done, total: None,
 ) -> Verdict:
     """Check a whole log, or what follows its newest snapshot.
@@ -78,12 +82,15 @@ def verify(
         is_from_snapshot: begin at the newest snapshot that a Seal names.
         held: checkpoints that the auditor kept itself; of any age.
         market: the market that this log must be of, where the auditor knows it.
+        executor: checks pages of signatures beside each other; of processes, since
+            this is work for the CPU. None: all is done here. The verdict is the same.
+        page_entries: entries that are read and checked together.
         progress: called after each page.
 
     Raises:
         Refused: there is nothing to audit (``empty_log``, ``no_snapshot``), or a held
             checkpoint is of another log (``foreign_checkpoint``).
-        Unavailable: the source did not answer.
+        Unavailable: the source did not answer, or a process of the executor died.
         Broken: an invariant of this program's own book fell.
     """
     began_ms = clock.monotonic_ms()
@@ -98,7 +105,14 @@ def verify(
         read_note=read_note,
         held=held,
     )
-    audit = _Audit(source, codec, founding, checkpoints)
+    entries = EntryAudit(
+        source,
+        codec,
+        market=founding.id,
+        executor=executor,
+        page_entries=page_entries,
+    )
+    audit = _Audit(source, codec, founding, entries, checkpoints)
     finding: Finding | None = None
     try:
         if is_from_snapshot:
@@ -120,32 +134,13 @@ def _meet(
         raise Refused("the log is empty; there is nothing to audit", code="empty_log")
     if not rows or rows[0].index != 0:
         say_wrong("entry_missing", "entry 0, which founds the market, is missing", 0)
-    fact = _verify_entry(rows[0], codec, market=None).fact
+    fact = check_entry(rows[0], codec, market=None).fact
     if not isinstance(fact.document, Market):
         say_wrong("first_entry", "entry 0 is not a Market: it founds nothing", 0)
     if expected is not None and fact.id != expected:
         why = f"this is the log of market {fact.id}, and not of {expected}"
         say_wrong("first_entry", why, 0, id=fact.id)
     return fact, fact.document
-
-
-def _verify_entry(row: Row, codec: Codec, *, market: Digest | None) -> Entry:
-    """Check bytes, leaf, id, signer and signature of one entry."""
-    number = row.index
-    if leaf_hash(row.body) != row.leaf:
-        why = f"the bytes of entry {number} do not hash to the leaf stored for it"
-        say_wrong("leaf", why, number, id=row.id)
-    try:
-        if market is None:
-            market = codec.read_entry(row.body).fact.id
-        entry = codec.verify_entry(row.body, market=market)
-    except (PeerFault, Refused) as error:
-        why = f"entry {number}: {error.message}"
-        say_wrong("entry", why, number, id=row.id, code=error.code)
-    if row.id and row.id != entry.fact.id:
-        why = f"entry {number} is filed under {row.id}, its id is {entry.fact.id}"
-        say_wrong("stored_id", why, number, id=entry.fact.id)
-    return entry
 
 
 class _Audit:
@@ -156,11 +151,13 @@ class _Audit:
         source: LogSource,
         codec: Codec,
         founding: Fact,
+        entries: EntryAudit,
         checkpoints: CheckpointAudit,
     ) -> None:
         self._source = source
         self._codec = codec
         self._founding = founding
+        self._entries = entries
         self._checkpoints = checkpoints
         self._book = Book()
         self._tree = Frontier()
@@ -218,7 +215,7 @@ class _Audit:
         number, founding = snapshot.size, self._founding
         digest = "0x" + sha256(snapshot.book).hexdigest()
         for row in self._source.read(first=number, limit=1):
-            fact = _verify_entry(row, self._codec, market=founding.id).fact
+            fact = check_entry(row, self._codec, market=founding.id).fact
             seal = fact.document
             is_own = isinstance(seal, Seal) and seal.book == digest
             if is_own and (row.index, fact.signer) == (number, founding.signer):
@@ -232,15 +229,15 @@ class _Audit:
         """Check page by page until the log ends and no checkpoint claims more."""
         self._checkpoints.begin()
         while True:
-            number = self._tree.size
-            rows = self._source.read(first=number, limit=limits.PAGE_ENTRIES_MAX)
-            if not rows and not self._has_grown():
+            for page in self._entries.pages(self._tree.size):
+                number = self._tree.size
+                self._checkpoints.turn_page(first=number, last=number + len(page))
+                for row, checked in page:
+                    self._check_row(row, checked)
+                    self._checkpoints.check(self._tree)
+                progress(self._tree.size, max(self._tree.size, self._source.size()))
+            if not self._has_grown():
                 return
-            self._checkpoints.turn_page(first=number, last=number + len(rows))
-            for row in rows:
-                self._check_row(row)
-                self._checkpoints.check(self._tree)
-            progress(self._tree.size, max(self._tree.size, self._source.size()))
 
     def _has_grown(self) -> bool:
         """Say whether there are more entries now; the log may not end below its notes."""
@@ -254,12 +251,14 @@ class _Audit:
             say_wrong("entry_missing", why, number, last=claimed - 1)
         return claimed > 0
 
-    def _check_row(self, row: Row) -> None:
+    def _check_row(self, row: Row, checked: Checked) -> None:
         number = self._tree.size
         if row.index != number:
             why = f"entry {number} is missing; the log goes on with {row.index}"
             say_wrong("entry_missing", why, number)
-        fact = _verify_entry(row, self._codec, market=self._founding.id).fact
+        if isinstance(checked, Finding):
+            raise Wrong(checked)
+        fact = checked.fact
         if (earlier := self._seen.setdefault(fact.id, number)) != number:
             why = f"entry {number} is the same document as entry {earlier}"
             first = max(earlier, self._suspect(number))
