@@ -5,7 +5,8 @@
     markets/        one file per market that was seen: its own document
     channels/       what was authorised on each payment channel; never forgotten
     jobs/ID/        record.json, ssh_key, stdout, stderr
-    jobs/ID/blobs/  chunks, while the job goes on
+    jobs/ID/blobs/       chunks, while the job goes on
+    jobs/ID/outputs/     outputs that could not be written where they were asked for
     jobs/ID/checkpoint/  the last checkpoint of a job that did not end well, as files
 
 Beyond ``JOBS_KEPT_MAX`` jobs, those are forgotten that were silent for the longest.

@@ -108,6 +108,8 @@ def describe(said: event.AnyEvent) -> str:
             return "running"
         case event.Secured():
             return f"checkpoint at {format_duration(said.ran_ms // 1_000)} stored here"
+        case event.Unkept():
+            return said.message
         case event.Notified():
             return f"the owner wants the machine back in {said.stops_in_s}s"
         case event.Disconnected():

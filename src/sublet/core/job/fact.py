@@ -129,7 +129,10 @@ class ReceiptOverdue(LeaseFact, frozen=True, kw_only=True):
 
 
 class OutputsStored(LeaseFact, frozen=True, kw_only=True):
-    """Every output file was fetched and is what the receipt hashed."""
+    """Every output file was fetched and is what the receipt hashed.
+
+    Or this machine cannot take them: the provider did its part, and is paid.
+    """
 
 
 class PeerMisbehaved(LeaseFact, frozen=True, kw_only=True):

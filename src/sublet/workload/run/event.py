@@ -56,6 +56,12 @@ class Secured(Event, frozen=True, kw_only=True):
     ran_ms: int
 
 
+class Unkept(Event, frozen=True, kw_only=True):
+    """This machine could not keep something; the job goes on."""
+
+    message: str
+
+
 class Notified(Event, frozen=True, kw_only=True):
     """The owner wants the machine back."""
 
@@ -97,6 +103,7 @@ AnyEvent = (
     | Running
     | Wrote
     | Secured
+    | Unkept
     | Notified
     | Disconnected
     | Left

@@ -18,13 +18,13 @@ from sublet.adapter.tree_folder import write_tree
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.job import fact, job, order
-from sublet.core.job.move import OWN_REASONS
+from sublet.core.job.move import CANCELLED, OWN_REASONS
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Job, JobPhase
 from sublet.sdk.job_channel import ChannelLost, ClientKey
 from sublet.wire.message import Kept, Tree
 from sublet.workload.run import event
-from sublet.workload.run.layout import lay_out
+from sublet.workload.run.layout import lay_out_or_rescue
 from sublet.workload.run.market_desk import MarketDesk
 from sublet.workload.run.purse import Purse
 from sublet.workload.run.talk import Show, Talk
@@ -63,6 +63,7 @@ class Runner:
         self._job = Job()
         self._created_at_ms = self.now_ms()
         self.local_fault = ""  # what could not be done on this machine
+        self._has_stranded = False  # outputs that lie nowhere but in the chunks
         self.checkpoint_place = ""  # where the last one lies, if the job failed
 
     def now_ms(self) -> int:
@@ -88,10 +89,14 @@ class Runner:
                 for task in list(self._passing):
                     task.cancel()
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            fault = _first(group)
+            if isinstance(fault, Unavailable):
+                await self._abandon()
+            raise fault from None
         await self._settle_up()
         record = self._record()
-        self._home.write_job(record)
+        with contextlib.suppress(Unavailable):
+            self._home.write_job(record)
         await asyncio.to_thread(self._tidy)
         return record
 
@@ -256,7 +261,8 @@ class Runner:
                 return
             # To be named as an input: then the next job has it under the same path.
             self.checkpoint_place = str(folder / path.partition("/")[0])
-        self._home.drop_job_blobs(self._work.id)
+        if not self._has_stranded:
+            self._home.drop_job_blobs(self._work.id)
 
     def _say(self, said: fact.Fact) -> None:
         self._inbox.put_nowait(said)
@@ -280,16 +286,24 @@ class Runner:
 
     async def _lay_out(self, lease_id: Digest) -> None:
         """Put fetched outputs where they were asked for."""
-        tree = self._talks[lease_id].outputs
-        try:
-            missing = await asyncio.to_thread(
-                lay_out, tree, self._work.terms.outputs, blobs=self._work.blobs
+        talk = self._talks[lease_id]
+        done = await asyncio.to_thread(
+            lay_out_or_rescue,
+            talk.outputs,
+            self._work.terms.outputs,
+            blobs=self._work.blobs,
+            rescue=self._home.job_folder(self._work.id) / "outputs",
+        )
+        # Whatever failed here: the provider did its part and is paid.
+        if talk.local_fault:
+            self.local_fault = (
+                f"{talk.local_fault}; the job is done and paid, and not all of its "
+                "outputs could be fetched: then run it again"
             )
-        except (Refused, Unavailable) as fault:
-            # The provider did its part and is paid; the files are still in the home.
-            self.local_fault = fault.message
-            return
-        for path in missing:
+        elif done.faults:
+            self.local_fault = "; ".join(done.faults)
+        self._has_stranded = done.is_lost
+        for path in done.missing:
             await self._show_event(event.Missing(at_ms=self.now_ms(), path=path))
 
     # ---- what others see ----------------------------------------------------------
@@ -324,7 +338,9 @@ class Runner:
                 event.Waiting(at_ms=self.now_ms(), message=after.message)
             )
         if after.phase is not before.phase:
-            self._home.write_job(self._record())
+            # A note for the other commands; without it the job goes on all the same.
+            with contextlib.suppress(Unavailable):
+                self._home.write_job(self._record())
 
     def _record(self) -> JobRecord:
         return JobRecord(
@@ -338,6 +354,13 @@ class Runner:
             job=self._job,
             disk_bytes=self._work.terms.needs.disk_bytes,
         )
+
+    async def _abandon(self) -> None:
+        """This machine cannot go on: leave no lease that nobody looks after."""
+        if self._job.phase in (JobPhase.SEEKING, JobPhase.FINISHED):
+            return
+        lease_id = self._job.attempt.lease_id
+        await self._desk.stop(order.StopLease(lease_id=lease_id, reason=CANCELLED))
 
     async def _settle_up(self) -> None:
         """Ask what attempts cost that did not end by a receipt."""

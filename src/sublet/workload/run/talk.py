@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sublet.base import limits
-from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
+from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.job import fact
 from sublet.core.lease.phase import Lease
@@ -60,13 +60,27 @@ class Log:
         self.place = place
         self.offset = 0
         self.done = asyncio.Event()
+        self._is_kept = True
 
     def keep(self, content: bytes) -> None:
-        """Append to the copy."""
+        """Append to the copy.
+
+        Raises:
+            Unavailable: the disk is full or did not answer; said once.
+        """
         self.offset += len(content)
-        if self.offset <= limits.LOG_BYTES_MAX:
+        if not self._is_kept or self.offset > limits.LOG_BYTES_MAX:
+            return
+        try:
             with self.place.open("ab") as file:
                 file.write(content)
+        except OSError as exc:
+            self._is_kept = False  # a copy with a hole in it would be worse
+            raise Unavailable(
+                f"cannot keep a copy of {self.stream} in {self.place}: {exc.strerror}; "
+                "free some space on that disk",
+                code="disk_failed",
+            ) from exc
 
 
 class Talk:
@@ -103,6 +117,7 @@ class Talk:
         self.lease = lease
         self.outputs = Tree(files=())
         self.checkpoints: dict[Digest, Tree] = {}
+        self.local_fault = ""  # why this machine cannot take the outputs
         self._manifest = manifest
         self._domain = domain
         self._blobs = blobs
@@ -212,7 +227,13 @@ class Talk:
                 at_ms=self._now_ms(), files=len(self.outputs.files), bytes=size
             )
         )
-        await self._fetch(self.outputs)
+        try:
+            await self._fetch(self.outputs)
+        except ChannelLost:
+            raise
+        except Unavailable as fault:
+            # The disk here: the provider did its part, and is paid for it.
+            self.local_fault = fault.message
         self._say(fact.OutputsStored(**self._here()))
 
     # ---- listening --------------------------------------------------------------
@@ -301,7 +322,16 @@ class Talk:
 
     async def _store_checkpoint(self, said: Checkpointed) -> None:
         check_files(said.tree, asked=(), bytes_max=self.lease.disk_bytes)
-        await self._fetch(said.tree)
+        try:
+            await self._fetch(said.tree)
+        except ChannelLost:
+            raise
+        except Unavailable as fault:
+            await self._warn(
+                f"{fault.message}; a checkpoint could not be kept: if the machine "
+                "fails now, what it did since the last one is lost"
+            )
+            return
         key = tree_id(said.tree)
         self.checkpoints[key] = said.tree
         self._say(
@@ -319,7 +349,10 @@ class Talk:
 
     async def _follow(self, channel: JobChannel, log: Log) -> None:
         async for content in channel.follow_log(log.stream, offset=log.offset):
-            log.keep(content)
+            try:
+                log.keep(content)
+            except Unavailable as fault:
+                await self._warn(fault.message)
             await self._show(
                 event.Wrote(at_ms=self._now_ms(), stream=log.stream, data=content)
             )
@@ -338,9 +371,12 @@ class Talk:
             self._accuse(fault)
         except ChannelLost:
             pass  # whoever listens on the channel says so
-        except SubletError as fault:
-            # The disk here is full, say: this machine cannot take what it asked for.
+        except Refused as fault:
+            # What it announced is not there.
             self._accuse(PeerFault(fault.message, code=fault.code))
+
+    async def _warn(self, message: str) -> None:
+        await self._show(event.Unkept(at_ms=self._now_ms(), message=message))
 
     def _accuse(self, fault: PeerFault) -> None:
         self._say(
