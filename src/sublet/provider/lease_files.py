@@ -96,7 +96,10 @@ class LeaseFiles(asyncssh.SFTPServer):
             raise asyncssh.SFTPFailure(
                 f"a chunk has {limits.CHUNK_BYTES} bytes at most"
             )
-        return os.pwrite(handle.fd, data, offset)
+        done = 0
+        while done < len(data):  # a disk that is almost full takes only a part
+            done += os.pwrite(handle.fd, data[done:], offset + done)
+        return done
 
     def close(self, file_obj: object) -> None:
         """Close a file; a chunk that is whole is taken, one that is not stays a part."""
