@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.fakes.log_memory import FakeLog
 
 from sublet.adapter.log_sqlite import SqliteLog
 from sublet.service.ports import Log, Snapshot
+from tests.fakes.log_memory import FakeLog
 
 ALICE, BOB, CAROL = ("0x" + digit * 40 for digit in "abc")
 
