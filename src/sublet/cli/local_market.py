@@ -209,15 +209,15 @@ def read_ready(program: Program) -> Any:
     return json.loads(line)
 
 
-def stop(programs: Sequence[Program], *signals: int) -> None:
-    """Send one signal after another, each time to what still runs."""
+def stop(programs: Sequence[Program], *signals: int, grace_s: float = GRACE_S) -> None:
+    """Send one signal after another, each time to what still runs after the grace."""
     for number in signals:
         running = [one for one in programs if one.process.poll() is None]
         for one in running:
             one.signal_group(number)
         for one in running:
             with suppress(subprocess.TimeoutExpired):
-                one.process.wait(GRACE_S)
+                one.process.wait(grace_s)
 
 
 def job_folders(provider_home: Path) -> list[Path]:

@@ -31,8 +31,11 @@ def draw(picture: Picture) -> RenderableType:
     """Draw the whole market: a head line, providers, leases, the last events."""
     return Group(
         draw_head(picture),
+        "",
         draw_providers(picture.providers),
+        "",
         draw_leases(picture.leases[:LEASES_SHOWN]),
+        "",
         draw_events(picture.events[-EVENTS_SHOWN:]),
     )
 
