@@ -27,22 +27,24 @@ class Keeper:
         self._unkept: list[Lease] = []
         self.checkpoint: tuple[int, bytes] | None = None  # newest, with its size
 
-    def note_settled(self, leases: Iterable[Lease]) -> None:
-        """Remember those of these leases that are settled, for the next ``keep``."""
-        self._unkept += [lease for lease in leases if lease.phase is Phase.SETTLED]
+    def keep(self, *, size: int, root: bytes, moved: Iterable[Lease] = ()) -> None:
+        """Sign the tree as it is; keep the note and the leases that are settled.
 
-    def keep(self, *, size: int, root: bytes) -> None:
-        """Sign the tree as it is; keep the note and the leases settled since."""
+        Args:
+            size: entries of the tree.
+            root: of the tree, 32 bytes.
+            moved: since the last call; those that are not settled do not matter.
+        """
         note = self._codec.sign_note(size=size, root=root)
-        settled = self._unkept
+        self._unkept += [lease for lease in moved if lease.phase is Phase.SETTLED]
         try:
             self._log.put_checkpoint(size=size, note=note)
-            if settled:
-                self._log.put_settled([_settled_row(lease) for lease in settled])
+            if self._unkept:
+                self._log.put_settled([_settled_row(lease) for lease in self._unkept])
         except Unavailable as error:
             _warn("checkpoint_not_kept", error)
             return
-        self._unkept = self._unkept[len(settled) :]
+        self._unkept.clear()
         self.checkpoint = (size, note)
 
     def keep_snapshot(self, snapshot: Snapshot) -> None:

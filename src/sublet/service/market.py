@@ -73,9 +73,9 @@ class MarketService:
         )
         writer.fold = replayed.fold
         writer.sealed_size = replayed.sealed_size
-        writer.keeper.note_settled(replayed.settled)
         if replayed.fold.size:
-            await writer.keep()
+            await writer.keep(replayed.settled)
+            await writer.wait_kept()
         self._task = asyncio.create_task(writer.run(), name="market-writer")
         if self.book.leases:  # nobody is late for what nobody could hear
             now_s = self._clock.now_s()

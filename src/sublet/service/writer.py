@@ -9,10 +9,11 @@ fsync and nothing else, and a thousand at once share a few.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import TypeVar
 
@@ -90,6 +91,7 @@ class Writer:
         self._arrived = asyncio.Event()
         self._is_closing = False
         self._in_flight: list[Waiting] = []
+        self._kept: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
         """Say that something was queued."""
@@ -114,8 +116,10 @@ class Writer:
                     await self._commit_next()
                     if self.fold.size - self.sealed_size >= self._seal_every:
                         await self._seal()
+                await self.wait_kept()
             if self.fold.size > self.sealed_size:
                 await self._seal()
+            await self.wait_kept()
         finally:
             # Let nobody wait for a writer that has stopped.
             for waiting in [*self._in_flight, *self.queue]:
@@ -124,10 +128,29 @@ class Writer:
                 )
             self.queue.clear()
 
-    async def keep(self) -> None:
-        """Sign and keep a checkpoint of the tree as it is now."""
-        size, root = self.fold.size, self.fold.tree.root()
-        await self.in_thread(lambda: self.keeper.keep(size=size, root=root))
+    async def keep(self, moved: Sequence[Lease] = ()) -> None:
+        """Begin to sign and keep a checkpoint of the tree as it is now.
+
+        The log's thread does it while the next commit is looked at; its place there is
+        behind the checkpoint before and ahead of that commit.
+        """
+        await self.wait_kept()
+        keep = partial(
+            self.keeper.keep,
+            size=self.fold.size,
+            root=self.fold.tree.root(),
+            moved=moved,
+        )
+        self._kept = asyncio.get_running_loop().run_in_executor(self.thread, keep)
+
+    async def wait_kept(self) -> None:
+        """Wait until the last checkpoint is kept.
+
+        Raises:
+            Broken: the store is damaged.
+        """
+        if self._kept is not None:
+            await self._kept
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking work in the log's thread, in the order of the calls."""
@@ -158,7 +181,7 @@ class Writer:
             for waiting in self._in_flight:
                 waiting.fail(error)
         else:
-            repeated = self._fold_in(admitted, indexes)
+            repeated, moved = self._fold_in(admitted, indexes)
             for (waiting, refusal), index in zip(refused, known, strict=True):
                 if index is None:
                     waiting.resolve(Result(waiting.candidate.id, refusal=refusal))
@@ -167,7 +190,7 @@ class Writer:
             if repeated:
                 await self._recall(repeated)
             if admitted:
-                await self.keep()
+                await self.keep(moved)
         self._in_flight = []
 
     def _admit(self) -> tuple[list[_Admitted], _Refusals]:
@@ -204,8 +227,10 @@ class Writer:
         indexes = self._log.append(rows) if rows else []
         return indexes, [self._log.find(each.candidate.id) for each, _ in refused]
 
-    def _fold_in(self, admitted: list[_Admitted], indexes: list[int]) -> _Repeated:
-        """Fold what is new and answer it; give what the log had already."""
+    def _fold_in(
+        self, admitted: list[_Admitted], indexes: list[int]
+    ) -> tuple[_Repeated, list[Lease]]:
+        """Fold what is new and answer it; give what the log had, and what moved."""
         repeated: _Repeated = []
         moved: list[Lease] = []
         for item, index in zip(admitted, indexes, strict=True):
@@ -220,11 +245,10 @@ class Writer:
             step = self.fold.take(item.fact, leaf=item.leaf)
             moved += _moved(step)
             item.waiting.resolve(self._result(item, index, step))
-        self.keeper.note_settled(moved)
         for lease in moved:
             for listener in self.listeners:
                 listener(lease)
-        return repeated
+        return repeated, moved
 
     def _result(self, item: _Admitted, index: int, step: Step) -> Result:
         lease_id = find_lease_id(item.waiting.candidate)

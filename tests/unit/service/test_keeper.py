@@ -47,8 +47,7 @@ async def lease() -> Lease:
 def test_keeps_settled_leases_only(lease: Lease) -> None:
     log = FakeLog()
     keeper = Keeper(log, World().make_codec())
-    keeper.note_settled([lease])
-    keeper.keep(size=1, root=EMPTY_ROOT)
+    keeper.keep(size=1, root=EMPTY_ROOT, moved=[lease])
     assert keeper.find_settled(lease.id) == lease
     assert keeper.find_settled("0x" + "00" * 32) is None
 
@@ -56,8 +55,7 @@ def test_keeps_settled_leases_only(lease: Lease) -> None:
 def test_full_disk_is_tried_again(lease: Lease) -> None:
     log = FullLog()
     keeper = Keeper(log, World().make_codec())
-    keeper.note_settled([lease])
-    keeper.keep(size=1, root=EMPTY_ROOT)
+    keeper.keep(size=1, root=EMPTY_ROOT, moved=[lease])
     assert keeper.checkpoint is None  # nothing is served that was not kept
     assert keeper.find_settled(lease.id) is None
     log.is_full = False

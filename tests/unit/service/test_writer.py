@@ -1,6 +1,7 @@
 """The writer over a log in memory: group commits, order, repeats, failures, seals."""
 
 import asyncio
+import threading
 
 import msgspec
 import pytest
@@ -48,6 +49,44 @@ async def test_one_commit_has_its_limit(
     indexes = [result.index for result in results]
     assert indexes == list(range(indexes[0], indexes[0] + 600))
     assert [row.id for row in log.rows[indexes[0] :]] == [each.id for each in many]
+
+
+class SlowNotes(FakeLog):
+    """Holds a checkpoint back while ``notes`` is clear; ``held_note`` says that it does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes, self.held_note = threading.Event(), threading.Event()
+        self.notes.set()
+
+    def put_checkpoint(self, *, size: int, note: bytes) -> None:
+        if not self.notes.is_set():
+            self.held_note.set()
+            self.notes.wait()
+        super().put_checkpoint(size=size, note=note)
+
+
+async def test_next_commit_is_made_ready_meanwhile(world: World) -> None:
+    log = SlowNotes()
+    service = world.make_service(log)
+    await service.open()
+    await world.set_up(service)
+    size, batch = service.size, limits.BATCH_DOCUMENTS_MAX
+    await service._writer.wait_kept()
+    log.notes.clear()
+    many = [world.credit(world.tenant.address, 1) for _ in range(batch + 44)]
+    rest = asyncio.create_task(service.submit(many))
+    await asyncio.to_thread(log.held_note.wait)
+    async with asyncio.timeout(30):
+        while service._writer.queue:  # what is left is looked at all the same,
+            await asyncio.sleep(0)
+    # and is stored once the checkpoint over the first is kept.
+    assert log.size() == size + batch
+    assert max(log.checkpoints) == size
+    log.notes.set()
+    assert [result.refusal for result in await rest] == [None] * len(many)
+    await service.close()
+    assert {size + batch, size + len(many)} < set(log.checkpoints)
 
 
 async def test_thousand_orders_get_one_gpu(world: World, log: FakeLog) -> None:
