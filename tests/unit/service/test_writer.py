@@ -78,7 +78,7 @@ async def test_next_commit_is_made_ready_meanwhile(world: World) -> None:
     rest = asyncio.create_task(service.submit(many))
     await asyncio.to_thread(log.held_note.wait)
     async with asyncio.timeout(30):
-        while service._writer.queue:  # what is left is looked at all the same,
+        while service._writer.queue:  # noqa: ASYNC110 - looked at all the same,
             await asyncio.sleep(0)
     # and is stored once the checkpoint over the first is kept.
     assert log.size() == size + batch
