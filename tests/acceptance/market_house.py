@@ -140,7 +140,13 @@ class House:
             CONFIG,
             cpus_milli=1_000 * cpus,
             cpu_price_hour=CPU_HOUR,
-            **{"credit_s": 15, "notice_s": 2, "voucher_s": 1, **habits},
+            **{
+                "credit_s": 15,
+                "notice_s": 2,
+                "voucher_s": 1,
+                "retention_s": 5,  # results of tenants who have moved on
+                **habits,
+            },
         )
         self.node: Program
         self.url = ""

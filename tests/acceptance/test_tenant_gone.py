@@ -112,6 +112,7 @@ async def test_vanished_tenant_gets_credit_only(house: House) -> None:
     lease = await house.wait_lease(Phase.RUNNING, known=known)
     house.note_groups()
     job.process.kill()
+    job.process.wait()
     over = await house.wait_settled(lease.id)
     assert (over.reason, over.fault) == ("not_paid", Fault.TENANT)
     assert over.ran_ms < 60_000
