@@ -58,6 +58,7 @@ class Temper:
     signs_with: Key | None = None  # somebody else's key under record and receipt
     swaps_outputs: bool = False  # hashes one tree, sends another
     spoils_chunks: bool = False  # serves other bytes than a chunk's name says
+    swaps_logs: bool = False  # hashes another stdout than it shows
     adds_files: bool = False  # sends files that nobody asked for
     says_nonsense: bool = False  # a line that is no message
     never_starts: bool = False  # takes the lease, answers nothing
@@ -272,15 +273,17 @@ class FakeWork:
         hashed = job.outputs
         if self.temper.swaps_outputs:
             hashed = Tree(files=())
-        empty: Digest = "0x" + blake3(b"").hexdigest()
+        swaps = self.temper.swaps_logs
         receipt = Receipt(
             lease_id=job.lease.id,
             ran_ms=job.ran_ms,
             exit_code=job.exit_code,
             reason=job.reason,
             outputs=tree_id(hashed) if hashed.files else NO_DIGEST,
-            stdout=empty,
-            stderr=empty,
+            stdout=_hash_file(
+                job.folder / "stderr" if swaps else job.folder / "stdout"
+            ),
+            stderr=_hash_file(job.folder / "stderr"),
             **stamp(),
         )
         job.receipt = self._sign(receipt)
@@ -344,6 +347,10 @@ async def send_log(job: Job, process: Any, stream: str, offset: int) -> None:
             else:
                 await asyncio.sleep(0.01)
     process.exit(0)
+
+
+def _hash_file(place: Path) -> Digest:
+    return "0x" + blake3(place.read_bytes()).hexdigest()
 
 
 def _now_ms() -> int:

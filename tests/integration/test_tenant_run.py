@@ -140,6 +140,7 @@ LIES = {
     "channel_overstated": Temper(overstates_channel=1_000_000),
     "wrong_signer": Temper(signs_with=World().tenant),
     "bad_output": Temper(swaps_outputs=True),
+    "bad_output  ": Temper(swaps_logs=True),
     "bad_chunk": Temper(spoils_chunks=True),
     "nonsense": Temper(says_nonsense=True),
     "bad_output ": Temper(adds_files=True),
@@ -156,7 +157,7 @@ async def test_liar_is_left_unpaid(market: Market, outcome: str) -> None:
     result = await market.run(
         "sh",
         "-c",
-        "sleep 1; echo hello > made",
+        "sleep 1; echo shown; echo hello > made",
         is_command=True,
         outputs=[f"made:{target}"],
     )

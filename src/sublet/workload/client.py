@@ -109,8 +109,8 @@ class RunningJob:
             record,
             outputs=tuple(one.local or one.remote for one in outputs),
             folder=str(self._folder),
-            fault=self._runner.local_fault,
-            checkpoint=self._runner.checkpoint_place,
+            fault=self._runner.harvest.fault,
+            checkpoint=self._runner.harvest.checkpoint,
         )
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ Signatures, whose lease it is, whether the files are those that were asked for a
 those that were hashed. What fails here is the provider's fault, with its evidence.
 """
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from sublet.base.errors import PeerFault, Refused
@@ -12,7 +13,7 @@ from sublet.core.document import Order, Receipt, UsageRecord
 from sublet.core.lease.phase import Lease
 from sublet.wire import codec
 from sublet.wire.manifest import check_tree, tree_id
-from sublet.wire.message import Ended, Metered, Signed, Tree
+from sublet.wire.message import Ended, Metered, Missing, Signed, Tree
 from sublet.wire.typed_data import Domain
 
 T = TypeVar("T", UsageRecord, Receipt)
@@ -70,6 +71,20 @@ def check_ended(said: Ended, *, lease: Lease, domain: Domain) -> Receipt:
             detail={"receipt": receipt.outputs, "told": told},
         )
     return receipt
+
+
+def check_missing(said: Missing, sizes: Mapping[Digest, int]) -> int:
+    """Check that a provider asks for the job's own chunks; give their bytes.
+
+    Raises:
+        PeerFault: it asks for something else.
+    """
+    if not sizes.keys() >= set(said.chunks):
+        raise PeerFault(
+            "the provider asks for chunks that are no part of the job",
+            code="foreign_chunk",
+        )
+    return sum(sizes[key] for key in set(said.chunks))
 
 
 def check_files(tree: Tree, *, asked: tuple[str, ...], bytes_max: int) -> None:

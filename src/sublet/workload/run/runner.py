@@ -14,7 +14,6 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from sublet.adapter.tree_folder import write_tree
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.job import fact, job, order
@@ -24,7 +23,7 @@ from sublet.core.job.state import Job, JobPhase
 from sublet.sdk.job_channel import ChannelLost, ClientKey
 from sublet.wire.message import Kept, Tree
 from sublet.workload.run import event
-from sublet.workload.run.layout import lay_out_or_rescue
+from sublet.workload.run.harvest import Harvest
 from sublet.workload.run.market_desk import MarketDesk
 from sublet.workload.run.purse import Purse
 from sublet.workload.run.talk import Show, Talk
@@ -62,9 +61,7 @@ class Runner:
         )
         self._job = Job()
         self._created_at_ms = self.now_ms()
-        self.local_fault = ""  # what could not be done on this machine
-        self._has_stranded = False  # outputs that lie nowhere but in the chunks
-        self.checkpoint_place = ""  # where the last one lies, if the job failed
+        self.harvest = Harvest(home=tenant.home, work=work)
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch, by a clock that never goes back."""
@@ -97,7 +94,8 @@ class Runner:
         record = self._record()
         with contextlib.suppress(Unavailable):
             self._home.write_job(record)
-        await asyncio.to_thread(self._tidy)
+        checkpoint = self._find_checkpoint(self._job.checkpoint)
+        await asyncio.to_thread(self.harvest.tidy, self._job, checkpoint=checkpoint)
         return record
 
     async def _live(self) -> None:
@@ -114,12 +112,7 @@ class Runner:
                 if not isinstance(said, fact.LeaseFact):
                     raise
                 # What has no place came from the provider: it broke the protocol.
-                blamed = fact.PeerMisbehaved(
-                    at_ms=said.at_ms,
-                    lease_id=said.lease_id,
-                    code=fault.code,
-                    message=fault.message,
-                )
+                blamed = _accuse(fault, lease_id=said.lease_id, at_ms=said.at_ms)
                 self._job, orders = job.step(before, blamed)
             await self._tell(before)
             await self._obey(orders)
@@ -182,27 +175,13 @@ class Runner:
                 talk.lease, owed=one.owed, channel_total=one.channel_total
             )
         except PeerFault as fault:
-            self._say(
-                fact.PeerMisbehaved(
-                    at_ms=self.now_ms(),
-                    lease_id=one.lease_id,
-                    code=fault.code,
-                    message=fault.message,
-                )
-            )
+            self._say(_accuse(fault, lease_id=one.lease_id, at_ms=self.now_ms()))
             return
         try:
             await talk.send(paid)
         except ChannelLost:
             # The market takes a voucher from anyone; the provider need not be there.
-            documents = (
-                [paid.voucher]
-                if paid.channel is None
-                else [
-                    paid.channel,
-                    paid.voucher,
-                ]
-            )
+            documents = [each for each in (paid.channel, paid.voucher) if each]
             with contextlib.suppress(Unavailable, Refused):
                 await self._connection.submit_signed(*documents)
 
@@ -248,22 +227,6 @@ class Runner:
                 return talk.checkpoints[key]
         return Tree(files=())
 
-    def _tidy(self) -> None:
-        """Let go of the chunks; what a failed job had secured stays, as files."""
-        tree = self._find_checkpoint(self._job.checkpoint)
-        if self._job.exit_code and tree.files:
-            folder = self._home.job_folder(self._work.id) / "checkpoint"
-            path = self._work.terms.checkpoint
-            try:
-                write_tree(tree, folder / path, blobs=self._work.blobs)
-            except (Refused, Unavailable) as fault:
-                self.local_fault = self.local_fault or fault.message
-                return
-            # To be named as an input: then the next job has it under the same path.
-            self.checkpoint_place = str(folder / path.partition("/")[0])
-        if not self._has_stranded:
-            self._home.drop_job_blobs(self._work.id)
-
     def _say(self, said: fact.Fact) -> None:
         self._inbox.put_nowait(said)
 
@@ -285,25 +248,11 @@ class Runner:
         return task
 
     async def _lay_out(self, lease_id: Digest) -> None:
-        """Put fetched outputs where they were asked for."""
         talk = self._talks[lease_id]
-        done = await asyncio.to_thread(
-            lay_out_or_rescue,
-            talk.outputs,
-            self._work.terms.outputs,
-            blobs=self._work.blobs,
-            rescue=self._home.job_folder(self._work.id) / "outputs",
+        missing = await asyncio.to_thread(
+            self.harvest.store, talk.outputs, fault=talk.local_fault
         )
-        # Whatever failed here: the provider did its part and is paid.
-        if talk.local_fault:
-            self.local_fault = (
-                f"{talk.local_fault}; the job is done and paid, and not all of its "
-                "outputs could be fetched: then run it again"
-            )
-        elif done.faults:
-            self.local_fault = "; ".join(done.faults)
-        self._has_stranded = done.is_lost
-        for path in done.missing:
+        for path in missing:
             await self._show_event(event.Missing(at_ms=self.now_ms(), path=path))
 
     # ---- what others see ----------------------------------------------------------
@@ -374,6 +323,14 @@ class Runner:
             said = self._inbox.get_nowait()
             if isinstance(said, fact.LeaseSettled):
                 self._job, _ = job.step(self._job, said)
+
+
+def _accuse(
+    fault: PeerFault | Refused, *, lease_id: Digest, at_ms: int
+) -> fact.PeerMisbehaved:
+    return fact.PeerMisbehaved(
+        at_ms=at_ms, lease_id=lease_id, code=fault.code, message=fault.message
+    )
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.job import fact
@@ -40,8 +39,14 @@ from sublet.wire.message import (
 from sublet.wire.typed_data import Domain
 from sublet.workload.run import event
 from sublet.workload.run.contract import size_chunks
-from sublet.workload.run.evidence import check_ended, check_files, check_metered
+from sublet.workload.run.evidence import (
+    check_ended,
+    check_files,
+    check_metered,
+    check_missing,
+)
 from sublet.workload.run.line import Line, open_line
+from sublet.workload.run.log_copy import Log
 
 LOGS_S = 30.0  # for the rest of the logs, once the program is over
 STREAMS = ("stdout", "stderr")
@@ -49,38 +54,6 @@ STREAMS = ("stdout", "stderr")
 Say = Callable[[fact.Fact], None]
 Show = Callable[[event.AnyEvent], Awaitable[None]]
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-
-
-class Log:
-    """One stream of one attempt: how far it was read, and whether that is all."""
-
-    def __init__(self, stream: str, *, place: Path) -> None:
-        """Take where a copy is kept."""
-        self.stream = stream
-        self.place = place
-        self.offset = 0
-        self.done = asyncio.Event()
-        self._is_kept = True
-
-    def keep(self, content: bytes) -> None:
-        """Append to the copy.
-
-        Raises:
-            Unavailable: the disk is full or did not answer; said once.
-        """
-        self.offset += len(content)
-        if not self._is_kept or self.offset > limits.LOG_BYTES_MAX:
-            return
-        try:
-            with self.place.open("ab") as file:
-                file.write(content)
-        except OSError as exc:
-            self._is_kept = False  # a copy with a hole in it would be worse
-            raise Unavailable(
-                f"cannot keep a copy of {self.stream} in {self.place}: {exc.strerror}; "
-                "free some space on that disk",
-                code="disk_failed",
-            ) from exc
 
 
 class Talk:
@@ -118,6 +91,7 @@ class Talk:
         self.outputs = Tree(files=())
         self.checkpoints: dict[Digest, Tree] = {}
         self.local_fault = ""  # why this machine cannot take the outputs
+        self._hashed: dict[str, Digest] = {}  # by the receipt
         self._manifest = manifest
         self._domain = domain
         self._blobs = blobs
@@ -176,13 +150,12 @@ class Talk:
         Never raises: the channel may be gone already.
         """
         self._is_closed = True
-        last = Trouble(code=reason, message=message)
         with contextlib.suppress(ChannelLost, TimeoutError):
             if reason == "done":
                 await self._wait_logs()
                 await self.send(Close(reason="done"))
             else:
-                await self.send(last)
+                await self.send(Trouble(code=reason, message=message))
         await self._release()
 
     async def _wait_logs(self) -> None:
@@ -215,26 +188,25 @@ class Talk:
 
     def fetch_outputs(self) -> None:
         """Begin to fetch what the receipt hashed; a fact says how it went."""
-        if not self.outputs.files:
-            self._say(fact.OutputsStored(**self._here()))
-            return
-        self._start(self._fetch_outputs())
+        self._start(self._collect())
+
+    async def _collect(self) -> None:
+        if self.outputs.files:
+            await self._fetch_outputs()
+        with contextlib.suppress(TimeoutError):  # a slow stream is no lie
+            await self._wait_logs()
+        for log in self._logs:
+            log.check(self._hashed[log.stream])
+        self._say(fact.OutputsStored(**self._here()))
 
     async def _fetch_outputs(self) -> None:
-        size = sum(file.size for file in self.outputs.files)
+        files = self.outputs.files
+        size = sum(file.size for file in files)
         await self._show(
-            event.Collecting(
-                at_ms=self._now_ms(), files=len(self.outputs.files), bytes=size
-            )
+            event.Collecting(at_ms=self._now_ms(), files=len(files), bytes=size)
         )
-        try:
-            await self._fetch(self.outputs)
-        except ChannelLost:
-            raise
-        except Unavailable as fault:
-            # The disk here: the provider did its part, and is paid for it.
-            self.local_fault = fault.message
-        self._say(fact.OutputsStored(**self._here()))
+        # Where the disk here fails, the provider did its part, and is paid for it.
+        self.local_fault = await self._fetch(self.outputs)
 
     # ---- listening --------------------------------------------------------------
 
@@ -291,6 +263,7 @@ class Talk:
             bytes_max=self.lease.disk_bytes,
         )
         self.outputs = said.outputs
+        self._hashed = {"stdout": receipt.stdout, "stderr": receipt.stderr}
         self._say(
             fact.ReceiptShown(
                 **self._here(),
@@ -308,27 +281,16 @@ class Talk:
     async def _upload(self, said: Missing) -> None:
         if self._channel is None:
             return
-        sizes = size_chunks(self._manifest)
-        if not sizes.keys() >= set(said.chunks):
-            raise PeerFault(
-                "the provider asks for chunks that are no part of the job",
-                code="foreign_chunk",
-            )
-        if said.chunks:
-            size = sum(sizes[key] for key in set(said.chunks))
+        if size := check_missing(said, size_chunks(self._manifest)):
             await self._show(event.Uploading(at_ms=self._now_ms(), bytes=size))
             await self._channel.put_chunks(said.chunks, blobs=self._blobs)
         await self._channel.say(Uploaded())
 
     async def _store_checkpoint(self, said: Checkpointed) -> None:
         check_files(said.tree, asked=(), bytes_max=self.lease.disk_bytes)
-        try:
-            await self._fetch(said.tree)
-        except ChannelLost:
-            raise
-        except Unavailable as fault:
+        if fault := await self._fetch(said.tree):
             await self._warn(
-                f"{fault.message}; a checkpoint could not be kept: if the machine "
+                f"{fault}; a checkpoint could not be kept: if the machine "
                 "fails now, what it did since the last one is lost"
             )
             return
@@ -341,11 +303,18 @@ class Talk:
         )
         await self._show(event.Secured(at_ms=self._now_ms(), ran_ms=said.ran_ms))
 
-    async def _fetch(self, tree: Tree) -> None:
+    async def _fetch(self, tree: Tree) -> str:
+        """Fetch a tree's chunks; say why this machine cannot take them, or nothing."""
         if self._channel is None:
             raise ChannelLost("there is no channel to the provider just now")
         keys = [key for file in tree.files for key in file.chunks]
-        await self._channel.get_chunks(keys, blobs=self._blobs)
+        try:
+            await self._channel.get_chunks(keys, blobs=self._blobs)
+        except ChannelLost:
+            raise
+        except Unavailable as fault:
+            return fault.message
+        return ""
 
     async def _follow(self, channel: JobChannel, log: Log) -> None:
         async for content in channel.follow_log(log.stream, offset=log.offset):
