@@ -10,7 +10,7 @@ from msgspec import structs
 from sublet.base import limits
 from sublet.base.errors import PeerFault
 from sublet.core.job import bill, fact, order
-from sublet.core.job.state import Attempt, Job, JobPhase
+from sublet.core.job.state import OWN_REASONS, Attempt, Job, JobPhase
 
 EXIT_UNAVAILABLE = 3  # nobody could do it now
 EXIT_TIMEOUT = 124  # as timeout(1)
@@ -28,9 +28,6 @@ CANCELLED = "cancelled"  # why the owner's Stop says a lease ends
 
 # How a receipt says that the owner wanted it so.
 STOPPED_REASONS = frozenset({CANCELLED, "stopped"})
-
-# Why a receipt may say a program is over, when that was the program's own doing.
-OWN_REASONS = frozenset({"exited", "out_of_memory", "disk_full"})
 
 Move = tuple[Job, tuple[order.Order, ...]]
 

@@ -12,6 +12,9 @@ from sublet.base.ids import NO_DIGEST, Address, Digest
 RETRIES = 3  # attempts after the first, where the caller names no number
 WAIT_MS = 30_000  # how long a job waits for supply, where the caller says nothing
 
+# Why a receipt may say that a program is over, when that was the program's own doing.
+OWN_REASONS = frozenset({"exited", "out_of_memory", "disk_full"})
+
 
 class JobPhase(StrEnum):
     """Where a job stands."""
@@ -87,3 +90,12 @@ class Job(Struct, frozen=True):
             attempt.authorized if attempt.paid < 0 else attempt.paid
             for attempt in self.attempts
         )
+
+    @property
+    def unpriced(self) -> list[Digest]:
+        """The leases whose cost only the market knows: no receipt ended them."""
+        return [
+            attempt.lease_id
+            for attempt in self.attempts
+            if attempt.paid < 0 and attempt.outcome not in OWN_REASONS
+        ]

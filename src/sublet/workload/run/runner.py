@@ -17,7 +17,7 @@ from typing import Any
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.job import fact, job, order
-from sublet.core.job.move import CANCELLED, OWN_REASONS
+from sublet.core.job.move import CANCELLED
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Job, JobPhase
 from sublet.sdk.job_channel import ChannelLost, ClientKey
@@ -25,6 +25,7 @@ from sublet.wire.message import Kept, Tree
 from sublet.workload.run import event
 from sublet.workload.run.harvest import Harvest
 from sublet.workload.run.market_desk import MarketDesk
+from sublet.workload.run.news import find_news
 from sublet.workload.run.purse import Purse
 from sublet.workload.run.talk import Show, Talk
 from sublet.workload.run.work import Tenant, Work
@@ -260,32 +261,8 @@ class Runner:
     async def _tell(self, before: Job) -> None:
         """Tell what the step changed, and keep it for the other commands."""
         after = self._job
-        if len(after.attempts) > len(before.attempts):
-            one = after.attempt
-            await self._show_event(
-                event.Matched(
-                    at_ms=self.now_ms(),
-                    lease_id=one.lease_id,
-                    provider=one.provider,
-                    machine=one.machine,
-                    price_hour=one.price_hour,
-                    attempt=len(after.attempts),
-                )
-            )
-        elif before.attempts and before.phase is not after.phase is JobPhase.SEEKING:
-            one = after.attempt
-            await self._show_event(
-                event.Left(
-                    at_ms=self.now_ms(),
-                    provider=one.provider,
-                    outcome=one.outcome,
-                    note=one.note,
-                )
-            )
-        elif after.is_waiting and not before.is_waiting:
-            await self._show_event(
-                event.Waiting(at_ms=self.now_ms(), message=after.message)
-            )
+        if news := find_news(before, after, at_ms=self.now_ms()):
+            await self._show_event(news)
         if after.phase is not before.phase:
             # A note for the other commands; without it the job goes on all the same.
             with contextlib.suppress(Unavailable):
@@ -313,12 +290,7 @@ class Runner:
 
     async def _settle_up(self) -> None:
         """Ask what attempts cost that did not end by a receipt."""
-        unknown = [
-            attempt.lease_id
-            for attempt in self._job.attempts
-            if attempt.paid < 0 and attempt.outcome not in OWN_REASONS
-        ]
-        await self._desk.settle_up(unknown, limit_s=SETTLE_S)
+        await self._desk.settle_up(self._job.unpriced, limit_s=SETTLE_S)
         while not self._inbox.empty():
             said = self._inbox.get_nowait()
             if isinstance(said, fact.LeaseSettled):

@@ -191,22 +191,18 @@ class Talk:
         self._start(self._collect())
 
     async def _collect(self) -> None:
-        if self.outputs.files:
-            await self._fetch_outputs()
+        if files := self.outputs.files:
+            size = sum(file.size for file in files)
+            await self._show(
+                event.Collecting(at_ms=self._now_ms(), files=len(files), bytes=size)
+            )
+            # Where the disk here fails, the provider did its part, and is paid for it.
+            self.local_fault = await self._fetch(self.outputs)
         with contextlib.suppress(TimeoutError):  # a slow stream is no lie
             await self._wait_logs()
         for log in self._logs:
             log.check(self._hashed[log.stream])
         self._say(fact.OutputsStored(**self._here()))
-
-    async def _fetch_outputs(self) -> None:
-        files = self.outputs.files
-        size = sum(file.size for file in files)
-        await self._show(
-            event.Collecting(at_ms=self._now_ms(), files=len(files), bytes=size)
-        )
-        # Where the disk here fails, the provider did its part, and is paid for it.
-        self.local_fault = await self._fetch(self.outputs)
 
     # ---- listening --------------------------------------------------------------
 
