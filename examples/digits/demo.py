@@ -26,7 +26,14 @@ from rich.table import Table
 from rich.text import Text
 
 from sublet.base.units import compute_owed, format_money
-from sublet.cli.local_market import SUBLET, LocalMarket, Program, job_folders, run
+from sublet.cli.local_market import (
+    SUBLET,
+    LocalMarket,
+    Program,
+    interrupt_once,
+    job_folders,
+    run,
+)
 from sublet.console.picture import Picture
 from sublet.console.screen import catch_up
 from sublet.console.watch import Watch
@@ -65,7 +72,7 @@ class Story:
 
 def main() -> int:
     """Run it all; give the exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_once()
     story = Story()
     folder = Path(tempfile.mkdtemp(prefix="sublet-demo-"))
     try:
@@ -379,10 +386,6 @@ def check(  # one argument for each witness
     broken = [promise for promise, is_kept in promises.items() if not is_kept]
     if broken:
         raise DemoFailed("; ".join(f"not so: {promise}" for promise in broken))
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytest
 
 SUBLET = [sys.executable, "-m", "sublet.cli.main"]
 START_S = 90
-END_S = 60
+END_S = 120
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 

@@ -12,11 +12,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 from sublet.base.errors import Refused, SubletError, Unavailable
@@ -25,7 +26,8 @@ SUBLET = (sys.executable, "-m", "sublet.cli.main")
 MACHINE_NAMES = "provider-{}"
 CPU_PRICES = ("0.010", "0.012", "0.015", "0.020", "0.030")  # USD an hour, in turn
 FAUCET = "100.00"  # US dollars for each new tenant
-GRACE_S = 6  # for a program that was told to stop, until it is killed
+NOTICE_S = 2  # for a provider to end by itself; one with leases is told again
+GRACE_S = 10  # for a program that was told to stop, until it is killed
 SETUP_S = 120  # for one command of the set-up
 OFFERS_S = 30  # until the providers that were started are on offer
 POLL_S = 0.2
@@ -115,7 +117,8 @@ class LocalMarket:
 
     def close(self) -> None:
         """Stop everything: providers first, so that they can say what they have to."""
-        stop(self.providers, signal.SIGINT, signal.SIGINT, signal.SIGKILL)
+        stop(self.providers, signal.SIGINT, grace_s=NOTICE_S)
+        stop(self.providers, signal.SIGINT, signal.SIGKILL)
         for provider in self.providers:
             end_jobs(provider.home)
         stop([self.node] if self.node else [], signal.SIGTERM, signal.SIGKILL)
@@ -149,6 +152,28 @@ class LocalMarket:
                 "--name", name, "--cpu-price", price,
             )  # fmt: skip
         return start("provider", home)
+
+
+def interrupt_once() -> Callable[[], None]:
+    """Let the first Ctrl-C or SIGTERM interrupt, and later ones not disturb the end.
+
+    Gives a check for loops, which raises KeyboardInterrupt where the first one was
+    lost on its way (in a callback that swallows it).
+    """
+    asked = threading.Event()
+
+    def take(number: int, frame: FrameType | None) -> None:
+        if not asked.is_set():
+            asked.set()
+            raise KeyboardInterrupt
+
+    def check() -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, take)
+    return check
 
 
 # ---- processes ----------------------------------------------------------------------

@@ -5,11 +5,9 @@ Not here: the parties (``local_market``), the view (``console``).
 """
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -17,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sublet.cli.handover import SOCKET_NAME
-from sublet.cli.local_market import LocalMarket
+from sublet.cli.local_market import LocalMarket, interrupt_once
 from sublet.console.screen import follow_live
 from sublet.console.watch import Watch
 
@@ -51,7 +49,7 @@ def up(
     """
     console = Console(highlight=False)
     tenant_home = Path(os.environ.get("SUBLET_HOME") or "~/.sublet").expanduser()
-    signal.signal(signal.SIGTERM, _interrupt)
+    check_asked = interrupt_once()
     market = LocalMarket(
         home.expanduser(),
         providers=providers,
@@ -59,6 +57,11 @@ def up(
         listen=listen,
         say=lambda text: console.print(text, style="dim"),
     )
+
+    def check() -> None:
+        check_asked()
+        market.check()
+
     try:
         with market, WarmProcess(tenant_home):
             foot = Text(
@@ -73,14 +76,10 @@ def up(
                 console=console,
                 foot=foot,
                 is_plain=is_plain,
-                check=market.check,
+                check=check,
             )
     except KeyboardInterrupt:
         console.print("stopped", style="dim")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 class WarmProcess:

@@ -48,7 +48,8 @@ def test_ended_program_shows_its_last_words(tmp_path: Path) -> None:
 
 
 def test_ready_line_is_read(tmp_path: Path) -> None:
-    one = program(tmp_path, 'print(\'{"url": "here"}\', flush=True); input()')
+    code = """import signal; print('{"url": "here"}', flush=True); signal.pause()"""
+    one = program(tmp_path, code)
     try:
         assert local_market.read_ready(one) == {"url": "here"}
         one.check()
@@ -80,3 +81,19 @@ def test_jobs_own_files_are_no_sandboxes(tmp_path: Path) -> None:
         (tmp_path / folder / "cgroup.json").touch()
     found = {str(x.relative_to(tmp_path)) for x in local_market.job_folders(tmp_path)}
     assert found == {"leases/a/job", "packages/b/sandbox"}
+
+
+def test_second_interrupt_disturbs_nothing() -> None:
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        check = local_market.interrupt_once()
+        check()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
