@@ -115,7 +115,8 @@ def describe(said: event.AnyEvent) -> str:
         case event.Disconnected():
             return f"disconnected: {said.message}"
         case event.Left():
-            because = f": {said.note}" if said.note else ""
+            # The last thing that it said explains a failure, and nothing else.
+            because = f": {said.note}" if said.note and said.outcome == "failed" else ""
             return (
                 f"{said.provider[:10]}… did not finish ({said.outcome}{because}); "
                 "moving on to another provider"
