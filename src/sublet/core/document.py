@@ -60,7 +60,13 @@ Addresses = Annotated[
 ]
 
 
-class Document(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+# Documents and facts are trees of values: there is no circle in them that a garbage
+# collector could find, and there are many of them. So it is spared them (gc=False).
+
+
+class Document(
+    Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", gc=False
+):
     """What all documents have in common: nothing but being one."""
 
 
@@ -361,7 +367,7 @@ AnyDocument = (
 )
 
 
-class Fact(Struct, frozen=True):
+class Fact(Struct, frozen=True, gc=False):
     """A document that has happened: who said it, and when the log heard it.
 
     The book takes nothing else. ``signer`` was recovered from the signature by the
@@ -374,7 +380,7 @@ class Fact(Struct, frozen=True):
     document: AnyDocument
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """A fact with the signature that makes it one: what an entry of the log says."""
 
     fact: Fact

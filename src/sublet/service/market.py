@@ -19,8 +19,8 @@ from sublet.core.lease.phase import Lease
 from sublet.service.keeper import read_lease
 from sublet.service.ports import Clock, Codec, Log
 from sublet.service.replay import ReadNote, replay
-from sublet.service.submission import Candidate, Result
-from sublet.service.writer import Listener, Sign, Waiting, Writer
+from sublet.service.submission import Candidate, Result, wait_together
+from sublet.service.writer import Listener, Sign, Writer
 
 SEAL_EVERY = 4_096  # entries between two Seals, each with a snapshot
 QUEUED_MAX = 16_384  # documents that may wait for a commit
@@ -179,11 +179,10 @@ class MarketService:
                 code="market_busy",
                 retry_after_s=1,
             )
-        loop = asyncio.get_running_loop()
-        waiting = [Waiting(candidate, loop.create_future()) for candidate in candidates]
+        waiting, answer = wait_together(candidates)
         queue.extend(waiting)
         self._writer.wake()
-        return await asyncio.gather(*(each.answer for each in waiting))
+        return await answer
 
     async def say(self, document: AnyDocument) -> Result:
         """Sign a document as the operator and submit it.

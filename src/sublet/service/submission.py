@@ -1,18 +1,21 @@
-"""What goes into the market and what comes back: candidates and results.
+"""What goes into the market and what comes back: candidates, results, who waits.
 
 Not here: signatures (checked before, by ``wire``), commits (``market``).
 """
 
+import asyncio
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from sublet.base import limits
-from sublet.base.errors import Refused
-from sublet.base.ids import Address, Digest
+from sublet.base.errors import Refused, SubletError
+from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.core.document import AnyDocument, Market, Order
 from sublet.core.lease.phase import Lease
 
 
-class Candidate(Struct, frozen=True):
+class Candidate(Struct, frozen=True, gc=False):
     """A document whose signature was verified; not yet in the log."""
 
     id: Digest
@@ -29,6 +32,62 @@ class Result(Struct, frozen=True):
     at_s: int = 0
     lease: Lease | None = None  # the lease that it made or moved, as it is now
     refusal: Refused | None = None  # not in the log, or void in it
+
+
+_NO_RESULT = Result(NO_DIGEST)
+
+
+class _Together:
+    """The documents of one submission: whoever sent them waits for all results."""
+
+    __slots__ = ("_missing", "_results", "answer")
+
+    def __init__(self, count: int) -> None:
+        self.answer: asyncio.Future[list[Result]]
+        self.answer = asyncio.get_running_loop().create_future()
+        self._results: list[Result] = [_NO_RESULT] * count
+        self._missing = count
+        self._answer_if_whole()
+
+    def put(self, place: int, result: Result) -> None:
+        self._results[place] = result
+        self._missing -= 1
+        self._answer_if_whole()
+
+    def _answer_if_whole(self) -> None:
+        # Who waited may have gone away, the documents count all the same.
+        if not self._missing and not self.answer.done():
+            self.answer.set_result(self._results)
+
+
+class Waiting:
+    """A document on its way to its result."""
+
+    __slots__ = ("_place", "_together", "candidate")
+
+    def __init__(self, candidate: Candidate, together: _Together, place: int) -> None:
+        """Take the document, and its place in what was submitted together."""
+        self.candidate = candidate
+        self._together = together
+        self._place = place
+
+    def resolve(self, result: Result) -> None:
+        """Answer, once."""
+        self._together.put(self._place, result)
+
+    def fail(self, error: SubletError) -> None:
+        """Say that nobody knows what became of it."""
+        if not self._together.answer.done():
+            self._together.answer.set_exception(error)
+
+
+def wait_together(
+    candidates: Sequence[Candidate],
+) -> tuple[list[Waiting], asyncio.Future[list[Result]]]:
+    """Give documents to be queued, and the future of all results in their order."""
+    together = _Together(len(candidates))
+    waiting = [Waiting(each, together, place) for place, each in enumerate(candidates)]
+    return waiting, together.answer
 
 
 class Untimely(Refused):

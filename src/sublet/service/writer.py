@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import TypeVar
 
 from sublet.base import limits
-from sublet.base.errors import Broken, Refused, SubletError, Unavailable
+from sublet.base.errors import Broken, Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.book.snapshot import dump
 from sublet.core.book.step import LeaseMoved, Step, check, next_deadline_s
@@ -29,31 +29,20 @@ from sublet.core.merkle import leaf_hash
 from sublet.service.fold import Fold
 from sublet.service.keeper import Keeper
 from sublet.service.ports import Clock, Codec, Log, Snapshot
-from sublet.service.submission import Candidate, Result, check_age, find_lease_id
+from sublet.service.submission import (
+    Candidate,
+    Result,
+    Waiting,
+    check_age,
+    find_lease_id,
+    wait_together,
+)
 
 T = TypeVar("T")
 Sign = Callable[[AnyDocument], Candidate]  # with the operator's key
 Listener = Callable[[Lease], None]
 
 _LOGGER = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Waiting:
-    """A document on its way, and the future of whoever waits for its result."""
-
-    candidate: Candidate
-    answer: asyncio.Future[Result]
-
-    def resolve(self, result: Result) -> None:
-        """Answer; who waited may have gone away, the document counts all the same."""
-        if not self.answer.done():
-            self.answer.set_result(result)
-
-    def fail(self, error: SubletError) -> None:
-        """Say that nobody knows what became of it."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
 
 
 @dataclass(slots=True)
@@ -319,9 +308,9 @@ class Writer:
 
     async def _commit_tick(self, now_s: int) -> None:
         """Let due deadlines pass, before all that waits."""
-        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         tick = self._sign(Tick(signed_at_s=now_s, salt=self.fold.size))
-        self.queue.appendleft(Waiting(tick, answer))
+        waiting, answer = wait_together([tick])
+        self.queue.extendleft(waiting)
         await self._commit_next()
         with suppress(Unavailable):
             await answer

@@ -23,7 +23,7 @@ class Message(Struct, frozen=True, forbid_unknown_fields=True):
 # ---- signed documents, as they travel and as the log holds them -------------------
 
 
-class Signed(Message, frozen=True):
+class Signed(Message, frozen=True, gc=False):
     """A document and its 65-byte signature; what parties send."""
 
     v: int  # PROTOCOL_VERSION
@@ -31,7 +31,7 @@ class Signed(Message, frozen=True):
     signature: Annotated[str, Meta(pattern=r"\A0x[0-9a-f]{130}\Z")]
 
 
-class LogEntry(Message, frozen=True):
+class LogEntry(Message, frozen=True, gc=False):
     """What the log holds: a signed document, who said it, when it was heard."""
 
     v: int

@@ -7,7 +7,7 @@ from sublet.base.ids import Address
 from sublet.core.lease.phase import Lease
 
 
-class LeaseMoved(Struct, frozen=True):
+class LeaseMoved(Struct, frozen=True, gc=False):
     """A lease was made or changed; ``lease`` is as it is now, for readers."""
 
     lease: Lease

@@ -30,7 +30,7 @@ class Fault(StrEnum):
     PROVIDER = "provider"
 
 
-class Lease(Struct, frozen=True):
+class Lease(Struct, frozen=True, gc=False):
     """One slice of one machine, promised to one tenant. All times in seconds (UTC)."""
 
     id: Digest  # the order's id
