@@ -52,11 +52,11 @@ class Frontier:
         """Add a leaf hash (32 bytes) on the right."""
         if len(leaf) != HASH_BYTES:
             raise Broken(f"a leaf hash has {HASH_BYTES} bytes, not {len(leaf)}")
-        size = self.size
+        size, peaks = self.size, self._peaks
         while size & 1:
-            leaf = node_hash(self._peaks.pop(), leaf)
+            leaf = node_hash(peaks.pop(), leaf)
             size >>= 1
-        self._peaks.append(leaf)
+        peaks.append(leaf)
         self.size += 1
 
     def root(self) -> bytes:

@@ -85,14 +85,14 @@ def replay(log: Log, codec: Codec, *, read_note: ReadNote) -> Replayed:
         snapshot_size = snapshot.size
         replayed.sealed_size = snapshot.size + 1
     for row in _read_rows(log):
-        if fold.size < snapshot_size:
+        if row.index < snapshot_size:
             fold.tree.append(row.leaf)
             fold.leaves.append(row.leaf)
         else:
-            if snapshot is not None and fold.size == snapshot_size:
+            if snapshot is not None and row.index == snapshot_size:
                 _begin_at(snapshot, fold)
             _take(row, codec, replayed)
-        if signed is not None and fold.size == signed.size:
+        if signed is not None and row.index + 1 == signed.size:
             _check_root(fold, signed)
     if signed is not None and signed.size > fold.size:
         raise LogInconsistent(

@@ -64,7 +64,6 @@ HANDLERS: Mapping[type[Document], Decide] = {
 
 # They speak of the book as it was before them: decided before deadlines pass.
 _BEFORE_TIME = frozenset({Seal, Resume})
-_NOTHING = Step((), None)
 
 
 def step(book: Book, fact: Fact) -> Step:
@@ -77,16 +76,16 @@ def step(book: Book, fact: Fact) -> Step:
         SealMismatch: the operator sealed another book than this one.
         Broken: an invariant of the book fell.
     """
-    is_early = type(fact.document) in _BEFORE_TIME
-    taken = _take(book, fact, book.now_s) if is_early else _NOTHING
-    book.now_s = max(book.now_s, fact.at_s)
-    outcomes = taken.outcomes + _pass_deadlines(book)
-    if not is_early:
-        taken = _take(book, fact, book.now_s)
-        outcomes += taken.outcomes
+    if type(fact.document) in _BEFORE_TIME:
+        outcomes, refusal = _take(book, fact, book.now_s)
+        outcomes += _pass_time(book, fact.at_s)
+    else:
+        passed = _pass_time(book, fact.at_s)
+        outcomes, refusal = _take(book, fact, book.now_s)
+        outcomes = passed + outcomes
     book.size += 1
     book.ledger.check_balanced()
-    return Step(outcomes, taken.refusal)
+    return Step(outcomes, refusal)
 
 
 def check(book: Book, fact: Fact) -> None:
@@ -101,8 +100,7 @@ def check(book: Book, fact: Fact) -> None:
         if due_s is not None and due_s <= now_s:
             # Rare: somebody is late and no Tick came yet. Let it pass in a copy.
             book = book.copy()
-            book.now_s = now_s
-            _pass_deadlines(book)
+            _pass_time(book, now_s)
     _decide(book, fact, now_s)
 
 
@@ -122,17 +120,21 @@ def _decide(book: Book, fact: Fact, now_s: int) -> Change:
     return HANDLERS[type(document)](book, fact, document, now_s)
 
 
-def _take(book: Book, fact: Fact, now_s: int) -> Step:
+def _take(
+    book: Book, fact: Fact, now_s: int
+) -> tuple[tuple[Outcome, ...], Refused | None]:
     try:
         change = _decide(book, fact, now_s)
     except Refused as refusal:
         if refusal.code == SealMismatch.code:
             raise SealMismatch(refusal.message) from refusal
-        return Step((), refusal)
-    return Step(change(), None)
+        return (), refusal
+    return change(), None
 
 
-def _pass_deadlines(book: Book) -> tuple[Outcome, ...]:
+def _pass_time(book: Book, at_s: int) -> tuple[Outcome, ...]:
+    """Let it be ``at_s``, or stay later, and the deadlines pass that are due by then."""
+    book.now_s = max(book.now_s, at_s)
     outcomes: list[Outcome] = []
     while (due := book.next_deadline()) is not None and due[0] <= book.now_s:
         lease = table.expire(book.leases[due[1]], market=book.rules)
