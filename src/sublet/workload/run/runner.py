@@ -188,8 +188,8 @@ class Runner:
 
     async def _keep(self, one: order.SignKept) -> None:
         # Vouched for in the market too: an owner whose machine dies in the next second
-        # is paid for what it had secured.
-        # Without the market's word less is owed, and nothing else is lost.
+        # is paid for what it had secured. Without the market's word less is owed, and
+        # nothing else is lost.
         lease = self._talks[one.lease_id].lease
         with contextlib.suppress(Unavailable, Refused):
             paid = await self._purse.pay(lease, owed=one.owed)
