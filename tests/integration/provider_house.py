@@ -208,6 +208,7 @@ class RawTenant:
             gpu_memory_bytes=0,
             regions=(),
             sandbox="",
+            features=(),
             avoid=(),
             price_hour_max=1_000_000_000,
             total_max=100_000_000,

@@ -20,6 +20,7 @@ from sublet.workload.client import AsyncClient
 from tests.fakes.provider import FakeProvider, Temper
 from tests.fakes.world import World
 from tests.integration.node_house import Guest, running_node
+from tests.integration.provider_house import wait_settled
 
 RUN_S = 60
 RULES = {"accept_s": 2, "deliver_s": 2, "prepare_s": 2, "report_s": 2}
@@ -94,6 +95,8 @@ async def test_silent_provider_earns_nothing(
         lease = await client.connection.lease(first.lease_id)
         assert (lease.phase, lease.reason) == (Phase.SETTLED, reason)
         assert (lease.fault, lease.paid) == (Fault.PROVIDER, 0)
+        # The result is there before the provider has handed its last voucher in.
+        await wait_settled(client)
         account = await client.account()
         assert account.spent == second.paid > 0
         assert account.held == 0
