@@ -102,7 +102,7 @@ async def running_agent(
     task = asyncio.create_task(
         serve(
             home,
-            sandbox=sandbox or FakeSandbox(),
+            sandboxes=(sandbox or FakeSandbox(),),
             journal=Journal(),
             listen=listen,
             clock=clock,

@@ -45,14 +45,14 @@ class _BrokenSandbox(FakeSandbox):
 async def test_serves_nobody_without_sandbox(tmp_path: Path) -> None:
     make_home(tmp_path / "home", "http://127.0.0.1:9")
     with pytest.raises(Refused, match="not installed") as error:
-        await serve(tmp_path / "home", sandbox=_BrokenSandbox(), journal=Journal())
+        await serve(tmp_path / "home", sandboxes=(_BrokenSandbox(),), journal=Journal())
     assert error.value.code == "no_sandbox"
 
 
 async def test_refuses_a_second_agent(tmp_path: Path) -> None:
     async with running_house(tmp_path) as house:
         with pytest.raises(Refused) as error:
-            await serve(house.home, sandbox=FakeSandbox(), journal=Journal())
+            await serve(house.home, sandboxes=(FakeSandbox(),), journal=Journal())
         assert error.value.code == "agent_runs"
 
 

@@ -79,6 +79,13 @@ def check_match(
 def _check_offered(lease: Lease, *, offer: Offer, provider: Address) -> None:
     if lease.provider != provider or lease.ssh_host_key != offer.ssh_host_key:
         raise NotOurs("the lease names another provider or host key")
+    if lease.sandbox and lease.sandbox not in offer.sandboxes:
+        raise NotOurs(
+            f"the lease is for a sandbox {lease.sandbox!r} that was not offered",
+            code="not_offered",
+        )
+    if not set(lease.features) <= set(offer.features):
+        raise NotOurs("the lease is for features not offered", code="not_offered")
     if not set(lease.gpu_uuids) <= set(offer.gpu_uuids):
         raise NotOurs("the lease names a GPU that was not offered", code="not_offered")
     floor = compute_floor_of_slice(

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import asyncssh
@@ -28,12 +28,13 @@ from sublet.provider.outbox import Outbox
 from sublet.provider.record import LeaseFolder, write_atomic
 from sublet.provider.roster import FIRST_UID, Roster
 from sublet.provider.runner import LeaseRunner
+from sublet.provider.sandboxes import Sandboxes, try_out
 from sublet.provider.ssh_server import server_options
 from sublet.provider.status import read_status
 from sublet.provider.surroundings import Install, Program, Say, Surroundings
 from sublet.provider.till import Till
 from sublet.sdk.connection import Connection
-from sublet.service.ports import Clock, Probe, Sandbox
+from sublet.service.ports import Clock, Sandbox
 from sublet.wire.message import Appended, Manifest, Signed
 
 INSTALL_UID = FIRST_UID - 1
@@ -47,7 +48,7 @@ Ready = Callable[[Agent, int], None]
 async def serve(
     home: Path,
     *,
-    sandbox: Sandbox,
+    sandboxes: Sequence[Sandbox],
     journal: Journal,
     listen: tuple[str, int] | None = None,
     endpoint: str = "",
@@ -58,7 +59,7 @@ async def serve(
 
     Args:
         home: the provider's folder, made by ``setup``.
-        sandbox: where strangers' programs run; its probe must succeed.
+        sandboxes: where strangers' programs run, best first; one at least must hold.
         journal: told what happens.
         listen: (host, port) where tenants reach this machine directly; None for not.
         endpoint: how others reach ``listen``; as in the configuration if it is "".
@@ -66,37 +67,31 @@ async def serve(
         ready: told the agent once it takes leases, and the port (0 for none).
 
     Raises:
-        Refused: no provider in this home, another agent runs there, or the sandbox
-            does not protect this machine.
+        Refused: no provider in this home, another agent runs there, or no sandbox
+            protects this machine.
         Faults: the configuration is wrong.
     """
     config = read_config(home)
     if endpoint:
         config = replace(config, endpoint=endpoint)
     with _lock(home):
-        probe = await asyncio.to_thread(sandbox.probe)
-        if not probe.is_ok:
-            raise Refused(
-                f"the sandbox {sandbox.name} does not work here: {probe.reason}. "
-                "Without it strangers' programs would run unprotected, so nothing is "
-                "offered",
-                code="no_sandbox",
-            )
+        tried = await asyncio.to_thread(try_out, sandboxes)
+        tried.check()
         async with open_agent(
-            home, config, sandbox=sandbox, journal=journal, clock=clock or SystemClock()
+            home, config, sandboxes=tried, journal=journal, clock=clock or SystemClock()
         ) as (
             agent,
             data_plane,
         ):
             port = await data_plane.listen(*listen) if listen else 0
-            async with control.listen(home, lambda word: _answer(agent, word, probe)):
+            async with control.listen(home, lambda word: _answer(agent, word)):
                 ready(agent, port)
                 await agent.run()
 
 
 @contextlib.asynccontextmanager
 async def open_agent(
-    home: Path, config: Config, *, sandbox: Sandbox, journal: Journal, clock: Clock
+    home: Path, config: Config, *, sandboxes: Sandboxes, journal: Journal, clock: Clock
 ) -> AsyncIterator[tuple[Agent, DataPlane]]:
     """Build an agent from its folder; it is not running yet.
 
@@ -107,7 +102,7 @@ async def open_agent(
     known = _find_market(home)
     roster = Roster(home / "leases")
     installer = Installer(
-        sandbox,
+        sandboxes.find(""),
         folder=home / "packages",
         uid=INSTALL_UID,
         in_use=roster.environments,
@@ -131,7 +126,7 @@ async def open_agent(
             domain=domain,
             config=config,
             report_s=market.report_s,
-            sandbox=sandbox,
+            sandboxes=sandboxes,
             clock=clock,
             journal=journal,
             outbox=Outbox(home / "outbox", submit=submit, heard=heard, journal=journal),
@@ -223,12 +218,12 @@ def _find_market(home: Path) -> Market | None:
         return None
 
 
-def _answer(agent: Agent, word: str, probe: Probe) -> bytes:
+def _answer(agent: Agent, word: str) -> bytes:
     if word == "status":
-        return msgspec.json.encode(read_status(agent, probe=probe))
+        return msgspec.json.encode(read_status(agent))
     if word == "drain":
         agent.drain()
-        return msgspec.json.encode(read_status(agent, probe=probe))
+        return msgspec.json.encode(read_status(agent))
     return b'{"fault":"unknown word"}'
 
 

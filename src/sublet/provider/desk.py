@@ -17,6 +17,7 @@ from sublet.provider.conversation import Conversation
 from sublet.provider.lease_state import Fact, Stage
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.surroundings import Surroundings
+from sublet.service.ports import Sandbox
 from sublet.wire.message import Ended, Manifest, Progress, Tree
 
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -101,6 +102,13 @@ class Desk:
         except Exception:  # noqa: BLE001
             # The supervisor: a part that breaks is logged, the lease goes on.
             self.around.journal.error(f"{name}_broke", lease=self.short_id)
+
+    # ---- where it runs ------------------------------------------------------------
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox of the class that the lease is for."""
+        return self.around.sandboxes.find(self.record.lease.sandbox)
 
     # ---- words --------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ class Effects:
             program = await install(manifest, desk.folder, say)
             desk.update(environment=program.environment)
         spec = make_spec(manifest, program, record=desk.record, folder=desk.folder)
-        await self._around.sandbox.start(spec, folder=desk.folder.job)
+        await desk.sandbox.start(spec, folder=desk.folder.job)
 
     async def _stop_preparing(self) -> None:
         await self._desk.wait_cancelled("prepare")
@@ -162,7 +162,7 @@ class Effects:
     async def stop_sandbox(self, *, grace_s: int) -> None:
         """End the program, if there is one; twice is harmless."""
         with contextlib.suppress(Refused):  # nothing was ever started
-            await self._around.sandbox.stop(self._desk.folder.job, grace_s=grace_s)
+            await self._desk.sandbox.stop(self._desk.folder.job, grace_s=grace_s)
 
     # ---- after it -----------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class Effects:
 
     async def _collect_and_tell(self) -> None:
         desk, watch = self._desk, self._reception.watch
-        state = self._around.sandbox.read_state(desk.folder.job)
+        state = desk.sandbox.read_state(desk.folder.job)
         reason = find_reason(state, asked=desk.record.stop_reason)
         if watch is not None:
             watch.end()

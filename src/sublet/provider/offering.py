@@ -102,7 +102,7 @@ class Offering:
             config,
             ssh_host_key=self._ssh_host_key,
             seal_key="",
-            sandboxes=(self._around.sandbox.name,),
+            sandboxes=self._around.sandboxes.names,
             features=(),
             now_s=self._around.clock.now_s(),
             lasts_s=LASTS_S,

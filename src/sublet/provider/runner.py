@@ -106,7 +106,7 @@ class LeaseRunner:
 
     def _find_program(self) -> bool:
         try:
-            self._around.sandbox.read_state(self.desk.folder.job)
+            self.desk.sandbox.read_state(self.desk.folder.job)
         except Refused:
             return False
         return True
@@ -132,7 +132,7 @@ class LeaseRunner:
         """The log has taken the Start: from its time stamp on, seconds are billed."""
         if not lease.started_at_s or not self._find_program():
             return
-        state = self._around.sandbox.read_state(self.desk.folder.job)
+        state = self.desk.sandbox.read_state(self.desk.folder.job)
         passed_s = self._around.clock.now_s() - lease.started_at_s
         self.desk.record = meter.note_started(
             self.record, ran_ms=state.ran_ms, passed_ms=max(0, passed_s) * 1_000

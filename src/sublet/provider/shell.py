@@ -80,7 +80,7 @@ async def serve_shell(process: Process, desk: Desk, argv: Sequence[str]) -> None
         await _refuse(process, fault.message)
     finally:
         with contextlib.suppress(SubletError):
-            await desk.around.sandbox.stop(place / "sandbox", grace_s=0)
+            await desk.sandbox.stop(place / "sandbox", grace_s=0)
         shutil.rmtree(place, ignore_errors=True)  # holds only what the warden wrote
 
 
@@ -96,7 +96,7 @@ async def _run(process: Process, desk: Desk, argv: tuple[str, ...], place: Path)
     with contextlib.ExitStack() as stack, _listen(place / "door") as door:
         ours, theirs = _open_ends(process, stack)
         spec = _make_spec(process, desk, argv, place)
-        await desk.around.sandbox.start(spec, folder=place / "sandbox")
+        await desk.sandbox.start(spec, folder=place / "sandbox")
         async with asyncio.timeout(CALL_S):
             caller, _ = await loop.sock_accept(door)
         with caller:
@@ -113,7 +113,7 @@ async def _carry(process: Process, desk: Desk, ours: list[FileIO], place: Path) 
     if len(ours) > 2:  # a terminal has no stderr of its own
         writing.append(asyncio.create_task(_carry_out(ours[2], process.stderr)))
     gone = asyncio.create_task(process.wait_closed())
-    ended = asyncio.create_task(desk.around.sandbox.wait_ended(place / "sandbox"))
+    ended = asyncio.create_task(desk.sandbox.wait_ended(place / "sandbox"))
     try:
         await asyncio.wait((gone, ended), return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():

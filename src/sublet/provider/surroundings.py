@@ -12,8 +12,9 @@ from sublet.provider.config import Config
 from sublet.provider.journal import Journal
 from sublet.provider.outbox import Outbox
 from sublet.provider.record import LeaseFolder, LeaseRecord
+from sublet.provider.sandboxes import Sandboxes
 from sublet.provider.till import Till
-from sublet.service.ports import Bind, Clock, Sandbox
+from sublet.service.ports import Bind, Clock
 from sublet.wire import codec
 from sublet.wire.message import Manifest, Signed
 from sublet.wire.signature import Key
@@ -45,7 +46,7 @@ class Surroundings:
     domain: Domain
     config: Config
     report_s: int  # the market's: longest silence while a job runs
-    sandbox: Sandbox
+    sandboxes: Sandboxes
     clock: Clock
     journal: Journal
     outbox: Outbox

@@ -61,7 +61,7 @@ class JobWatch:
 
     async def _wait_end(self) -> None:
         try:
-            await self._desk.around.sandbox.wait_ended(self._desk.folder.job)
+            await self._desk.sandbox.wait_ended(self._desk.folder.job)
         finally:
             self._desk.ended.set()
         self._desk.tell(ls.ProgramEnded())
@@ -95,7 +95,7 @@ class JobWatch:
 
     def _read(self) -> UsageRecord:
         around, desk = self._desk.around, self._desk
-        state = around.sandbox.read_state(desk.folder.job)
+        state = desk.sandbox.read_state(desk.folder.job)
         desk.record = meter.note_ran(desk.record, ran_ms=state.ran_ms)
         desk.update(sequence=desk.record.sequence + 1)
         return meter.make_usage(
@@ -128,7 +128,7 @@ class JobWatch:
         desk = self._desk
         if self._checkpoints is None:
             return
-        state = desk.around.sandbox.read_state(desk.folder.job)
+        state = desk.sandbox.read_state(desk.folder.job)
         ran_ms = meter.note_ran(desk.record, ran_ms=state.ran_ms).ran_ms
         now_ms = desk.around.clock.monotonic_ms()
         look = self._checkpoints.look

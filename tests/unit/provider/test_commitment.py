@@ -68,6 +68,9 @@ def _code(lease_changes: dict[str, object], records: Sequence[LeaseRecord] = ())
         ({"provider": "0x" + "8" * 40}, "not_ours"),
         ({"ssh_host_key": "ssh-ed25519 AAAAother"}, "not_ours"),
         ({"gpu_uuids": ("GPU-7",)}, "not_offered"),
+        ({"sandbox": "bubblewrap"}, "signed"),
+        ({"sandbox": "gvisor"}, "not_offered"),
+        ({"features": ("image",)}, "not_offered"),
         ({"memory_bytes": 9 * GIB, "price_hour": 10**7}, "machine_full"),
     ],
 )
