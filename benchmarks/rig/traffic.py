@@ -163,6 +163,8 @@ class Traffic:
             ssh_host_key="ssh-ed25519 AAAA",
             seal_key="",
             endpoint="",
+            leases_max=0,
+            refuses=(),
             expires_at_s=self.now_s + 7 * DAY_S,
             signed_at_s=self.now_s,
             salt=self.salt(),
@@ -257,6 +259,7 @@ class Traffic:
             outputs=NO_DIGEST,
             stdout=NO_DIGEST,
             stderr=NO_DIGEST,
+            egress=NO_DIGEST,
             signed_at_s=self.now_s,
             salt=self.salt(),
         )

@@ -126,6 +126,8 @@ class FakeProvider:
                 ssh_host_key=_line(self.host_key),
                 seal_key="",
                 endpoint="",
+                leases_max=0,
+                refuses=(),
                 expires_at_s=now_s + 3_600,
                 signed_at_s=now_s,
                 salt=secrets.randbits(60),

@@ -284,6 +284,7 @@ class FakeWork:
                 job.folder / "stderr" if swaps else job.folder / "stdout"
             ),
             stderr=_hash_file(job.folder / "stderr"),
+            egress=NO_DIGEST,
             **stamp(),
         )
         job.receipt = self._sign(receipt)

@@ -147,6 +147,8 @@ class World:
             ssh_host_key="ssh-ed25519 AAAAhost",
             seal_key="",
             endpoint="",
+            leases_max=0,
+            refuses=(),
             expires_at_s=self.clock.at_s + 86_400,
             **self.stamp(),
         )
@@ -230,6 +232,7 @@ class World:
             outputs="0x" + "33" * 32,
             stdout=NO_DIGEST,
             stderr=NO_DIGEST,
+            egress=NO_DIGEST,
             **self.stamp(),
         )
         return self.say(receipt, self.key_of(lease.provider))

@@ -9,7 +9,10 @@ DOCUMENT_BYTES_MAX = 16_384  # one signed document, as canonical JSON
 BATCH_DOCUMENTS_MAX = 256  # documents in one request, and in one group commit
 TEXT_LENGTH_MAX = 128  # characters of a name, model, region or reason
 KEY_LENGTH_MAX = 256  # characters of an OpenSSH public key line
-LIST_LENGTH_MAX = 16  # regions, sandboxes, avoided providers in one document
+LEASES_PER_MACHINE_MAX = 1_024  # that an offer may promise to hold at one time
+LIST_LENGTH_MAX = (
+    16  # regions, sandboxes, avoided providers, tenants refused in one document
+)
 CLOCK_SKEW_S_MAX = 30  # seconds a document's own time may be ahead of the node's
 DOCUMENT_AGE_S_MAX = 3_600  # seconds a document may lie about before it is appended
 

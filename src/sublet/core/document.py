@@ -36,6 +36,7 @@ Price = Annotated[int, _uint(64, limits.PRICE_PER_HOUR_MAX)]  # micro-USD an hou
 Cpus = Annotated[int, _uint(32, limits.CPUS_MILLI_MAX)]  # thousandths of a CPU
 Memory = Annotated[int, _uint(64, limits.MEMORY_BYTES_MAX)]  # bytes
 Disk = Annotated[int, _uint(64, limits.DISK_BYTES_MAX)]  # bytes
+LeaseCount = Annotated[int, _uint(16, limits.LEASES_PER_MACHINE_MAX)]
 GpuCount = Annotated[int, _uint(16, limits.GPU_COUNT_MAX)]
 GpuMemory = Annotated[int, _uint(64, limits.GPU_MEMORY_BYTES_MAX)]  # bytes a GPU
 Score = Annotated[int, _uint(32, (1 << 32) - 1)]
@@ -181,6 +182,8 @@ class Offer(Document, frozen=True, tag="Offer"):
     ssh_host_key: KeyLine  # the tenant pins it
     seal_key: KeyLine  # "x25519:<hex>": what is sealed to it only this machine opens
     endpoint: Text  # "host:port" where reachable directly, else ""
+    leases_max: LeaseCount  # on this machine at one time; 0 for as many as fit
+    refuses: Addresses  # tenants that this owner does not work for
     expires_at_s: Seconds
     signed_at_s: Seconds
     salt: Salt
@@ -259,6 +262,7 @@ class Receipt(Document, frozen=True, tag="Receipt"):
     outputs: Digest  # of the tree of output files; NO_DIGEST for none
     stdout: Digest  # BLAKE3 of the stream
     stderr: Digest
+    egress: Digest  # salted, of the table of who was reached; NO_DIGEST for nobody
     signed_at_s: Seconds
     salt: Salt
 

@@ -93,6 +93,7 @@ def make_receipt(
         outputs=tree_id(left.outputs) if left.outputs.files else NO_DIGEST,
         stdout=left.stdout,
         stderr=left.stderr,
+        egress=NO_DIGEST,
         signed_at_s=now_s,
         salt=salt,
     )
@@ -109,6 +110,7 @@ def make_failure(record: LeaseRecord, *, reason: str, now_s: int, salt: int) -> 
         outputs=NO_DIGEST,
         stdout=nothing,
         stderr=nothing,
+        egress=NO_DIGEST,
         signed_at_s=now_s,
         salt=salt,
     )

@@ -279,6 +279,8 @@ def make_offer(
         ssh_host_key=ssh_host_key,
         seal_key=seal_key,
         endpoint=config.endpoint,
+        leases_max=0,
+        refuses=(),
         expires_at_s=now_s + lasts_s,
         signed_at_s=now_s,
         salt=salt,

@@ -43,6 +43,8 @@ OFFER = Offer(
     ssh_host_key=HOST_KEY,
     seal_key="",
     endpoint="",
+    leases_max=0,
+    refuses=(),
     expires_at_s=9_999,
     signed_at_s=1,
     salt=1,
@@ -95,6 +97,29 @@ def test_checks_match_against_offer(changes: dict[str, object], code: str) -> No
 )
 def test_promises_nothing_twice(records: list[LeaseRecord], code: str) -> None:
     assert _code({}, records) == code
+
+
+@pytest.mark.parametrize(
+    ("offer", "records", "code"),
+    [
+        ({"refuses": (WANTED.tenant,)}, [], "refused_tenant"),
+        ({"refuses": (PROVIDER,)}, [], "signed"),
+        ({"leases_max": 1}, [], "signed"),
+        ({"leases_max": 1}, [make_record(1)], "machine_full"),
+        ({"leases_max": 1}, [make_record(1, Stage.ERASING)], "signed"),  # it is over
+        ({"leases_max": 2}, [make_record(1)], "signed"),
+    ],
+)
+def test_keeps_to_the_owners_word(
+    offer: dict[str, object], records: list[LeaseRecord], code: str
+) -> None:
+    changed = replace(OFFER, **offer)
+    try:
+        check_match(WANTED, offer=changed, provider=PROVIDER, records=records)
+    except NotOurs as fault:
+        assert fault.code == code
+    else:
+        assert code == "signed"
 
 
 def test_rounds_each_part_up() -> None:

@@ -321,7 +321,7 @@ def test_document_of_too_many_bytes_is_refused() -> None:
     # Each field is within its limit, together they are not: 64 names of 4-byte letters.
     offer = Offer(
         "m", 1, 1, 1, "h200", 1, ("\N{CROWN}" * 128,) * 64, "", (), (), 1, 1, 1, 1, 1, 1,
-        "key", "", "", NOW_S, NOW_S, 0,
+        "key", "", "", 0, (), NOW_S, NOW_S, 0,
     )  # fmt: skip
     with pytest.raises(Undecodable) as error:
         sign(offer, key=KEY, domain=DOMAIN)
@@ -449,7 +449,7 @@ def test_largest_document_fits_an_entry() -> None:
     names = ("x" * 120,) * 64
     offer = Offer(
         "m", 1, 1, 1, "h200", 1, names, "", ("s" * 99,) * 16, ("f",) * 16, 1, 1, 1, 1, 1, 1,
-        "k" * 256, "k" * 90, "", NOW_S, NOW_S, 0,
+        "k" * 256, "k" * 90, "", 9, (ADDRESS,) * 16, NOW_S, NOW_S, 0,
     )  # fmt: skip
     signed = sign(offer, key=KEY, domain=DOMAIN)
     room = limits.DOCUMENT_BYTES_MAX - len(encode(signed))

@@ -51,6 +51,7 @@ def _check_machines(book: Book) -> None:
         for field in ("cpus_milli", "memory_bytes", "disk_bytes"):
             used[lease.provider, lease.machine, field] += getattr(lease, field)
             promised[lease.offer_id, field] += getattr(lease, field)
+        used[lease.provider, lease.machine, "leases"] += 1
         promised[lease.offer_id, "gpus"] += len(lease.gpu_uuids)
     for row, record in enumerate(book.offers.records):
         if record is None:
@@ -68,6 +69,9 @@ def _check_machines(book: Book) -> None:
             _hold(free == total - counted, f"{machine}: column of {field}")
             _hold(promised[record.id, field] <= total, f"{machine}: {field} oversold")
         _hold(cells[Column.GPUS_FREE] == len(record.gpus_free()), f"{machine}: GPUs")
+        leases = used.pop((*machine, "leases"), 0)
+        _hold(leases == record.leases_used, f"{machine}: leases")
+        _hold(cells[Column.LEASES_FREE] == record.leases_free(), f"{machine}: leases")
         _hold(promised[record.id, "gpus"] <= len(offer.gpu_uuids), "GPUs oversold")
         is_up = book.find_provider(record.provider).is_up
         _hold(cells[Column.IS_UP] == is_up, f"{machine}: up or down")

@@ -25,7 +25,9 @@ _GIB_BITS = 30  # memory is priced by 2^30 bytes
 _GIB_MASK = (1 << _GIB_BITS) - 1
 _SECONDS_PER_HOUR = 3_600
 # What an offer lacks, for the columns of AT_LEAST behind the first.
-_AT_LEAST = ("provider_up", "cpus", "memory", "disk", "gpu_count", "gpu_memory")
+_AT_LEAST = (
+    *("provider_up", "cpus", "memory", "disk", "gpu_count", "leases", "gpu_memory"),
+)
 
 
 class Match(Struct, frozen=True):
@@ -104,7 +106,7 @@ def _has_enough(offers: OfferTable, order: Order, *, now_s: int) -> NDArray[np.b
     """Say which offers stand, are up, and have what the order wants at least.
 
     Returns:
-        One line for each column of AT_LEAST, shape (7, n_rows).
+        One line for each column of AT_LEAST, shape (8, n_rows).
     """
     wanted = (
         now_s + 1,
@@ -113,6 +115,7 @@ def _has_enough(offers: OfferTable, order: Order, *, now_s: int) -> NDArray[np.b
         order.memory_bytes,
         order.disk_bytes,
         order.gpu_count,
+        1,
         order.gpu_memory_bytes,
     )
     has: NDArray[np.bool_] = (
@@ -145,6 +148,10 @@ def _wishes(offers: OfferTable, order: Order) -> Mapping[str, NDArray[np.bool_]]
     if order.avoid:
         fits["avoided"] = ~offers.providers.match(
             column(Column.PROVIDER), words=order.avoid
+        )
+    if offers.refused.has(order.tenant):
+        fits["refused"] = ~offers.refused.match(
+            column(Column.REFUSES), words=[order.tenant]
         )
     return fits
 

@@ -5,6 +5,8 @@ from msgspec import Struct
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Offer
 
+UNLIMITED = 1 << 31  # leases on a machine whose owner names no number
+
 
 class ProviderRecord(Struct, frozen=True):
     """A provider's standing: whether a node reaches it, and how its leases ended."""
@@ -53,6 +55,7 @@ class OfferRecord(Struct, frozen=True):
     memory_bytes_used: int = 0
     disk_bytes_used: int = 0
     gpus_used: frozenset[str] = frozenset()  # UUIDs
+    leases_used: int = 0  # how many leases use a part of it
 
     def is_live(self, now_s: int) -> bool:
         """Say whether the offer stands: neither withdrawn nor expired."""
@@ -60,12 +63,11 @@ class OfferRecord(Struct, frozen=True):
 
     def is_used(self) -> bool:
         """Say whether any lease still uses a part of the machine."""
-        return bool(
-            self.cpus_milli_used
-            or self.memory_bytes_used
-            or self.disk_bytes_used
-            or self.gpus_used
-        )
+        return self.leases_used > 0
+
+    def leases_free(self) -> int:
+        """Count the leases that the owner takes on beside those that there are."""
+        return (self.offer.leases_max or UNLIMITED) - self.leases_used
 
     def gpus_free(self) -> list[str]:
         """List the UUIDs that no lease has bound, sorted."""

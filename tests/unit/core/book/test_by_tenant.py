@@ -253,3 +253,13 @@ def test_voucher_alone_moves_nothing() -> None:
     assert world.vouch(channel, 5_000).outcomes == ()
     assert account(world.book, PROVIDER).earned == 0
     assert world.lease(lease.id).phase is Phase.RUNNING
+
+
+def test_a_machine_takes_as_many_leases_as_its_owner_said() -> None:
+    world = World()
+    world.add_credit()
+    world.add_provider(leases_max=1)
+    world.lease_in(Phase.RUNNING)
+    assert world.refused(TENANT, make_order(salt=77)) == "no_match"
+    world.wait(RULES.report_s)  # the lease is settled, and its place is free
+    assert world.order().phase is Phase.MATCHED

@@ -78,6 +78,8 @@ BREAKS: list[Callable[[Book], None]] = [
     lambda book: change_settled(book, paid=10**9),
     lambda book: change_row(book, memory_bytes_used=0),
     lambda book: change_row(book, gpus_used=frozenset()),
+    lambda book: change_row(book, leases_used=0),
+    lambda book: change_cell(book, Column.LEASES_FREE),
     lambda book: change_cell(book, Column.DISK_BYTES_FREE),
     lambda book: change_cell(book, Column.GPUS_FREE),
     lambda book: change_cell(book, Column.IS_UP),

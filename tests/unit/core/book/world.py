@@ -93,6 +93,8 @@ def make_offer(**changed: Any) -> Offer:
         "ssh_host_key": "ssh-ed25519 HOST",
         "seal_key": "",
         "endpoint": "",
+        "leases_max": 0,
+        "refuses": (),
         "expires_at_s": START_S + 1_000_000,
         "signed_at_s": START_S,
         "salt": 1,
@@ -245,6 +247,7 @@ class World:
             outputs=NO_DIGEST,
             stdout=NO_DIGEST,
             stderr=NO_DIGEST,
+            egress=NO_DIGEST,
             signed_at_s=self.now_s,
             salt=len(self.facts),
         )

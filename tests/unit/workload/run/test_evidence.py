@@ -142,6 +142,7 @@ def ended(*, hashed: Tree, sent: Tree) -> Ended:
         outputs=tree_id(hashed) if hashed.files else NO_DIGEST,
         stdout=NO_DIGEST,
         stderr=NO_DIGEST,
+        egress=NO_DIGEST,
         signed_at_s=1,
         salt=1,
     )
