@@ -6,12 +6,14 @@ Isolation and limits, which the fake does not have: ``tests/integration``.
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sublet.adapter.job_python import find_job_python
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
 from sublet.base.errors import Refused
 from sublet.service.ports import Bind, Sandbox, SandboxSpec
@@ -26,6 +28,9 @@ class Desk:
     def __init__(self, make: Callable[[], Sandbox], base: Path) -> None:
         self.make = make
         self.sandbox = make()
+        python = find_job_python()
+        is_fake = isinstance(self.sandbox, FakeSandbox)
+        self.python = python.outside if is_fake else python.inside
         self.base = base
         self.work = base / "work"
         self.work.mkdir()
@@ -269,3 +274,44 @@ async def test_refuses_an_empty_command(desk: Desk) -> None:
         await desk.sandbox.start(desk.spec(), folder=desk.folder)
     with pytest.raises(Refused):
         desk.sandbox.read_state(desk.folder)
+
+
+SERVER = """
+import socket
+door = socket.create_server(("127.0.0.1", 0))
+print("port", door.getsockname()[1], flush=True)
+while True:
+    caller, _ = door.accept()
+    caller.sendall(b"inside:" + caller.recv(100))
+    caller.close()
+"""
+
+
+async def _wait_port(desk: Desk) -> int:
+    await desk.said("\n")
+    return int(desk.stdout.read_text().split()[1])
+
+
+async def test_connects_to_a_port_inside(desk: Desk) -> None:
+    await desk.sandbox.start(desk.spec(desk.python, "-c", SERVER), folder=desk.folder)
+    port = await _wait_port(desk)
+    loop = asyncio.get_running_loop()
+    for _ in range(3):
+        with await desk.sandbox.connect(desk.folder, port=port) as caller:
+            await loop.sock_sendall(caller, b"hello")
+            assert await loop.sock_recv(caller, 100) == b"inside:hello"
+    await desk.sandbox.stop(desk.folder, grace_s=0)
+    with pytest.raises(Refused):
+        await desk.sandbox.connect(desk.folder, port=port)
+
+
+async def test_refuses_a_port_that_nobody_serves(desk: Desk) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        free = door.getsockname()[1]
+    await desk.start("echo up; sleep 60")
+    await desk.said("up")
+    with pytest.raises(Refused):
+        await desk.sandbox.connect(desk.folder, port=free)
+    await desk.sandbox.stop(desk.folder, grace_s=0)
+    with pytest.raises(Refused):
+        await desk.sandbox.connect(desk.base / "never", port=free)

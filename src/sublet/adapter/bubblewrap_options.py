@@ -22,7 +22,7 @@ _SOCKET = "/run/sublet/proxy.sock"
 
 _ISOLATION = (
     *("--unshare-user", "--uid", UID_INSIDE, "--gid", UID_INSIDE),
-    *("--disable-userns", "--unshare-pid", "--unshare-net", "--unshare-ipc"),
+    *("--disable-userns", "--unshare-pid", "--unshare-ipc"),
     *("--unshare-uts", "--unshare-cgroup", "--hostname", "job"),
     *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
 )
@@ -54,6 +54,7 @@ def build_options(
     root_links: Mapping[str, str],
     seccomp: bytes,
     bridge: str,
+    shares_network: bool = False,
 ) -> tuple[Option, ...]:
     """Say everything that the sandbox is.
 
@@ -65,6 +66,7 @@ def build_options(
             folder of its own.
         seccomp: the compiled filter.
         bridge: host path of ``network_bridge.py``.
+        shares_network: the process is in the network of another sandbox already.
 
     Raises:
         Refused: a text holds a NUL, which would end it and begin another option.
@@ -73,6 +75,8 @@ def build_options(
     if spec.network != "none":
         binds += [Bind(bridge, _BRIDGE), Bind(spec.network, _SOCKET)]
     options: list[Option] = [*_ISOLATION, *_system_root(root_links)]
+    if not shares_network:
+        options.append("--unshare-net")
     for path, text in _WRITTEN.items():
         content = text.format(home=spec.directory).encode()
         options += ["--perms", "0644", "--ro-bind-data", content, path]

@@ -246,7 +246,7 @@ def sweep(group: Group, *, wait_s: float = 2.0) -> bool:
     For a sandbox whose warden is dead. Harmless where the group is gone.
     """
     until = time.monotonic() + wait_s
-    while pids := _read_pids(group):
+    while pids := read_pids(group):
         _kill(group, pids)
         if time.monotonic() > until:
             return False
@@ -257,7 +257,8 @@ def sweep(group: Group, *, wait_s: float = 2.0) -> bool:
     return True
 
 
-def _read_pids(group: Group) -> list[int]:
+def read_pids(group: Group) -> list[int]:
+    """List the processes of a group; none where it is gone."""
     try:
         return [int(line) for line in Path(group.joins[0]).read_text().split()]
     except OSError:

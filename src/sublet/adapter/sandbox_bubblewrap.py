@@ -19,6 +19,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -28,6 +29,7 @@ import msgspec
 
 from sublet.adapter import cgroup
 from sublet.adapter.bubblewrap_options import build_argv, build_options
+from sublet.adapter.job_network import connect_inside, open_network
 from sublet.adapter.job_python import find_job_python
 from sublet.adapter.nvidia import find_gpu_files
 from sublet.adapter.sandbox_probe import probe_sandbox
@@ -90,8 +92,11 @@ class BubblewrapSandbox:
         _prepare_folder(place)
         try:
             # Its interpreter starts up while the rest is being prepared.
-            with self._spawn(place) as (orders, answers):
-                await self._instruct(spec, place, orders)
+            with (
+                _network_of(spec.beside) as network,
+                self._spawn(place, network) as (orders, answers),
+            ):
+                await self._instruct(spec, place, orders, network)
                 answer = await _read_answer(answers)
             if answer != "running":
                 reason = answer.removeprefix("failed: ") or "its warden died"
@@ -101,7 +106,7 @@ class BubblewrapSandbox:
             raise
 
     @contextlib.contextmanager
-    def _spawn(self, place: Path) -> Iterator[tuple[int, int]]:
+    def _spawn(self, place: Path, network: int) -> Iterator[tuple[int, int]]:
         """Start a warden; give the ends for its orders and its one answer."""
         stdin, orders = os.pipe2(os.O_CLOEXEC)
         answers, stdout = os.pipe2(os.O_CLOEXEC)
@@ -110,7 +115,13 @@ class BubblewrapSandbox:
         try:
             with (place / "warden.log").open("ab") as log:
                 self._wardens[place] = subprocess.Popen(
-                    argv, stdin=stdin, stdout=stdout, stderr=log, env={}, cwd="/"
+                    argv,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=log,
+                    env={},
+                    cwd="/",
+                    pass_fds=(network,) if network >= 0 else (),
                 )
             os.close(stdout)  # so that its end is heard when the warden closes its own
             stdout = -1
@@ -122,9 +133,12 @@ class BubblewrapSandbox:
                 if handle >= 0:
                     os.close(handle)
 
-    async def _instruct(self, spec: SandboxSpec, place: Path, handle: int) -> None:
+    async def _instruct(
+        self, spec: SandboxSpec, place: Path, handle: int, network: int
+    ) -> None:
         """Prepare what the sandbox needs and tell the warden, through a pipe alone."""
-        orders = self._write_orders(spec)
+        orders = self._write_orders(spec, shares_network=network >= 0)
+        orders["network"] = network
         if os.geteuid() == 0:
             for bind in spec.binds:
                 if bind.is_writable:
@@ -133,7 +147,9 @@ class BubblewrapSandbox:
         content = _compile_warden() + marshal.dumps(orders)
         await asyncio.to_thread(_write_all, handle, content)
 
-    def _write_orders(self, spec: SandboxSpec) -> dict[str, object]:
+    def _write_orders(
+        self, spec: SandboxSpec, *, shares_network: bool
+    ) -> dict[str, object]:
         python = find_job_python()
         gpu = find_gpu_files(spec.gpu_uuids)
         links = {
@@ -153,6 +169,7 @@ class BubblewrapSandbox:
                 root_links=links,
                 seccomp=compile_filter(),
                 bridge=str(_HERE / "network_bridge.py"),
+                shares_network=shares_network,
             ),
             "argv": build_argv(spec, python=python),
             "uid": spec.uid if os.geteuid() == 0 else -1,
@@ -265,6 +282,19 @@ class BubblewrapSandbox:
                 f"sandbox {place.name} does not die; a driver may hang, look at dmesg"
             ) from error
 
+    async def connect(self, folder: PurePath, *, port: int) -> socket.socket:
+        """Connect to a port that something inside listens on, at its loopback.
+
+        Raises:
+            Refused: nothing runs, or nothing listens there.
+            Unavailable: this agent may not enter the networks of its jobs.
+        """
+        network = open_network(_read_group(Path(folder)))
+        try:
+            return await connect_inside(network, port=port)
+        finally:
+            os.close(network)
+
     def _reap(self, place: Path) -> None:
         warden = self._wardens.get(place)
         if warden is not None and warden.poll() is not None:
@@ -358,6 +388,29 @@ def _open_warden(place: Path, pid: int) -> int | None:
         os.close(handle)
         return None
     return handle
+
+
+def _read_group(place: Path) -> cgroup.Group:
+    try:
+        raw = (place / "cgroup.json").read_bytes()
+        return msgspec.json.decode(raw, type=cgroup.Group)
+    except (OSError, msgspec.DecodeError) as error:
+        raise Refused(
+            f"no sandbox was ever started in {place}", code="no_such_sandbox"
+        ) from error
+
+
+@contextlib.contextmanager
+def _network_of(beside: str) -> Iterator[int]:
+    """Open the network that another sandbox has; -1 for one of its own."""
+    if not beside or os.geteuid() != 0:  # only root can put a process into one
+        yield -1
+        return
+    network = open_network(_read_group(Path(beside)))
+    try:
+        yield network
+    finally:
+        os.close(network)
 
 
 def _sweep(place: Path) -> bool:

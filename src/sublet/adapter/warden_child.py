@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _CLONE_NEWNS = 0x20000
+_CLONE_NEWNET = 0x40000000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _PR_SET_CHILD_SUBREAPER = 36
 _STAGE = "/run"  # covered by a private tmpfs, in bubblewrap's mount namespace only
@@ -26,6 +27,14 @@ _STAGE = "/run"  # covered by a private tmpfs, in bubblewrap's mount namespace o
 def adopt_orphans() -> None:
     """Become the parent of what bubblewrap leaves, so that it can be collected."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def join_network(handle: int) -> None:
+    """Move this process into the network of another sandbox."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(handle, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "cannot enter the job's network")
+    os.close(handle)
 
 
 def stage(sources: list[str]) -> dict[str, str]:
@@ -95,6 +104,8 @@ def become_bubblewrap(spec: dict[str, Any], *, out: int, err: int, status: int) 
     os.setsid()  # Ctrl-C at the agent's terminal is no business of the job
     for path in spec["cgroup"]["joins"]:
         write_text(path, "0")
+    if spec["network"] >= 0:
+        join_network(spec["network"])
     options = resolve(spec["options"], is_root=spec["uid"] >= 0)
     os.set_inheritable(status, True)
     options += ["--json-status-fd", str(status)]

@@ -5,6 +5,7 @@ that pass the same suite (``tests/ports``). Adapters translate every foreign
 exception into ``base.errors`` at their own door.
 """
 
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Protocol
@@ -192,6 +193,7 @@ class SandboxSpec(Struct, frozen=True):
     watched: tuple[str, ...]  # host folders counted against disk_bytes
     gpu_uuids: tuple[str, ...] = ()
     network: str = "none"  # "none", or a unix socket path of an HTTP CONNECT proxy
+    beside: str = ""  # state folder of a running sandbox whose network it shares
     stdout: str = "/dev/null"  # host file, appended to
     stderr: str = "/dev/null"
     log_bytes_max: int = 1 << 30
@@ -247,6 +249,17 @@ class Sandbox(Protocol):
 
     async def stop(self, folder: PurePath, *, grace_s: int) -> SandboxState:
         """Send SIGTERM, after ``grace_s`` kill everything; twice is harmless."""
+        ...
+
+    async def connect(self, folder: PurePath, *, port: int) -> socket.socket:
+        """Connect to a port that something inside listens on, at its loopback.
+
+        Never to a port of this machine, nor of another sandbox.
+
+        Raises:
+            Refused: nothing runs, or nothing listens there.
+            Unavailable: this sandbox, or this machine, cannot forward ports.
+        """
         ...
 
 
