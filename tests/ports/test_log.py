@@ -135,6 +135,8 @@ def test_settling_again_is_harmless(log: Log) -> None:
     log.put_settled([settled])
     log.put_settled([settled])
     assert log.read_settled(party=ALICE, before_s=None, limit=9) == [b"one"]
+    log.put_settled([(*settled[:-1], b"one, erased")])  # the later word counts
+    assert log.read_settled(party=ALICE, before_s=None, limit=9) == [b"one, erased"]
 
 
 def test_reads_from_several_threads(log: Log) -> None:

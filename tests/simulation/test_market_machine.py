@@ -60,6 +60,7 @@ class Market(RuleBasedStateMachine):
                 gpu_model="h200",
                 gpu_memory_bytes=141 * GIB,
                 gpu_uuids=tuple(UUIDS[:2]),
+                features=("erasure",),
             )
             for tenant in TENANTS[:2]:
                 self.world.add_channel(tenant, provider)
@@ -74,7 +75,8 @@ class Market(RuleBasedStateMachine):
     def draw_lease_id(self, data: st.DataObject) -> str:
         book = self.world.book
         # Mostly open ones, now and then one that is over or never was.
-        known = [*book.leases, *book.leases, *list(book.settled)[-1:], NO_DIGEST]
+        known = [*book.leases, *book.leases, *list(book.settled)[-1:]]
+        known += [*list(book.unerased)[-2:], NO_DIGEST]
         return data.draw(st.sampled_from(known))
 
     @rule(span_s=st.sampled_from([1, 2, 3, 5, 12]))
@@ -118,6 +120,7 @@ class Market(RuleBasedStateMachine):
             gpu_model="h200" if uuids else "",
             gpu_memory_bytes=141 * GIB,
             gpu_uuids=tuple(uuids),
+            features=("erasure",) if price else (),
             cpu_price_hour=price,
             expires_at_s=self.world.now_s + span_s,
             salt=self.salt,
@@ -136,6 +139,7 @@ class Market(RuleBasedStateMachine):
         gpu_count=st.sampled_from([0, 0, 1, 2]),
         total_max=st.sampled_from([10, 50_000, 2_000_000]),
         duration_s_max=st.sampled_from([10, 100, 3_600]),
+        features=st.sampled_from([(), ("erasure",)]),
     )
     def order(
         self,
@@ -144,9 +148,11 @@ class Market(RuleBasedStateMachine):
         gpu_count: int,
         total_max: int,
         duration_s_max: int,
+        features: tuple[str, ...],
     ) -> None:
         order = make_order(
             tenant=tenant,
+            features=features,
             cpus_milli=cpus_milli,
             gpu_count=gpu_count,
             total_max=total_max,
@@ -194,6 +200,7 @@ class Market(RuleBasedStateMachine):
             cpus_milli=500,
             gpu_count=gpu_count,
             total_max=400_000,
+            features=("erasure",) if self.salt % 2 else (),
             salt=self.salt,
         )
         self.say(tenant, order)
@@ -224,7 +231,7 @@ class Market(RuleBasedStateMachine):
         """Report, keep, give a receipt: honest, too much, or at the wrong time."""
         lease_id = self.draw_lease_id(data)
         book = self.world.book
-        lease = book.leases.get(lease_id) or book.settled.get(lease_id)
+        lease = book.find_lease(lease_id)
         if lease is None:
             return
         reason = data.draw(st.sampled_from(["exited", "given_back", "failed"]))
@@ -242,6 +249,15 @@ class Market(RuleBasedStateMachine):
         lease_id = self.draw_lease_id(data)
         signer = data.draw(st.sampled_from(PROVIDERS))
         self.say(signer, GiveBack(lease_id, notice_s, 1, self.salt))
+
+    @rule(data=st.data())
+    def erase(self, data: st.DataObject) -> None:
+        """Say that a lease is erased: in time, too early, twice, or of another's."""
+        known = [*self.world.book.unerased, *self.world.book.leases]
+        if known:
+            lease = self.world.lease(data.draw(st.sampled_from(known)))
+            signer = data.draw(st.sampled_from([lease.provider, *PROVIDERS]))
+            self.say(signer, self.world.erasure(lease))
 
     @rule(data=st.data())
     def stop(self, data: st.DataObject) -> None:

@@ -33,6 +33,7 @@ TIME_S_MAX = 1 << 40  # seconds since the epoch
 OFFERS_PER_PROVIDER_MAX = 64
 LEASES_PER_TENANT_MAX = 1_024  # open at one time
 DELEGATIONS_PER_TENANT_MAX = 64
+UNERASED_PER_PROVIDER_MAX = 1_024  # leases whose erasure a provider may owe
 LEASES_KEPT_MAX = 10_000  # settled leases that the book still remembers
 
 # Requests to a node

@@ -12,6 +12,7 @@ from sublet.core.book.outcome import LeaseMoved, Step
 from sublet.core.document import (
     CheckpointKept,
     Credit,
+    Erasure,
     Fact,
     GiveBack,
     LeaseTerms,
@@ -36,6 +37,7 @@ _OF_LEASE: Mapping[type, str] = {
     GiveBack: "is asked back by {who}",
     Stop: "is stopped by the tenant",
     Receipt: "has a receipt of {who}",
+    Erasure: "is erased by {who}",
 }
 
 
@@ -44,7 +46,8 @@ def describe(fact: Fact, step: Step, *, name_of: NameOf) -> list[str]:
     if step.refusal is not None:
         kind = type(fact.document).__name__
         return [f"{kind} of {name_of(fact.signer)} is void: {step.refusal.code}"]
-    moved = [o.lease for o in step.outcomes if isinstance(o, LeaseMoved)]
+    # An erasure settles nothing.
+    moved = [o.lease for o in step.outcomes if type(o) is LeaseMoved]
     lines = [line for line in [_said(fact, moved, name_of=name_of)] if line]
     settled = [lease for lease in moved if lease.phase is Phase.SETTLED]
     return lines + [_settled(lease, name_of=name_of) for lease in settled]
@@ -68,7 +71,13 @@ def _said(fact: Fact, moved: list[Lease], *, name_of: NameOf) -> str:
         case Order() if moved:
             return _matched(moved[-1], name_of=name_of)
         case (
-            LeaseTerms() | Start() | CheckpointKept() | GiveBack() | Stop() | Receipt()
+            LeaseTerms()
+            | Start()
+            | CheckpointKept()
+            | GiveBack()
+            | Stop()
+            | Receipt()
+            | Erasure()
         ) as said:
             return (
                 f"lease {short(said.lease_id)} {_OF_LEASE[type(said)].format(who=who)}"

@@ -267,6 +267,20 @@ class Receipt(Document, frozen=True, tag="Receipt"):
     salt: Salt
 
 
+class Erasure(Document, frozen=True, tag="Erasure"):
+    """Nothing of the tenant's data is left: the digest of the statement that says how.
+
+    The statement itself is private; the tenant has it. Where the order required
+    ``erasure``, the slice of the machine stays bound until this is in the log.
+    """
+
+    lease_id: Digest
+    statement: Digest  # SHA-256 of the in-toto statement, which is salted
+    level: Text  # assurance: "A0" declared … "A4" hardware-attested
+    signed_at_s: Seconds
+    salt: Salt
+
+
 # ---- the tenant -------------------------------------------------------------------
 
 
@@ -366,6 +380,7 @@ AnyDocument = (
     | UsageRecord
     | GiveBack
     | Receipt
+    | Erasure
     | Order
     | Delegation
     | Channel

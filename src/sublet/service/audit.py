@@ -287,7 +287,7 @@ class _Audit:
         elif type(fact.document) is Seal:
             self._seals += 1
         for outcome in taken.outcomes:
-            if isinstance(outcome, LeaseMoved):
+            if type(outcome) is LeaseMoved:  # an erasure settles nothing
                 self._leases += outcome.lease.phase is Phase.MATCHED
                 self._leases_settled += outcome.lease.phase is Phase.SETTLED
 

@@ -91,8 +91,8 @@ class Log(Protocol):
     ) -> None:
         """Keep settled leases (id, tenant, provider, settled_at_s, lease as JSON).
 
-        A read model, not the truth: a replay makes it again; the same row again is
-        harmless.
+        A read model, not the truth: a replay makes it again. A later row of the same
+        lease replaces the earlier one.
         """
         ...
 

@@ -19,6 +19,7 @@ from sublet.core.document import (
     Channel,
     CheckpointKept,
     Delivery,
+    Erasure,
     Fact,
     GiveBack,
     LeaseTerms,
@@ -256,6 +257,10 @@ _TEXTS: Mapping[type[AnyDocument], Callable[[Any, Lease | None], str]] = {
         f"the owner wants the machine back within {format_duration(notice.notice_s)}"
     ),
     Receipt: _tell_receipt,
+    Erasure: lambda erasure, _: (
+        f"the provider has erased everything, by its own word at level {erasure.level}; "
+        "its slice of the machine is free again"
+    ),
     Stop: lambda stop, _: f"the tenant ended it: {stop.reason}",
     Channel: lambda channel, _: "tenant and provider have a payment channel",
     Voucher: lambda voucher, _: (

@@ -12,11 +12,12 @@ from typing import TypeVar
 
 from sublet.base.errors import Broken
 from sublet.base.ids import NO_ADDRESS, NO_DIGEST, Address, Digest
+from sublet.base.limits import UNERASED_PER_PROVIDER_MAX
 from sublet.core.book.offer_table import OfferTable
 from sublet.core.book.record import ChannelRecord, DelegationRecord, ProviderRecord
 from sublet.core.document import Market
 from sublet.core.lease.phase import Lease
-from sublet.core.lease.table import HOLDING
+from sublet.core.lease.table import holds_slice
 from sublet.core.ledger.ledger import Ledger
 
 Pair = tuple[Address, Address]  # tenant, provider
@@ -38,6 +39,7 @@ class Book:
         self.providers: dict[Address, ProviderRecord] = {}
         self.leases: dict[Digest, Lease] = {}  # open, oldest first
         self.settled: dict[Digest, Lease] = {}  # in the order of settlement
+        self.unerased: dict[Digest, Lease] = {}  # settled too; their slices stay bound
         self.channels: dict[Digest, ChannelRecord] = {}
         self.delegations: dict[Digest, DelegationRecord] = {}
         # Indexes; made again from the above when a snapshot is loaded.
@@ -46,6 +48,7 @@ class Book:
         self.open_of_tenant: dict[Address, dict[Digest, None]] = {}
         self.open_of_provider: dict[Address, dict[Digest, None]] = {}
         self.open_of_pair: dict[Pair, dict[Digest, None]] = {}
+        self.unerased_of_provider: dict[Address, dict[Digest, None]] = {}
         self._deadlines: list[tuple[int, Digest]] = []  # a heap with stale entries
 
     def copy(self) -> "Book":
@@ -56,6 +59,7 @@ class Book:
         twin.providers = self.providers.copy()
         twin.leases = self.leases.copy()
         twin.settled = self.settled.copy()
+        twin.unerased = self.unerased.copy()
         twin.channels = self.channels.copy()
         twin.delegations = self.delegations.copy()
         twin.channel_of = self.channel_of.copy()
@@ -63,6 +67,7 @@ class Book:
         twin.open_of_tenant = _copy_index(self.open_of_tenant)
         twin.open_of_provider = _copy_index(self.open_of_provider)
         twin.open_of_pair = _copy_index(self.open_of_pair)
+        twin.unerased_of_provider = _copy_index(self.unerased_of_provider)
         twin._deadlines = self._deadlines.copy()
         return twin
 
@@ -78,6 +83,21 @@ class Book:
     def find_provider(self, provider: Address) -> ProviderRecord:
         """Give the provider's record; an unknown one is down and has no history."""
         return self.providers.get(provider) or ProviderRecord(provider)
+
+    def may_match(self, provider: Address) -> bool:
+        """Say whether a node reaches the provider and it does not owe too much erasing."""
+        owed = self.unerased_of_provider.get(provider, ())
+        return self.find_provider(provider).is_up and (
+            len(owed) < UNERASED_PER_PROVIDER_MAX
+        )
+
+    def find_lease(self, lease_id: Digest) -> Lease | None:
+        """Give an open or a remembered lease, or None."""
+        return (
+            self.leases.get(lease_id)
+            or self.unerased.get(lease_id)
+            or self.settled.get(lease_id)
+        )
 
     def find_channel(self, pair: Pair) -> ChannelRecord | None:
         """Give the channel of (tenant, provider), or None."""
@@ -106,7 +126,7 @@ class Book:
         _add(self.open_of_tenant, lease.tenant, lease.id)
         _add(self.open_of_provider, lease.provider, lease.id)
         _add(self.open_of_pair, (lease.tenant, lease.provider), lease.id)
-        if lease.phase in HOLDING:
+        if holds_slice(lease):
             self.offers.bind(lease)
         heappush(self._deadlines, (lease.deadline_s, lease.id))
 
@@ -114,19 +134,44 @@ class Book:
         """Replace an open lease; its slice comes free once it holds it no more."""
         was = self.leases[lease.id]
         self.leases[lease.id] = lease
-        if was.phase in HOLDING and lease.phase not in HOLDING:
+        if holds_slice(was) and not holds_slice(lease):
             self.offers.release(was)
         if lease.deadline_s != was.deadline_s:
             heappush(self._deadlines, (lease.deadline_s, lease.id))
 
     def drop_lease(self, lease: Lease, *, settled_max: int) -> None:
-        """Move a lease from the open to the settled ones; forget the oldest of these."""
+        """Move a lease from the open to the settled ones; forget the oldest of these.
+
+        One whose erasure is due keeps its slice, and is not forgotten.
+        """
         was = self.leases.pop(lease.id)
-        if was.phase in HOLDING:
-            self.offers.release(was)
         _drop(self.open_of_tenant, lease.tenant, lease.id)
         _drop(self.open_of_provider, lease.provider, lease.id)
         _drop(self.open_of_pair, (lease.tenant, lease.provider), lease.id)
+        if lease.is_erasure_due:
+            self.add_unerased(lease)
+            return
+        if holds_slice(was):
+            self.offers.release(was)
+        self._add_settled(lease, settled_max=settled_max)
+
+    def add_unerased(self, lease: Lease) -> None:
+        """Enter a settled lease whose slice is bound until it is erased."""
+        self.unerased[lease.id] = lease
+        _add(self.unerased_of_provider, lease.provider, lease.id)
+        self._note_owed(lease.provider)
+
+    def drop_unerased(self, lease: Lease, *, settled_max: int) -> None:
+        """Move a lease that was erased to the settled ones: its slice comes free."""
+        self.offers.release(self.unerased.pop(lease.id))
+        _drop(self.unerased_of_provider, lease.provider, lease.id)
+        self._add_settled(lease, settled_max=settled_max)
+        self._note_owed(lease.provider)
+
+    def _note_owed(self, provider: Address) -> None:
+        self.offers.set_up(provider, is_up=self.may_match(provider))
+
+    def _add_settled(self, lease: Lease, *, settled_max: int) -> None:
         self.settled[lease.id] = lease
         if len(self.settled) > settled_max:
             del self.settled[next(iter(self.settled))]

@@ -103,7 +103,7 @@ def decide_seen(book: Book, fact: Fact, seen: ProviderSeen, now_s: int) -> Chang
 
 def _see(book: Book, record: ProviderRecord, now_s: int) -> tuple[Outcome, ...]:
     book.providers[record.provider] = replace(record, is_up=True, since_s=now_s)
-    book.offers.set_up(record.provider, is_up=True)
+    book.offers.set_up(record.provider, is_up=book.may_match(record.provider))
     return ()
 
 

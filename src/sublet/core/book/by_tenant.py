@@ -29,7 +29,7 @@ def decide_order(book: Book, fact: Fact, order: Order, now_s: int) -> Change:
             carry it (``unknown_delegation``, ``delegation_expired``, ``over_budget``).
     """
     delegation = _find_delegation(book, fact, order, now_s)
-    if fact.id in book.leases or fact.id in book.settled:
+    if book.find_lease(fact.id) is not None:
         raise Refused(f"the order {fact.id} has its lease", code="duplicate_order")
     if len(book.open_of_tenant.get(order.tenant, ())) >= LEASES_PER_TENANT_MAX:
         raise Refused(

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sublet.base.ids import NO_DIGEST
 from sublet.base.limits import LEASES_KEPT_MAX
 from sublet.core.book.book import Book, Pair
-from sublet.core.book.outcome import LeaseMoved, Outcome
+from sublet.core.book.outcome import LeaseErased, LeaseMoved, Outcome
 from sublet.core.lease.phase import Fault, Lease, Phase
 
 
@@ -32,12 +32,15 @@ def total_due(book: Book, lease: Lease) -> int:
 
 
 def record_move(book: Book, lease: Lease) -> tuple[Outcome, ...]:
-    """Enter the next state of an open lease, and settle what that makes due.
+    """Enter the next state of a lease, and settle what that makes due.
 
     Args:
         lease: as ``lease.table`` gave it; SETTLED means that the end is decided and
             the money is still to move.
     """
+    if lease.id in book.unerased:
+        book.drop_unerased(lease, settled_max=LEASES_KEPT_MAX)
+        return (LeaseErased(replace(lease, channel_total=total_due(book, lease))),)
     if lease.phase is Phase.SETTLED:
         pair = (lease.tenant, lease.provider)
         # Less paid than owed leaves more for the younger ones: look again.

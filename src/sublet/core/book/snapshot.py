@@ -51,6 +51,7 @@ class BookState(Struct, frozen=True, forbid_unknown_fields=True):
     offers: list[OfferState]
     leases: list[Lease]
     settled: list[Lease]
+    unerased: list[Lease]
     channels: list[ChannelRecord]
     delegations: list[DelegationRecord]
 
@@ -85,6 +86,7 @@ def dump(book: Book) -> bytes:
             ],
             leases=list(book.leases.values()),
             settled=list(book.settled.values()),
+            unerased=list(book.unerased.values()),
             channels=list(book.channels.values()),
             delegations=list(book.delegations.values()),
         )
@@ -129,6 +131,9 @@ def load(raw: bytes) -> Book:
         _put_offer(book, offer)
     for lease in state.leases:
         book.add_lease(lease)
+    for lease in state.unerased:
+        book.offers.bind(lease)
+        book.add_unerased(lease)
     return book
 
 

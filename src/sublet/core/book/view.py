@@ -64,7 +64,7 @@ def account(book: Book, party: Address) -> AccountView:
 
 def find_lease(book: Book, lease_id: Digest) -> Lease | None:
     """Give an open or a remembered lease, or None; ``channel_total`` is filled in."""
-    lease = book.leases.get(lease_id) or book.settled.get(lease_id)
+    lease = book.find_lease(lease_id)
     return None if lease is None else _shown(book, lease)
 
 
@@ -79,7 +79,7 @@ def leases_of(book: Book, party: Address) -> list[Lease]:
     """List all leases of the party that the book remembers: settled ones, then open."""
     settled = [
         _shown(book, lease)
-        for lease in book.settled.values()
+        for lease in (*book.settled.values(), *book.unerased.values())
         if party in (lease.tenant, lease.provider)
     ]
     return settled + open_leases_of(book, party)
@@ -91,7 +91,7 @@ def channel_total(book: Book, lease_id: Digest) -> int:
     Cumulative, in micro-USD. For a settled lease: what its channel has paid so far; 0
     for an unknown one.
     """
-    lease = book.leases.get(lease_id) or book.settled.get(lease_id)
+    lease = book.find_lease(lease_id)
     return 0 if lease is None else total_due(book, lease)
 
 

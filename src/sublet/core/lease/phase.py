@@ -66,5 +66,8 @@ class Lease(Struct, frozen=True, gc=False):
     owed: int = 0  # micro-USD for what ran, by the meter
     paid: int = 0  # micro-USD that moved at settlement
     give_back_by_s: int = 0  # owner's notice: receipt due by then; 0: no notice
+    is_erasure_due: bool = False  # its slice stays bound until the provider has erased
+    erasure: Digest = NO_DIGEST  # of the statement that says how
+    erasure_level: str = ""  # its assurance: "A0" … "A4"
     delegation: Digest = NO_DIGEST  # whose budget it counts against
     channel_total: int = 0  # what a voucher must say to cover it; see book.view

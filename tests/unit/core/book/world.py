@@ -17,6 +17,7 @@ from sublet.core.document import (
     Channel,
     Credit,
     Delivery,
+    Erasure,
     Fact,
     LeaseTerms,
     Market,
@@ -221,8 +222,9 @@ class World:
 
     def lease(self, lease_id: str) -> Lease:
         """Give a lease as it is now."""
-        book = self.book
-        return book.leases.get(lease_id) or book.settled[lease_id]
+        lease = self.book.find_lease(lease_id)
+        assert lease is not None
+        return lease
 
     def terms(self, lease: Lease) -> LeaseTerms:
         """Make the terms as matched."""
@@ -251,6 +253,10 @@ class World:
             signed_at_s=self.now_s,
             salt=len(self.facts),
         )
+
+    def erasure(self, lease: Lease) -> Erasure:
+        """Say that nothing of the lease's data is left."""
+        return Erasure(lease.id, digest(7), "A1", self.now_s, len(self.facts))
 
     def usage(self, lease: Lease, ran_ms: int) -> UsageRecord:
         """Make a reading of the meter."""
