@@ -7,6 +7,7 @@ paths and secrets stand in no process list.
 """
 
 from collections.abc import Mapping
+from pathlib import PurePath
 
 from sublet.adapter.job_python import JobPython
 from sublet.adapter.nvidia import GpuFiles
@@ -18,7 +19,7 @@ Option = str | bytes | tuple[str]
 UID_INSIDE = "1000"
 PROXY_PORT = 3128
 _BRIDGE = "/run/sublet/bridge.py"
-_SOCKET = "/run/sublet/proxy.sock"
+_NETWORK = "/run/sublet/network"  # the folder of the proxy's socket
 
 _ISOLATION = (
     *("--unshare-user", "--uid", UID_INSIDE, "--gid", UID_INSIDE),
@@ -73,7 +74,9 @@ def build_options(
     """
     binds = [*python.binds, *gpu.binds, *spec.binds]
     if spec.network != "none":
-        binds += [Bind(bridge, _BRIDGE), Bind(spec.network, _SOCKET)]
+        # The folder: a proxy that is started anew puts a new socket there.
+        folder = str(PurePath(spec.network).parent)
+        binds += [Bind(bridge, _BRIDGE), Bind(folder, _NETWORK)]
     options: list[Option] = [*_ISOLATION, *_system_root(root_links)]
     if not shares_network:
         options.append("--unshare-net")
@@ -106,7 +109,8 @@ def build_argv(spec: SandboxSpec, *, python: JobPython) -> tuple[str, ...]:
     _check_texts(list(spec.argv))
     if spec.network == "none":
         return spec.argv
-    door = (python.inside, "-I", "-S", _BRIDGE, str(PROXY_PORT), _SOCKET)
+    path = f"{_NETWORK}/{PurePath(spec.network).name}"
+    door = (python.inside, "-I", "-S", _BRIDGE, str(PROXY_PORT), path)
     return (*door, *spec.argv)
 
 
@@ -118,8 +122,7 @@ def build_env(spec: SandboxSpec, *, gpu: GpuFiles) -> dict[str, str]:
     """
     env = {"HOME": spec.directory, "PATH": "/usr/local/bin:/usr/bin:/bin", **gpu.env}
     if spec.network != "none":
-        proxy = f"http://127.0.0.1:{PROXY_PORT}"
-        env |= {"HTTPS_PROXY": proxy, "https_proxy": proxy}
+        env |= build_proxy_env()
     env |= spec.env
     for name in env:
         if not name or "=" in name:
@@ -130,6 +133,14 @@ def build_env(spec: SandboxSpec, *, gpu: GpuFiles) -> dict[str, str]:
                 field="env",
             )
     return env
+
+
+def build_proxy_env() -> dict[str, str]:
+    """Tell ordinary tools where the way out is; some read one case, some the other."""
+    proxy = f"http://127.0.0.1:{PROXY_PORT}"
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    env = dict.fromkeys(names, proxy) | {"NO_PROXY": "localhost,127.0.0.1,::1"}
+    return env | {name.lower(): value for name, value in env.items()}
 
 
 def _system_root(root_links: Mapping[str, str]) -> list[Option]:

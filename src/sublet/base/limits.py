@@ -9,6 +9,8 @@ DOCUMENT_BYTES_MAX = 16_384  # one signed document, as canonical JSON
 BATCH_DOCUMENTS_MAX = 256  # documents in one request, and in one group commit
 TEXT_LENGTH_MAX = 128  # characters of a name, model, region or reason
 KEY_LENGTH_MAX = 256  # characters of an OpenSSH public key line
+EGRESS_DESTINATIONS_MAX = 64  # of one job
+EGRESS_ROWS_MAX = 256  # of the table that a receipt hashes
 LEASES_PER_MACHINE_MAX = 1_024  # that an offer may promise to hold at one time
 LIST_LENGTH_MAX = (
     16  # regions, sandboxes, avoided providers, tenants refused in one document

@@ -20,16 +20,16 @@ import os
 import platform
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from sublet.adapter.egress_proxy import REGISTRY, EgressProxy
 from sublet.adapter.job_python import find_job_python
-from sublet.adapter.registry_proxy import REGISTRY, Endpoint, RegistryProxy
 from sublet.base.errors import Refused, Unavailable
+from sublet.core.egress import Destination
 from sublet.provider.install_output import Say, explain, follow
 from sublet.provider.script_metadata import (
     Requirements,
@@ -82,7 +82,7 @@ class Installer:
         uid: int,
         bytes_max: int = 32 << 30,
         index: str = "https://pypi.org/simple",
-        allow: Collection[Endpoint] = REGISTRY,
+        allow: Collection[Destination] = REGISTRY,
         in_use: Callable[[], Collection[Path]] = tuple,
     ) -> None:
         """Take a folder of the provider's; nothing is made or started yet.
@@ -186,24 +186,20 @@ class Installer:
         self, draft: Path, requirements: Requirements, say: Say, *, caches: list[Path]
     ) -> str | None:
         """Build into ``draft/env``; say what went wrong, or None."""
-        for name in ("env", "cache"):
+        for name in ("env", "cache", "network"):
             (draft / name).mkdir(mode=0o755)
         cache = caches[0] if caches else draft / "cache"
         log = draft / "log"
-        # Unix sockets have short paths; the provider's home may have a long one.
-        with tempfile.TemporaryDirectory(prefix="sublet-") as name:
-            path = Path(name) / "registry"
-            async with RegistryProxy(path=path, allow=self._allow) as proxy:
-                spec = self._make_spec(
-                    requirements, draft, cache=cache, network=str(path)
-                )
-                await self._sandbox.start(spec, folder=draft / "sandbox")
-                state = await follow(
-                    self._sandbox.wait_ended(draft / "sandbox"), log=log, say=say
-                )
+        path = draft / "network" / "registry"
+        async with EgressProxy(path=path, allow=self._allow) as proxy:
+            spec = self._make_spec(requirements, draft, cache=cache, network=str(path))
+            await self._sandbox.start(spec, folder=draft / "sandbox")
+            state = await follow(
+                self._sandbox.wait_ended(draft / "sandbox"), log=log, say=say
+            )
         if state.reason == "exited" and state.exit_code == 0:
             return None
-        if proxy.failures and not proxy.bytes_by_host:
+        if proxy.failures and not proxy.rows():
             raise Unavailable("the package registry does not answer", retry_after_s=30)
         return explain(state, log.read_text(errors="replace"))
 

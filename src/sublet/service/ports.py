@@ -192,7 +192,8 @@ class SandboxSpec(Struct, frozen=True):
     disk_bytes: int  # what the watched folders may hold together
     watched: tuple[str, ...]  # host folders counted against disk_bytes
     gpu_uuids: tuple[str, ...] = ()
-    network: str = "none"  # "none", or a unix socket path of an HTTP CONNECT proxy
+    # "none", or the unix socket of a proxy; its folder is bound, and holds nothing else
+    network: str = "none"
     beside: str = ""  # state folder of a running sandbox whose network it shares
     stdout: str = "/dev/null"  # host file, appended to
     stderr: str = "/dev/null"
