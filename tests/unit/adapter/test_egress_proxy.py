@@ -45,7 +45,7 @@ async def echo() -> AsyncIterator[int]:
 
 def tls_proxy(path: Path, port: int, **changes: object) -> EgressProxy:
     allow = [Destination("localhost", port)]
-    return EgressProxy(path=path, allow=allow, tls_ports=[port], **changes)  # type: ignore[arg-type]  # a test's short way
+    return EgressProxy(path=path, allow=allow, tls_ports=[port], **changes)  # type: ignore[arg-type]  # short
 
 
 class Client:
@@ -164,7 +164,7 @@ async def test_stops_after_its_share_of_bytes(tmp_path: Path, echo: int) -> None
 
 def open_proxy(path: Path, *allow: str, **changes: object) -> EgressProxy:
     wanted = [parse_destination(text, field="test", is_owner=True) for text in allow]
-    return EgressProxy(path=path, allow=wanted, **changes)  # type: ignore[arg-type]  # a test's short way
+    return EgressProxy(path=path, allow=wanted, **changes)  # type: ignore[arg-type]  # short
 
 
 async def test_carries_one_plain_request(tmp_path: Path, echo: int) -> None:
