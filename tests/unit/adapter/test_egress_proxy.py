@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,9 +44,9 @@ async def echo() -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-def tls_proxy(path: Path, port: int, **changes: object) -> EgressProxy:
+def tls_proxy(path: Path, port: int, **changes: Any) -> EgressProxy:
     allow = [Destination("localhost", port)]
-    return EgressProxy(path=path, allow=allow, tls_ports=[port], **changes)  # type: ignore[arg-type]  # short
+    return EgressProxy(path=path, allow=allow, tls_ports=[port], **changes)
 
 
 class Client:
@@ -162,9 +163,9 @@ async def test_stops_after_its_share_of_bytes(tmp_path: Path, echo: int) -> None
 # ---- what else a job's tools speak -------------------------------------------------
 
 
-def open_proxy(path: Path, *allow: str, **changes: object) -> EgressProxy:
+def open_proxy(path: Path, *allow: str, **changes: Any) -> EgressProxy:
     wanted = [parse_destination(text, field="test", is_owner=True) for text in allow]
-    return EgressProxy(path=path, allow=wanted, **changes)  # type: ignore[arg-type]  # short
+    return EgressProxy(path=path, allow=wanted, **changes)
 
 
 async def test_carries_one_plain_request(tmp_path: Path, echo: int) -> None:
