@@ -18,7 +18,6 @@ from sublet.core.document import (
     AnyDocument,
     CheckpointKept,
     Credit,
-    Delegation,
     GiveBack,
     OfferWithdrawal,
     ProviderLost,
@@ -41,7 +40,8 @@ from tests.unit.core.book.world import (
 
 TENANTS = [address(0x1000 + number) for number in range(3)]
 PROVIDERS = [address(0x2000 + number) for number in range(3)]
-PARTIES = [*TENANTS, *PROVIDERS, OPERATOR]
+DELEGATE = address(0x3000)
+PARTIES = [*TENANTS, *PROVIDERS, OPERATOR, DELEGATE]
 UUIDS = ["gpu-a", "gpu-b", "gpu-c"]
 
 
@@ -161,25 +161,6 @@ class Market(RuleBasedStateMachine):
         )
         self.say(tenant, order)
 
-    @rule(tenant=st.sampled_from(TENANTS), budget=st.sampled_from([0, 100_000]))
-    def delegate(self, tenant: str, budget: int) -> None:
-        expires_at_s = self.world.now_s + 100
-        delegation = Delegation(OPERATOR, budget, (), "", expires_at_s, 1, self.salt)
-        self.say(tenant, delegation)
-
-    @rule(data=st.data(), duration_s_max=st.sampled_from([10, 3_600]))
-    def order_by_delegate(self, data: st.DataObject, duration_s_max: int) -> None:
-        known = list(self.world.book.delegations)
-        if known:
-            record = self.world.book.delegations[data.draw(st.sampled_from(known))]
-            order = make_order(
-                tenant=record.tenant,
-                delegation=record.id,
-                duration_s_max=duration_s_max,
-                salt=self.salt,
-            )
-            self.say(OPERATOR, order)
-
     @rule(data=st.data(), count=st.integers(1, 5), span_s=st.integers(0, 9))
     def go_on(self, data: st.DataObject, count: int, span_s: int) -> None:
         """Say what brings open leases forward; without it few would ever run."""
@@ -273,7 +254,8 @@ class Market(RuleBasedStateMachine):
     def vouch(self, data: st.DataObject, more: int) -> None:
         channels = list(self.world.book.channels.values())
         channel = data.draw(st.sampled_from(channels))
-        signer = data.draw(st.sampled_from([channel.payer, channel.receiver]))
+        parties = [channel.payer, channel.receiver, channel.authorizer]
+        signer = data.draw(st.sampled_from(parties))
         self.say(signer, Voucher(channel.id, max(0, channel.vouched + more)))
 
     @rule(data=st.data())
@@ -282,10 +264,10 @@ class Market(RuleBasedStateMachine):
         leases = list(self.world.book.leases.values())
         if leases:
             lease = data.draw(st.sampled_from(leases))
-            channel = self.world.book.find_channel((lease.tenant, lease.provider))
+            channel = self.world.book.find_channel(lease.line)
             if channel is not None:
                 total = channel_total(self.world.book, lease.id)
-                self.say(lease.tenant, Voucher(channel.id, total))
+                self.say(lease.authorizer, Voucher(channel.id, total))
 
     @rule()
     def seal(self) -> None:

@@ -312,13 +312,25 @@ class Order(Document, frozen=True, tag="Order"):
 
 
 class Delegation(Document, frozen=True, tag="Delegation"):
-    """The tenant lets another key order in its name: capped, scoped, expiring."""
+    """The tenant lets another key order in its name: capped, scoped, expiring.
+
+    Paid is out of channels whose vouchers that key signs, and for these leases alone.
+    """
 
     delegate: Address
     budget: Amount
+    leases_max: LeaseCount  # that may hold a machine at one time
     providers: Addresses  # with whom alone it may deal; empty for anyone
     scope: Text  # what it is for; shown to people
     expires_at_s: Seconds
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Revocation(Document, frozen=True, tag="Revocation"):
+    """The tenant ends a delegation before its time; leases under it are stopped."""
+
+    delegation_id: Digest
     signed_at_s: Seconds
     salt: Salt
 
@@ -383,6 +395,7 @@ AnyDocument = (
     | Erasure
     | Order
     | Delegation
+    | Revocation
     | Channel
     | Voucher
     | CheckpointKept

@@ -78,7 +78,7 @@ def open_leases_of_provider(node: Node, provider: Address) -> tuple[Lease, ...]:
 
 
 async def read_lease_of(node: Node, lease_id: Digest, *, party: Address) -> Lease:
-    """Give a lease to one of its two parties.
+    """Give a lease to one of its parties: tenant, delegate or provider.
 
     Raises:
         NotFound: there is no such lease.
@@ -87,9 +87,9 @@ async def read_lease_of(node: Node, lease_id: Digest, *, party: Address) -> Leas
     lease = await node.market.find_lease(lease_id)
     if lease is None:
         raise NotFound(f"there is no lease {lease_id} here", code="unknown_lease")
-    if party not in (lease.tenant, lease.provider):
+    if party not in lease.line:
         raise Forbidden(
-            f"lease {lease_id} is not yours; sign with the key of its tenant or provider",
+            f"lease {lease_id} is not yours; sign with the key of its tenant, delegate or provider",
             code="not_yours",
         )
     return lease

@@ -215,7 +215,7 @@ class Effects:
         desk.push_ended()  # the tenant first: the log may take a moment
         if desk.record.receipt is not None:
             self._around.outbox.put(desk.record.receipt)
-            self._around.till.hand_in(desk.record.lease.tenant, self._around.outbox.put)
+            self._around.till.hand_in(desk.record.lease, self._around.outbox.put)
 
     async def _erase(self) -> None:
         self._desk.begin("erase", self._erase_and_tell)

@@ -75,9 +75,9 @@ class Reception:
             Unavailable: the disk is full or did not answer.
         """
         desk = self._desk
-        desk.around.till.take(desk.record.lease.tenant, paid)
+        desk.around.till.take(desk.record.lease, paid)
         if desk.record.stage in OVER:
-            desk.around.till.hand_in(desk.record.lease.tenant, desk.around.outbox.put)
+            desk.around.till.hand_in(desk.record.lease, desk.around.outbox.put)
 
     def take_kept(self, number: int) -> None:
         """Hear that the tenant holds a checkpoint."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sublet.base.ids import Address
 from sublet.core.document import AnyDocument
+from sublet.core.lease.phase import Lease
 from sublet.provider import meter
 from sublet.provider.config import Config
 from sublet.provider.journal import Journal
@@ -53,7 +54,7 @@ class Surroundings:
     till: Till
     install: Install
     records: Callable[[], Sequence[LeaseRecord]]  # all leases, oldest first
-    paid: Callable[[Address], int]  # what a tenant's channel has paid, micro-USD
+    paid: Callable[[Lease], int]  # what the lease's channel has paid, micro-USD
 
     @property
     def address(self) -> Address:
@@ -67,17 +68,16 @@ class Surroundings:
     def channel_total(self, record: LeaseRecord) -> int:
         """What a voucher must say at least to cover this lease, in micro-USD."""
         return meter.total_of(
-            record, records=self.records(), channel_paid=self.paid(record.lease.tenant)
+            record, records=self.records(), channel_paid=self.paid(record.lease)
         )
 
     def unpaid_s(self, record: LeaseRecord) -> int:
         """How many seconds of this lease no voucher covers."""
-        tenant = record.lease.tenant
         return meter.unpaid_s(
             record,
             records=self.records(),
-            channel_paid=self.paid(tenant),
-            vouched=self.till.total(tenant),
+            channel_paid=self.paid(record.lease),
+            vouched=self.till.total(record.lease),
         )
 
     def put(self, document: AnyDocument) -> Signed:

@@ -81,7 +81,7 @@ class JobWatch:
             is_due = now_ms - logged_ms >= log_interval_ms - pause_s * 500
             signed = around.sign(record)
             if is_due:
-                around.till.hand_in(desk.record.lease.tenant, around.outbox.put)
+                around.till.hand_in(desk.record.lease, around.outbox.put)
                 around.outbox.put(signed)
                 logged_ms = now_ms
             desk.conversation.push(

@@ -20,8 +20,8 @@ from sublet.core.lease.phase import Lease
 from sublet.core.lease.table import holds_slice
 from sublet.core.ledger.ledger import Ledger
 
-Pair = tuple[Address, Address]  # tenant, provider
-Key = TypeVar("Key", Address, Pair)
+Line = tuple[Address, Address, Address]  # payer, receiver, who signs vouchers
+Key = TypeVar("Key", Address, Line)
 
 
 class Book:
@@ -43,12 +43,13 @@ class Book:
         self.channels: dict[Digest, ChannelRecord] = {}
         self.delegations: dict[Digest, DelegationRecord] = {}
         # Indexes; made again from the above when a snapshot is loaded.
-        self.channel_of: dict[Pair, Digest] = {}
+        self.channel_of: dict[Line, Digest] = {}
         self.delegations_of: dict[Address, dict[Digest, None]] = {}
         self.open_of_tenant: dict[Address, dict[Digest, None]] = {}
         self.open_of_provider: dict[Address, dict[Digest, None]] = {}
-        self.open_of_pair: dict[Pair, dict[Digest, None]] = {}
         self.unerased_of_provider: dict[Address, dict[Digest, None]] = {}
+        self.open_of_delegate: dict[Address, dict[Digest, None]] = {}
+        self.open_of_line: dict[Line, dict[Digest, None]] = {}
         self._deadlines: list[tuple[int, Digest]] = []  # a heap with stale entries
 
     def copy(self) -> "Book":
@@ -66,8 +67,9 @@ class Book:
         twin.delegations_of = _copy_index(self.delegations_of)
         twin.open_of_tenant = _copy_index(self.open_of_tenant)
         twin.open_of_provider = _copy_index(self.open_of_provider)
-        twin.open_of_pair = _copy_index(self.open_of_pair)
         twin.unerased_of_provider = _copy_index(self.unerased_of_provider)
+        twin.open_of_delegate = _copy_index(self.open_of_delegate)
+        twin.open_of_line = _copy_index(self.open_of_line)
         twin._deadlines = self._deadlines.copy()
         return twin
 
@@ -99,9 +101,9 @@ class Book:
             or self.settled.get(lease_id)
         )
 
-    def find_channel(self, pair: Pair) -> ChannelRecord | None:
-        """Give the channel of (tenant, provider), or None."""
-        channel_id = self.channel_of.get(pair)
+    def find_channel(self, line: Line) -> ChannelRecord | None:
+        """Give the channel of (payer, receiver, authorizer), or None."""
+        channel_id = self.channel_of.get(line)
         return None if channel_id is None else self.channels[channel_id]
 
     def open_leases(self, index: dict[Digest, None] | None) -> list[Lease]:
@@ -125,7 +127,8 @@ class Book:
         self.leases[lease.id] = lease
         _add(self.open_of_tenant, lease.tenant, lease.id)
         _add(self.open_of_provider, lease.provider, lease.id)
-        _add(self.open_of_pair, (lease.tenant, lease.provider), lease.id)
+        _add(self.open_of_delegate, lease.authorizer, lease.id)
+        _add(self.open_of_line, lease.line, lease.id)
         if holds_slice(lease):
             self.offers.bind(lease)
         heappush(self._deadlines, (lease.deadline_s, lease.id))
@@ -147,7 +150,8 @@ class Book:
         was = self.leases.pop(lease.id)
         _drop(self.open_of_tenant, lease.tenant, lease.id)
         _drop(self.open_of_provider, lease.provider, lease.id)
-        _drop(self.open_of_pair, (lease.tenant, lease.provider), lease.id)
+        _drop(self.open_of_delegate, lease.authorizer, lease.id)
+        _drop(self.open_of_line, lease.line, lease.id)
         if lease.is_erasure_due:
             self.add_unerased(lease)
             return
@@ -177,9 +181,9 @@ class Book:
             del self.settled[next(iter(self.settled))]
 
     def add_channel(self, channel: ChannelRecord) -> None:
-        """Enter the channel of a pair, or replace it."""
+        """Enter a channel, or replace it."""
         self.channels[channel.id] = channel
-        self.channel_of[(channel.payer, channel.receiver)] = channel.id
+        self.channel_of[channel.line] = channel.id
 
     def add_delegation(self, delegation: DelegationRecord) -> None:
         """Enter a delegation, or replace it."""

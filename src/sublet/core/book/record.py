@@ -20,7 +20,7 @@ class ProviderRecord(Struct, frozen=True):
 
 
 class ChannelRecord(Struct, frozen=True):
-    """The one payment channel of a tenant and a provider in this market."""
+    """The one payment channel of payer, receiver and authorizer in this market."""
 
     id: Digest
     payer: Address
@@ -28,6 +28,11 @@ class ChannelRecord(Struct, frozen=True):
     authorizer: Address  # who signs its vouchers
     vouched: int = 0  # micro-USD: what the last voucher says, cumulative
     paid: int = 0  # micro-USD that settled leases were paid out of it
+
+    @property
+    def line(self) -> tuple[Address, Address, Address]:
+        """Its ends, and who signs its vouchers."""
+        return (self.payer, self.receiver, self.authorizer)
 
 
 class DelegationRecord(Struct, frozen=True):
@@ -38,6 +43,9 @@ class DelegationRecord(Struct, frozen=True):
     delegate: Address
     budget: int  # micro-USD
     expires_at_s: int
+    leases_max: int
+    providers: tuple[Address, ...]  # with whom alone it may deal; empty for anyone
+    is_revoked: bool = False
     spent: int = 0  # micro-USD paid by settled leases
     held: int = 0  # micro-USD set aside for open ones
     leases_open: int = 0

@@ -8,7 +8,7 @@ randomness, no float in money: the same facts give the same book everywhere.
 from collections.abc import Mapping
 
 from sublet.base.errors import Refused
-from sublet.core.book import by_operator, by_provider, by_tenant
+from sublet.core.book import by_delegation, by_operator, by_provider, by_tenant
 from sublet.core.book.book import Book
 from sublet.core.book.by_operator import SealMismatch
 from sublet.core.book.change import Change, Decide
@@ -28,6 +28,7 @@ from sublet.core.document import (
     ProviderLost,
     ProviderSeen,
     Resume,
+    Revocation,
     Seal,
     Tick,
     Voucher,
@@ -56,7 +57,8 @@ HANDLERS: Mapping[type[Document], Decide] = {
     Offer: by_provider.decide_offer,
     OfferWithdrawal: by_provider.decide_withdrawal,
     Order: by_tenant.decide_order,
-    Delegation: by_tenant.decide_delegation,
+    Delegation: by_delegation.decide_delegation,
+    Revocation: by_delegation.decide_revocation,
     Channel: by_tenant.decide_channel,
     Voucher: by_tenant.decide_voucher,
     **dict.fromkeys(table.SIGNERS, decide_lease),

@@ -69,8 +69,12 @@ def find_lease(book: Book, lease_id: Digest) -> Lease | None:
 
 
 def open_leases_of(book: Book, party: Address) -> list[Lease]:
-    """List the party's open leases, as tenant or provider, oldest first."""
-    ids = {**book.open_of_tenant.get(party, {}), **book.open_of_provider.get(party, {})}
+    """List the party's open leases, as tenant, delegate or provider, oldest first."""
+    ids = {
+        **book.open_of_tenant.get(party, {}),
+        **book.open_of_provider.get(party, {}),
+        **book.open_of_delegate.get(party, {}),
+    }
     leases = [_shown(book, book.leases[lease_id]) for lease_id in ids]
     return sorted(leases, key=lambda lease: lease.matched_at_s)
 
@@ -80,7 +84,7 @@ def leases_of(book: Book, party: Address) -> list[Lease]:
     settled = [
         _shown(book, lease)
         for lease in (*book.settled.values(), *book.unerased.values())
-        if party in (lease.tenant, lease.provider)
+        if party in lease.line
     ]
     return settled + open_leases_of(book, party)
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from sublet.base.ids import NO_DIGEST, Address, Digest
+from sublet.base.ids import NO_ADDRESS, NO_DIGEST, Address, Digest
 
 
 class Phase(StrEnum):
@@ -70,4 +70,15 @@ class Lease(Struct, frozen=True, gc=False):
     erasure: Digest = NO_DIGEST  # of the statement that says how
     erasure_level: str = ""  # its assurance: "A0" … "A4"
     delegation: Digest = NO_DIGEST  # whose budget it counts against
+    delegate: Address = NO_ADDRESS  # who ordered it under that delegation
     channel_total: int = 0  # what a voucher must say to cover it; see book.view
+
+    @property
+    def authorizer(self) -> Address:
+        """Who speaks and pays for the tenant: it itself, or its delegate."""
+        return self.tenant if self.delegation == NO_DIGEST else self.delegate
+
+    @property
+    def line(self) -> tuple[Address, Address, Address]:
+        """The ends of the channel that pays it: payer, receiver, who signs vouchers."""
+        return (self.tenant, self.provider, self.authorizer)

@@ -260,8 +260,8 @@ def step(
     """
     kind = type(document)
     role = SIGNERS[kind]
-    party = lease.tenant if role == "tenant" else lease.provider
-    if signer != party:
+    party = lease.authorizer if role == "tenant" else lease.provider
+    if signer != party and not (role == "tenant" and signer == lease.tenant):
         raise Refused(
             f"lease {lease.id}: {kind.__name__} must be signed by the {role}, {party}",
             code="wrong_signer",
@@ -283,6 +283,17 @@ def holds_slice(lease: Lease) -> bool:
     While it may run; where the order required erasure, until that stands in the log.
     """
     return lease.phase in HOLDING or lease.is_erasure_due
+
+
+def can_stop(lease: Lease) -> bool:
+    """Say whether a Stop still means something to this lease."""
+    return (lease.phase, Stop) in STEPS
+
+
+def stop(lease: Lease, *, reason: str, at_s: int, market: Market) -> Lease:
+    """Give the lease as it is once it was stopped without a document of its own."""
+    document = Stop(lease_id=lease.id, reason=reason, signed_at_s=at_s, salt=0)
+    return STEPS[(lease.phase, Stop)].next(lease, document, Now(at_s, market))
 
 
 def expire(lease: Lease, *, market: Market) -> Lease:

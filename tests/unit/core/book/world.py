@@ -193,16 +193,20 @@ class World:
         self.say(provider, make_offer(**offer))
         return self.facts[-1].id
 
-    def add_channel(self, tenant: str = TENANT, provider: str = PROVIDER) -> str:
+    def add_channel(
+        self, tenant: str = TENANT, provider: str = PROVIDER, delegate: str = ""
+    ) -> str:
         """Register the pair's channel; give its id."""
-        self.say(tenant, self.channel(tenant, provider))
+        self.say(tenant, self.channel(tenant, provider, delegate))
         return self.facts[-1].id
 
-    def channel(self, tenant: str = TENANT, provider: str = PROVIDER) -> Channel:
-        """Make the pair's channel in this market."""
+    def channel(
+        self, tenant: str = TENANT, provider: str = PROVIDER, delegate: str = ""
+    ) -> Channel:
+        """Make the pair's channel in this market; a delegate signs its vouchers."""
         return Channel(
             payer=tenant,
-            payer_authorizer=tenant,
+            payer_authorizer=delegate or tenant,
             receiver=provider,
             receiver_authorizer=provider,
             token=TOKEN,
