@@ -58,7 +58,7 @@ def test_glossary_knows_every_document_and_phase() -> None:
 
 def test_every_setting_is_documented() -> None:
     missing = []
-    for face in ("node", "provider"):
+    for face in ("node", "provider", "witness"):
         for node in ast.walk(syntax_of(ROOT / f"src/sublet/{face}/config.py")):
             # What is read from a file refuses unknown keys; nothing else does.
             if isinstance(node, ast.ClassDef) and any(

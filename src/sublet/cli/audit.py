@@ -24,6 +24,7 @@ from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.ids import NO_DIGEST, Digest
 from sublet.base.units import format_money
+from sublet.cli.witnessed import Testimony, hear, parse_witness
 from sublet.core.document import Fact
 from sublet.service.audit import LogSource, verify
 from sublet.service.entry_audit import PAGES_AHEAD
@@ -38,7 +39,8 @@ app = typer.Typer(
 WALLETS_SHOWN_MAX = 20
 JOBS_MAX = 64
 ENTRIES_FEW = 20_000  # two seconds' work for one process
-_NOTE_BYTES_MAX = 16_384
+NOTE_BYTES_MAX = 16_384
+FILE_BYTES_MAX = 65_536
 
 LogOption = Annotated[
     Path | None, typer.Option("--log", help="A log file: the log.db of a node.")
@@ -61,6 +63,19 @@ def verify_log(
         list[Path] | None,
         typer.Option("--checkpoint", help="A signed checkpoint that you kept; repeat."),
     ] = None,
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--witness",
+            help="KEY or KEY@URL of a witness that must have cosigned; repeat.",
+        ),
+    ] = None,
+    quorum: Annotated[
+        int,
+        typer.Option(
+            "--witness-quorum", min=1, help="So many of them; 2 of 3, for example."
+        ),
+    ] = 1,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -79,12 +94,17 @@ def verify_log(
     from sublet.wire.note import read_checkpoint
 
     held = [_read_note(path) for path in checkpoint or []]
+    named = [parse_witness(text) for text in witness or []]
+    heard: Testimony | None = None
     with (
         _open_source(log, market) as (source, expected),
         _bar(Console(stderr=True)) as progress,
     ):
         task = progress.add_task("checking", total=None)
         try:
+            if named:
+                heard = hear(source, named, quorum=quorum, log=log)
+                held += heard.notes
             with _open_executor(jobs or _choose_jobs(source)) as executor:
                 verdict = verify(
                     source,
@@ -102,12 +122,53 @@ def verify_log(
         except LogDamaged as error:
             # Broken for a node that lives on this file; for an auditor, the answer.
             verdict = Verdict(Finding("damaged", error.message, 0, 0, code=error.code))
+    if heard is not None and verdict.is_good:
+        fault = heard.find_fault(entries=verdict.entries)
+        verdict = msgspec.structs.replace(verdict, finding=fault)
     if as_json:
         report = msgspec.to_builtins(verdict) | {"is_good": verdict.is_good}
+        if heard is not None:
+            report["witnessed_size"] = heard.size
+            report["cosigned"] = msgspec.to_builtins(heard.cosigned)
         typer.echo(msgspec.json.encode(report).decode())
     else:
         _show_verdict(verdict, Console())
+        for sentence in heard.sentences() if heard is not None else ():
+            typer.echo(f"  witness      {sentence}")
     raise typer.Exit(0 if verdict.is_good else 1)
+
+
+@app.command("split")
+def check_split(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Evidence, as it was kept.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Check evidence that a log showed two histories; needs no network.
+
+    Exit code: 0, it is proven; 2, it is not, and why.
+    """
+    from sublet.wire.split_view import check_split_view, read_split_view
+
+    shown = read_split_view(_read_note(file, "FILE", FILE_BYTES_MAX))
+    older, newer = check_split_view(shown)
+    if as_json:
+        report = {
+            "is_proven": True,
+            "verifier_key": shown.verifier_key,
+            "origin": older.origin,
+            "sizes": [older.size, newer.size],
+            "roots": [older.root.hex(), newer.root.hex()],
+        }
+        typer.echo(msgspec.json.encode(report).decode())
+        return
+    typer.echo(
+        f"Proven: whoever holds the key {shown.verifier_key}\nsigned two histories of "
+        f"{older.origin}:\n  {older.size} entries with root {older.root.hex()}\n"
+        f"  {newer.size} entries with root {newer.root.hex()}\n"
+        "No log that only grows has both."
+    )
 
 
 @app.command("story")
@@ -207,21 +268,23 @@ def _find_lease_id(facts: list[Fact], text: str) -> Digest:
     return named[0] if named else start
 
 
-def _read_note(path: Path) -> bytes:
+def _read_note(
+    path: Path, field: str = "--checkpoint", bytes_max: int = NOTE_BYTES_MAX
+) -> bytes:
     try:
         with path.expanduser().open("rb") as file:
-            note = file.read(_NOTE_BYTES_MAX + 1)
+            note = file.read(bytes_max + 1)
     except OSError as error:
         raise Refused(
-            f"--checkpoint: {path} cannot be read ({error.strerror})",
+            f"{field}: {path} cannot be read ({error.strerror})",
             code="bad_checkpoint",
-            field="--checkpoint",
+            field=field,
         ) from error
-    if len(note) > _NOTE_BYTES_MAX:
+    if len(note) > bytes_max:
         raise Refused(
-            f"--checkpoint: {path} is too large to be a signed checkpoint",
+            f"{field}: {path} is too large to be a signed checkpoint or evidence",
             code="bad_checkpoint",
-            field="--checkpoint",
+            field=field,
         )
     return note
 

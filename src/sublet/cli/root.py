@@ -73,6 +73,7 @@ VERBS = {
     "up": Verb("up", "Start a market for development, here.", is_group=True),
     "provider": Verb("provider", "Offer this machine and earn.", is_group=True),
     "node": Verb("node", "Operate a market.", is_group=True),
+    "witness": Verb("witness", "Watch and cosign markets' logs.", is_group=True),
     "audit": Verb("audit", "Check a market's log: every match, every cent.", True),
 }
 

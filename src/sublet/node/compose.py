@@ -3,6 +3,7 @@
 Not here: sockets and signals (``serve``).
 """
 
+import asyncio
 import secrets
 import ssl
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from sublet.base.errors import Broken, Refused
 from sublet.core.document import AnyDocument, Fact, Market
 from sublet.node.auth import Door
 from sublet.node.config import NodeConfig
+from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
 from sublet.node.link import Links
@@ -210,7 +212,7 @@ def _make_node(
     document: Market,
 ) -> Node:
     limits, journal = config.limits, Journal()
-    domain = Domain.of(document, market_id(document))
+    domain, proofs = Domain.of(document, market_id(document)), asyncio.Lock()
     return Node(
         config=config,
         market=market,
@@ -228,5 +230,13 @@ def _make_node(
         ),
         metrics=metrics,
         journal=journal,
+        cosigning=Cosigning(
+            market,
+            witnesses=config.witnesses,
+            folder=config.home,
+            journal=journal,
+            proofs=proofs,
+        ),
         openapi=compute_openapi(ROUTES),
+        proofs=proofs,
     )

@@ -21,6 +21,7 @@ from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.ids import Address
 from sublet.base.units import MicroUsd, format_money, parse_money
 from sublet.core.document import ChainId, Delay, Span, Text
+from sublet.wire.note import COSIGNATURE, BadNote, split_key
 
 CONFIG_FILE = "config.toml"
 X402_CONTRACT: Address = "0x4020074e9df2ce1dee5a9c1b5c3f541d02a10003"
@@ -69,6 +70,7 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tls_cert: str = ""  # PEM file; TLS is on when both are given
     tls_key: str = ""
     faucet: str = "0.00"  # US dollars of credit for each new tenant; 0.00: none
+    witnesses: dict[str, str] = {}  # address of each, and its verifier key
     market: MarketRules = MarketRules()
     limits: NodeLimits = NodeLimits()
 
@@ -82,6 +84,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     tls_cert: Path | None
     tls_key: Path | None
     faucet: MicroUsd
+    witnesses: tuple[tuple[str, str], ...]  # (address, verifier key)
     market: MarketRules
     market_given: frozenset[str]  # the rules that somebody wrote down
     limits: NodeLimits
@@ -132,6 +135,11 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
     faucet = _parse_faucet(file.faucet, faults)
     if bool(file.tls_cert) != bool(file.tls_key):
         faults.append(_fault("tls_cert", "TLS needs both tls_cert and tls_key"))
+    for url, key in file.witnesses.items():
+        try:
+            split_key(key, algorithm=COSIGNATURE)
+        except BadNote as error:
+            faults.append(_fault(f"witnesses.{url}", error.message))
     if file.limits.ping_s >= file.limits.lost_after_s:
         faults.append(_fault("limits.ping_s", "must be less than limits.lost_after_s"))
     if faults:
@@ -143,6 +151,7 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
         tls_cert=Path(file.tls_cert) if file.tls_cert else None,
         tls_key=Path(file.tls_key) if file.tls_key else None,
         faucet=faucet,
+        witnesses=tuple(file.witnesses.items()),
         market=file.market,
         market_given=frozenset(_table_of(table, "market")),
         limits=file.limits,

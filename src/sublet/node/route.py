@@ -144,6 +144,13 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET",
+        "/v1/log/cosigned",
+        history.get_cosigned,
+        "The newest signed note that witnesses have cosigned",
+        media="text/plain",
+    ),
+    Route(
+        "GET",
         "/v1/log/checkpoints",
         history.get_checkpoints,
         "JSON [[size, note], …]",

@@ -61,7 +61,9 @@ async def serve(
             _report(node, running)
             if ready is not None:
                 ready(running)
-            await race(node.watch.run(), node.market.wait_stopped())
+            await race(
+                node.watch.run(), node.cosigning.run(), node.market.wait_stopped()
+            )
         finally:
             remove_listener()
             await runner.cleanup()

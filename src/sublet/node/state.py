@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from sublet.node.auth import Door
 from sublet.node.config import NodeConfig
+from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
 from sublet.node.link import Links
@@ -37,6 +38,7 @@ class Node:
     watch: Watch
     metrics: NodeMetrics
     journal: Journal
+    cosigning: Cosigning
     openapi: bytes  # the API's description, as JSON
+    proofs: asyncio.Lock  # one at a time
     faucet: asyncio.Lock = field(default_factory=asyncio.Lock)
-    proofs: asyncio.Lock = field(default_factory=asyncio.Lock)  # one at a time

@@ -135,7 +135,7 @@ class Connection:
         """
         if self._market is None:
             info = await self._ask(exchange.ask_market())
-            market = _read_market(info)
+            market = read_market(info)
             self._market, self._domain = market, Domain.of(market, info.id)
         return self._market
 
@@ -153,7 +153,7 @@ class Connection:
             MarketChanged: it is not the one that was pinned.
         """
         info = await self._ask(exchange.ask_market())
-        _read_market(info)
+        read_market(info)
         if self._domain is not None and info.id != self._domain.market:
             raise MarketChanged(
                 f"{self.url} is now market {info.id[:18]}…, but it was "
@@ -352,7 +352,12 @@ async def _read_body(answer: aiohttp.ClientResponse) -> bytes:
     return b"".join(parts)
 
 
-def _read_market(info: MarketInfo) -> Market:
+def read_market(info: MarketInfo) -> Market:
+    """Give the document that a market shows of itself.
+
+    Raises:
+        PeerFault: the id is not this document's.
+    """
     market: Any = info.market
     if not isinstance(market, Market) or market_id(market) != info.id:
         raise PeerFault(

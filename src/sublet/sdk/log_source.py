@@ -13,6 +13,9 @@ import msgspec
 
 from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused, Unavailable
+from sublet.base.ids import Digest
+from sublet.core.document import Market
+from sublet.sdk.connection import read_market
 from sublet.sdk.exchange import Call, ask_market, read_answer
 from sublet.service.ports import Row, Snapshot
 from sublet.wire.codec import ENTRY_BYTES_MAX, decode
@@ -64,6 +67,27 @@ class HttpLogSource:
         call = ask_market()
         body = self._runner.run(self._get(call.path))
         return read_answer(call, status=200, body=body).size
+
+    def read_market(self) -> tuple[Digest, Market]:
+        """Ask which market this is; its id is checked against its document.
+
+        Raises:
+            PeerFault: the id is another one's.
+        """
+        call = ask_market()
+        info = read_answer(
+            call, status=200, body=self._runner.run(self._get(call.path))
+        )
+        return info.id, read_market(info)
+
+    def find_cosigned(self) -> bytes | None:
+        """Give the newest note that witnesses have cosigned, or None."""
+        try:
+            return self._runner.run(self._get("/v1/log/cosigned"))
+        except Refused as refusal:
+            if refusal.code in ("no_cosignature", "no_such_endpoint"):
+                return None
+            raise
 
     def read_checkpoints(self, *, first: int, limit: int) -> list[tuple[int, bytes]]:
         """Give (size, note) of sizes from ``first`` on, in order."""

@@ -16,7 +16,9 @@ def row(number: int) -> tuple[str, bytes, bytes]:
 
 
 def rendered(metrics: NodeMetrics) -> str:
-    return metrics.render(leases={}, providers_up=0, log_size=0, links=0).decode()
+    return metrics.render(
+        leases={}, providers_up=0, log_size=0, links=0, cosigned=0, not_cosigned=0
+    ).decode()
 
 
 def test_commits_are_counted(tmp_path: Path) -> None:
