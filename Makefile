@@ -94,6 +94,7 @@ system:
 .PHONY: system-if-possible
 system-if-possible:
 	@{ $(SYSTEM_OK); } || $(call apt_install,bubblewrap libseccomp2) || echo "going on without a sandbox: what needs one is skipped, with the reason"
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call install_postgresql) || echo "going on without PostgreSQL: what needs it is skipped, with the reason"
 
 # As root, or with a sudo that asks for no password; otherwise one line that says what to do.
 define apt_install
@@ -103,4 +104,11 @@ define apt_install
 	else echo "please run: sudo apt-get install $(1)"; exit 1; fi; \
 	echo "installing by apt: $(1)"; \
 	$$as apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$as apt-get install -qq -y $(1) >/dev/null )
+endef
+
+# Tests make clusters of their own; Debian's package would start another, so it is told not to.
+define install_postgresql
+( if [ "$$(id -u)" = 0 ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then \
+	mkdir -p /etc/postgresql-common; echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf; fi; \
+	$(call apt_install,postgresql) )
 endef

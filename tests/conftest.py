@@ -1,9 +1,11 @@
-"""What every test shares: which machines a marked test can run on. No fixtures."""
+"""What every test shares: which machines a marked test can run on."""
 
 import shutil
 from pathlib import Path
 
 import pytest
+
+pytest_plugins = ["tests.postgres_server"]  # a server, for those that ask for one
 
 _MISSING = {
     "gpu": None if Path("/dev/nvidiactl").exists() else "no NVIDIA GPU here",

@@ -20,7 +20,15 @@ from typing import Any
 from sublet.base import limits
 from sublet.base.errors import Broken, Refused, Unavailable
 from sublet.base.ids import Address, Digest
-from sublet.service.ports import Row, Snapshot
+from sublet.service.ports import (
+    ANY_GROUND,
+    Ground,
+    LogForked,
+    Overtaken,
+    Placing,
+    Row,
+    Snapshot,
+)
 
 SCHEMA_VERSION = 1  # PRAGMA user_version of files that this code writes
 APPLICATION_ID = 0x5375626C  # "Subl", PRAGMA application_id
@@ -239,6 +247,8 @@ class SqliteLogReader:
 class SqliteLog(SqliteLogReader):
     """The whole log; the one process that writes holds a lock on ``<path>.lock``."""
 
+    is_shared = False
+
     def __init__(self, path: Path) -> None:
         """Open the log at ``path`` for writing; make it where there is none.
 
@@ -263,20 +273,29 @@ class SqliteLog(SqliteLogReader):
             self._release()
             raise
 
-    def append(self, rows: Sequence[tuple[Digest, bytes, bytes]]) -> list[int]:
-        """Append (id, body, leaf) in one fsynced commit; give each one's index.
+    def append(
+        self,
+        rows: Sequence[tuple[Digest, bytes, bytes]],
+        *,
+        ground: Ground = ANY_GROUND,
+    ) -> Placing:
+        """Append (id, body, leaf) in one fsynced commit; say where each one stands.
 
         An id that the log already holds is not appended again: its old index comes
         back. All or nothing.
 
         Raises:
             Unavailable: the store did not accept the commit; nothing was appended.
+            Overtaken: the ground says ``is_next``, and the log has grown since.
+            LogForked: the last entry that the caller has folded is not in the log.
         """
         keyed = [(_raw(digest), body, leaf) for digest, body, leaf in rows]
         with self._transaction(self._entries) as writer:
             known = _find_numbers(writer, [row[0] for row in keyed])
             fresh: list[bytes | int] = []
-            number = _count_entries(writer)
+            size = number = _count_entries(writer)
+            if len(known) < len(keyed):
+                _check_ground(writer, ground, size=size)
             for key, body, leaf in keyed:
                 if key not in known:
                     known[key] = number
@@ -287,7 +306,16 @@ class SqliteLog(SqliteLogReader):
                 places = ",".join(["(?,?,?,?)"] * (len(values) // 4))
                 insert = f"INSERT INTO entry VALUES {places}"  # noqa: S608
                 writer.execute(insert, values)
-        return [known[row[0]] for row in keyed]
+        return Placing(size, [known[row[0]] for row in keyed])
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep all other writers out, which the lock on the file does anyway."""
+        yield
+
+    def wait_more(self, *, size: int, timeout_s: float) -> bool:
+        """Say whether there is more; nobody else writes, so there is no waiting."""
+        return self.size() > size
 
     def put_checkpoint(self, *, size: int, note: bytes) -> None:
         """Keep the signed note for a tree of this size; the same again is harmless."""
@@ -431,6 +459,18 @@ def _count_entries(connection: sqlite3.Connection) -> int:
         "SELECT coalesce(max(number) + 1, 0) FROM entry"
     ).fetchone()
     return int(row[0])
+
+
+def _check_ground(connection: sqlite3.Connection, ground: Ground, *, size: int) -> None:
+    """Look whether what an append was decided on still holds."""
+    if ground.size:
+        tip = connection.execute(
+            "SELECT leaf FROM entry WHERE number = ?", (ground.size - 1,)
+        ).fetchone()
+        if tip is None or tip[0] != ground.leaf:
+            raise LogForked
+    if ground.is_next and ground.size != size:
+        raise Overtaken
 
 
 def _find_numbers(

@@ -24,8 +24,8 @@ def rendered(metrics: NodeMetrics) -> str:
 def test_commits_are_counted(tmp_path: Path) -> None:
     metrics = NodeMetrics()
     log = MeteredLog(tmp_path / "log.db", metrics=metrics)
-    assert log.append([row(1), row(2)]) == [0, 1]
-    assert log.append([row(3)]) == [2]
+    assert log.append([row(1), row(2)]).indexes == [0, 1]
+    assert log.append([row(3)]).indexes == [2]
     assert log.find_trouble() == ""
     log.close()
     text = rendered(metrics)
