@@ -118,6 +118,15 @@ def run(
             help="A variable that is never shown or written down.",
         ),
     ] = None,
+    egress: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--egress",
+            metavar="NAME:PORT",
+            help="What the job may reach, such as huggingface.co:443 or "
+            "*.example.org:443. Without it, nothing.",
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="What you call the job.")
     ] = None,
@@ -153,6 +162,7 @@ def run(
       sublet run --checkpoint ckpt --retries 5 ./project
       sublet run --secret HF_TOKEN --env MODE=fast script.py
       sublet run --memory 4GiB -- sort --version
+      sublet run --egress huggingface.co:443 --egress '*.hf.co:443' fetch.py
     """
     options: Options = {
         "is_command": ctx.meta[_BEHIND_DASHES],
@@ -172,6 +182,7 @@ def run(
         "wait": wait,
         "env": env or (),
         "secrets": secret or (),
+        "egress": egress or (),
         "name": name,
     }
     from sublet.cli.output import Notices

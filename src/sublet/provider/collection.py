@@ -15,9 +15,10 @@ from sublet.adapter.tree_folder import Skipped, read_tree
 from sublet.base.errors import Refused
 from sublet.base.ids import NO_DIGEST, Digest
 from sublet.core.document import Receipt
+from sublet.core.egress import EgressTable
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.service.ports import SandboxState
-from sublet.wire.manifest import tree_id
+from sublet.wire.manifest import egress_digest, tree_id
 from sublet.wire.message import Manifest, Tree
 
 NOTES_MAX = 10  # lines about what was left out
@@ -80,6 +81,7 @@ def make_receipt(
     left: Leftovers,
     state: SandboxState,
     *,
+    egress: EgressTable | None,
     reason: str,
     now_s: int,
     salt: int,
@@ -93,7 +95,7 @@ def make_receipt(
         outputs=tree_id(left.outputs) if left.outputs.files else NO_DIGEST,
         stdout=left.stdout,
         stderr=left.stderr,
-        egress=NO_DIGEST,
+        egress=egress_digest(egress),
         signed_at_s=now_s,
         salt=salt,
     )

@@ -15,6 +15,8 @@ from msgspec import Meta, Struct
 from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.units import format_money, parse_duration, parse_money, parse_size
 from sublet.core.document import Offer
+from sublet.core.egress import EgressRules
+from sublet.provider.owner_file import EgressFile, compose_egress, read_egress
 from sublet.provider.record import write_atomic
 
 CONFIG_FILE = "config.toml"
@@ -72,6 +74,7 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     machine: _Sold
     measured: _Measured = _Measured()
     habits: _Habits = _Habits()
+    egress: EgressFile = EgressFile()
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -97,6 +100,7 @@ class Config(Struct, frozen=True, kw_only=True):
     notice_s: int = 30  # a tenant's notice when the machine is wanted back
     retention_s: int = 600  # outputs that nobody fetches are kept for so long
     voucher_s: int = 5  # between two vouchers
+    egress: EgressRules = EgressRules()  # what jobs may reach
 
 
 def read_config(home: Path) -> Config:
@@ -157,6 +161,7 @@ def parse_config(table: dict[str, object]) -> Config:
         notice_s=reader.span("habits.notice", file.habits.notice),
         retention_s=reader.span("habits.retention", file.habits.retention),
         voucher_s=max(1, reader.span("habits.voucher", file.habits.voucher)),
+        egress=read_egress(file.egress, reader.faults),
     )
     if reader.faults:
         raise Faults(reader.faults)
@@ -244,7 +249,8 @@ credit = "{config.credit_s}s"  # a job whose tenant stops paying runs on for so 
 notice = "{config.notice_s}s"  # what a tenant gets when you want the machine back
 retention = "{config.retention_s}s"  # results that nobody fetches are kept for so long
 voucher = "{config.voucher_s}s"  # between two payments
-"""
+
+{compose_egress(config.egress)}"""
 
 
 def make_offer(

@@ -13,10 +13,13 @@ from msgspec.structs import replace
 
 from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.base.errors import SubletError, Unavailable
+from sublet.base.ids import NO_DIGEST
+from sublet.core.egress import EgressTable
 from sublet.provider.conversation import Conversation
 from sublet.provider.lease_state import Fact, Stage
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.surroundings import Surroundings
+from sublet.provider.way_out import WayOut
 from sublet.service.ports import Sandbox
 from sublet.wire.message import Ended, Manifest, Progress, Tree
 
@@ -39,6 +42,7 @@ class Desk:
         self.conversation = Conversation()
         self.manifest: Manifest | None = None  # with its secrets: in memory alone
         self.outputs = Tree(files=())
+        self.way_out = WayOut(folder.path, around.config.egress)
         self.ended = asyncio.Event()  # nothing runs; what the job said is complete
         self.is_hurried = False  # the owner waits for nobody
         self._facts: asyncio.Queue[Fact] = asyncio.Queue()
@@ -93,6 +97,7 @@ class Desk:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self.conversation.close()
+        await self.way_out.close()
 
     async def _supervise(self, name: str, work: Work) -> None:
         try:
@@ -137,10 +142,19 @@ class Desk:
                 Ended(
                     receipt=receipt,
                     outputs=self.outputs,
+                    egress=self.find_egress(),
                     owed=self.record.owed,
                     channel_total=self.channel_total(),
                 )
             )
+
+    def find_egress(self) -> EgressTable | None:
+        """Give whom the job reached, as its receipt hashed it; None for no network."""
+        receipt = self.record.receipt
+        hashed = (
+            getattr(receipt.document, "egress", NO_DIGEST) if receipt else NO_DIGEST
+        )
+        return None if hashed == NO_DIGEST else self.way_out.table()
 
     # ---- money --------------------------------------------------------------------
 

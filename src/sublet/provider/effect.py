@@ -9,8 +9,11 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
+from msgspec.structs import replace
+
 from sublet.base.errors import Broken, Refused, SubletError, Unavailable
 from sublet.core.document import Delivery, Start
+from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Phase
 from sublet.provider import lease_state as ls
 from sublet.provider import meter
@@ -104,6 +107,8 @@ class Effects:
             program = await install(manifest, desk.folder, say)
             desk.update(environment=program.environment)
         spec = make_spec(manifest, program, record=desk.record, folder=desk.folder)
+        if manifest.egress:
+            spec = replace(spec, network=await desk.way_out.open(manifest.egress))
         await desk.sandbox.start(spec, folder=desk.folder.job)
 
     async def _stop_preparing(self) -> None:
@@ -146,6 +151,8 @@ class Effects:
             if manifest is None:
                 raise Broken("a job runs without a manifest")
             self._reception.watch = JobWatch(self._desk, manifest)
+            if manifest.egress:
+                await self._desk.way_out.open(manifest.egress)
         self._reception.watch.begin()
 
     async def _stop_program(self) -> None:
@@ -194,16 +201,32 @@ class Effects:
             desk.say("running", f"no outputs: {fault.message}")
         for note in left.notes:
             desk.say("running", note)
-        self._sign_receipt(left, state, reason)
+        egress = None
+        if desk.way_out.is_used():
+            await desk.way_out.close()
+            egress = desk.way_out.table()
+        self._sign_receipt(left, state, reason, egress)
         desk.tell(ls.Collected())
 
-    def _sign_receipt(self, left: Leftovers, state: SandboxState, reason: str) -> None:
+    def _sign_receipt(
+        self,
+        left: Leftovers,
+        state: SandboxState,
+        reason: str,
+        egress: EgressTable | None,
+    ) -> None:
         desk, now_s = self._desk, self._around.clock.now_s()
         record = meter.note_ran(desk.record, ran_ms=state.ran_ms)
         if reason in SECURED_ONLY:
             record = meter.bill_secured(record, is_claimed=reason == "given_back")
         receipt = make_receipt(
-            record, left, state, reason=reason, now_s=now_s, salt=draw_salt()
+            record,
+            left,
+            state,
+            egress=egress,
+            reason=reason,
+            now_s=now_s,
+            salt=draw_salt(),
         )
         desk.outputs = left.outputs
         desk.record = record

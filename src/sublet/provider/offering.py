@@ -8,6 +8,7 @@ import msgspec
 from sublet.base.errors import SubletError
 from sublet.base.ids import Digest
 from sublet.core.document import Offer, OfferWithdrawal
+from sublet.core.egress import FEATURE as EGRESS
 from sublet.provider.config import Config, make_offer
 from sublet.provider.record import write_atomic
 from sublet.provider.surroundings import Surroundings, draw_salt
@@ -103,7 +104,7 @@ class Offering:
             ssh_host_key=self._ssh_host_key,
             seal_key="",
             sandboxes=self._around.sandboxes.names,
-            features=(),
+            features=(EGRESS,) if config.egress.allow else (),
             now_s=self._around.clock.now_s(),
             lasts_s=LASTS_S,
             salt=draw_salt(),

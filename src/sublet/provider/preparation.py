@@ -15,6 +15,7 @@ from sublet.adapter.tree_folder import write_tree
 from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.ids import Digest
+from sublet.core.egress import FEATURE as EGRESS
 from sublet.core.lease.phase import Lease
 from sublet.provider.checkpoint import place_resume
 from sublet.provider.record import LeaseFolder, LeaseRecord
@@ -51,6 +52,12 @@ def check_delivery(manifest: Manifest, lease: Lease) -> None:
             code="wrong_manifest",
         )
     check_manifest(manifest)
+    if manifest.egress and EGRESS not in lease.features:
+        raise Refused(
+            "the manifest wants to reach others, and the order did not ask for egress",
+            code="not_leased",
+            field="manifest.egress",
+        )
     for field in ("cpus_milli", "memory_bytes", "disk_bytes"):
         if getattr(manifest, field) > getattr(lease, field):
             raise Refused(

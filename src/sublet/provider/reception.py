@@ -14,6 +14,7 @@ from sublet.provider.desk import Desk
 from sublet.provider.lease_state import OVER, Stage
 from sublet.provider.preparation import check_delivery, find_missing, find_wanted
 from sublet.provider.watch import JobWatch
+from sublet.provider.way_out import check_wanted
 from sublet.wire.message import Manifest, Notice, Paid
 
 
@@ -35,6 +36,7 @@ class Reception:
         """
         desk = self._desk
         check_delivery(manifest, desk.record.lease)
+        check_wanted(manifest.egress, desk.around.config.egress)
         stage = desk.record.stage
         if stage not in (Stage.ACCEPTED, Stage.DELIVERING):
             return ()

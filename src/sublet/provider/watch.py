@@ -76,6 +76,7 @@ class JobWatch:
         while True:
             await asyncio.sleep(pause_s)
             now_ms = around.clock.monotonic_ms()
+            desk.way_out.save()
             record = self._read()
             # A tick that comes a little early still counts as this interval's.
             is_due = now_ms - logged_ms >= log_interval_ms - pause_s * 500

@@ -14,7 +14,8 @@ from blake3 import blake3
 
 from sublet.base import limits
 from sublet.base.errors import Faults, Refused, SubletError
-from sublet.base.ids import Digest
+from sublet.base.ids import NO_DIGEST, Digest
+from sublet.core.egress import EgressTable, check_destinations
 from sublet.wire.codec import encode
 from sublet.wire.message import PROTOCOL_VERSION, FileEntry, Manifest, Tree
 
@@ -38,6 +39,11 @@ def commitment(manifest: Manifest) -> Digest:
 def tree_id(tree: Tree) -> Digest:
     """Hash a tree: BLAKE3 over its canonical JSON."""
     return "0x" + blake3(encode(tree)).hexdigest()
+
+
+def egress_digest(table: EgressTable | None) -> Digest:
+    """Hash whom a job reached, salt included; NO_DIGEST where it had no network."""
+    return NO_DIGEST if table is None else "0x" + blake3(encode(table)).hexdigest()
 
 
 def check_manifest(manifest: Manifest) -> None:
@@ -179,6 +185,10 @@ def _manifest_faults(manifest: Manifest) -> Iterable[SubletError]:
     yield from _tree_faults(manifest.resume, field="resume")
     yield from _output_faults(manifest)
     yield from _range_faults(manifest)
+    try:
+        check_destinations(manifest.egress)
+    except Refused as fault:
+        yield fault
 
 
 def _argv_faults(manifest: Manifest) -> Iterable[SubletError]:

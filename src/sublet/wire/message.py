@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.core.document import AnyDocument
+from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Lease
 
 PROTOCOL_VERSION = 1
@@ -240,6 +241,7 @@ class Manifest(Message, frozen=True):
     memory_bytes: int
     disk_bytes: int
     timeout_s: int
+    egress: tuple[str, ...] = ()  # destinations, "name:port"; () for no network at all
 
     # A manifest is private and holds secrets: nothing of it reaches a log by its repr.
     def __repr__(self) -> str:
@@ -311,6 +313,7 @@ class Ended(Message, frozen=True, tag="ended", tag_field="type"):
     outputs: Tree
     owed: int
     channel_total: int
+    egress: EgressTable | None = None  # whom the job reached; None: it had no network
 
 
 class Close(Message, frozen=True, tag="close", tag_field="type"):

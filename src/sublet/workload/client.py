@@ -72,6 +72,7 @@ class Options(Needed, total=False):
     wait: str | None
     env: Sequence[str]  # "K=V", or "K": taken from ``environment``
     secrets: Sequence[str]  # "K": taken from ``environment``; "K=@FILE"
+    egress: Sequence[str]  # "huggingface.co:443"; nothing is reached without
     name: str | None
 
 
@@ -331,7 +332,7 @@ class AsyncClient:
 
 
 def _wish(target: Sequence[str], options: Needed | Options) -> Wish:
-    lists = ("regions", "inputs", "outputs", "env", "secrets")
+    lists = ("regions", "inputs", "outputs", "env", "secrets", "egress")
     values = {
         name: tuple(value) if name in lists else value  # type: ignore[arg-type]
         for name, value in options.items()

@@ -228,6 +228,7 @@ def collect(job: Job, said: fact.ReceiptShown) -> Move:
         exit_code=said.exit_code,
         outcome=said.reason,
         note=said.note,
+        egress=said.egress,
         claimed=owed,
         channel_total=said.channel_total,
         started_at_ms=job.attempt.started_at_ms or said.at_ms - said.ran_ms,

@@ -3,6 +3,7 @@
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.core.document import Order
+from sublet.core.egress import FEATURE as EGRESS
 from sublet.wire.manifest import check_manifest, commitment
 from sublet.wire.message import PROTOCOL_VERSION, Manifest, Tree
 from sublet.workload.run.plan import Program
@@ -33,6 +34,7 @@ def make_manifest(
         memory_bytes=needs.memory_bytes,
         disk_bytes=needs.disk_bytes,
         timeout_s=needs.timeout_s,
+        egress=needs.egress,
     )
     check_manifest(manifest)
     return manifest
@@ -60,7 +62,7 @@ def make_order(
         gpu_memory_bytes=needs.gpu_memory_bytes,
         regions=needs.regions,
         sandbox="",
-        features=(),
+        features=(EGRESS,) if needs.egress else (),
         avoid=avoid,
         price_hour_max=needs.price_hour_max,
         total_max=max(needs.total_max - spent, 0),

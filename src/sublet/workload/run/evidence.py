@@ -12,7 +12,7 @@ from sublet.base.ids import NO_DIGEST, Digest
 from sublet.core.document import Order, Receipt, UsageRecord
 from sublet.core.lease.phase import Lease
 from sublet.wire import codec
-from sublet.wire.manifest import check_tree, tree_id
+from sublet.wire.manifest import check_tree, egress_digest, tree_id
 from sublet.wire.message import Ended, Metered, Missing, Signed, Tree
 from sublet.wire.typed_data import Domain
 
@@ -69,6 +69,12 @@ def check_ended(said: Ended, *, lease: Lease, domain: Domain) -> Receipt:
             "the provider's files are not those that its receipt hashed",
             code="bad_output",
             detail={"receipt": receipt.outputs, "told": told},
+        )
+    if receipt.egress != egress_digest(said.egress):
+        raise PeerFault(
+            "the provider's list of whom the job reached is not what its receipt hashed",
+            code="bad_egress",
+            detail={"receipt": receipt.egress},
         )
     return receipt
 

@@ -4,6 +4,7 @@ import re
 
 from sublet.base import limits
 from sublet.base.units import parse_duration, parse_money, parse_size
+from sublet.core.egress import check_destinations
 from sublet.workload.run.wish import Collector, Needs, Wish, refuse
 
 CPUS = "1"
@@ -56,6 +57,7 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
         price_hour_max=found.take(0, _parse_price, wish, total_max, timeout_s),
         total_max=total_max,
         timeout_s=timeout_s,
+        egress=found.take((), _parse_egress, wish.egress),
     )
 
 
@@ -139,6 +141,10 @@ def _parse_gpu(wish: Wish) -> tuple[str, int]:
     number = int(count) if count else 1
     _within(number, "--gpu", wish.gpu, 1, limits.GPU_COUNT_MAX)
     return _NOT_MODEL.sub("", (model or "").lower()), number
+
+
+def _parse_egress(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(one) for one in check_destinations(texts, field="--egress"))
 
 
 def _parse_regions(texts: tuple[str, ...]) -> tuple[str, ...]:

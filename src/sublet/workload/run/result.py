@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from sublet.base.ids import Address, Digest
+from sublet.core.egress import EgressTable
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Attempt
 
@@ -22,6 +23,7 @@ class AttemptResult(Struct, frozen=True):
     paid: int  # micro-USD
     outcome: str  # exited, provider_lost, given_back …; "" while it goes on
     note: str
+    egress: EgressTable | None = None  # whom it reached; None: it had no network
 
 
 class JobResult(Struct, frozen=True):
@@ -89,6 +91,7 @@ def _describe(attempt: Attempt) -> AttemptResult:
         paid=attempt.authorized if attempt.paid < 0 else attempt.paid,
         outcome=attempt.outcome,
         note=attempt.note,
+        egress=attempt.egress,
     )
 
 

@@ -269,6 +269,7 @@ class Talk:
                 owed=said.owed,
                 channel_total=said.channel_total,
                 note=self._note,
+                egress=said.egress,
             )
         )
 

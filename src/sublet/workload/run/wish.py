@@ -38,6 +38,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     wait: str | None = None
     env: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    egress: tuple[str, ...] = ()
     name: str | None = None
 
 
@@ -54,6 +55,7 @@ class Needs(Struct, frozen=True):
     price_hour_max: int  # micro-USD an hour for the whole slice
     total_max: int  # micro-USD for the whole job
     timeout_s: int
+    egress: tuple[str, ...] = ()  # destinations, as the manifest has them
 
 
 class Wanted(Struct, frozen=True):

@@ -97,6 +97,9 @@ REFUSED = [
     ({"timeout": "10"}, "bad_duration"),
     ({"timeout": "0s"}, "out_of_range"),
     ({"timeout": "31d"}, "out_of_range"),
+    ({"egress": ("huggingface.co",)}, "bad_destination"),
+    ({"egress": ("*:443",)}, "bad_destination"),
+    ({"egress": ("a.org:443",) * 65}, "too_many_destinations"),
     ({"regions": ("Germany",)}, "bad_region"),
     ({"regions": tuple(f"US-{number:02}" for number in range(17))}, "too_many_regions"),
 ]
