@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.key_file import load_key
+from sublet.adapter.seal import SealKey
 from sublet.base.errors import Refused, Unavailable
 from sublet.core.document import Market
 from sublet.provider import control
@@ -37,6 +38,7 @@ from sublet.sdk.connection import Connection
 from sublet.service.ports import Clock, Sandbox
 from sublet.wire.message import Appended, Manifest, Signed
 
+SEAL_KEY_FILE = "seal_key"
 INSTALL_UID = FIRST_UID - 1
 SCRIPT_BYTES_MAX = 1 << 20
 FIND_S = 5.0  # for a lease to arrive whose tenant has dialled already
@@ -136,6 +138,7 @@ async def open_agent(
                 domain=domain,
                 provider=key.address,
             ),
+            seal_key=SealKey.load_or_create(home / SEAL_KEY_FILE),
             install=_adapt(installer),
             records=roster.records,
             paid=roster.paid,

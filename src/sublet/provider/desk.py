@@ -16,6 +16,7 @@ from sublet.base.errors import SubletError, Unavailable
 from sublet.base.ids import NO_DIGEST
 from sublet.core.egress import EgressTable
 from sublet.provider.conversation import Conversation
+from sublet.provider.cover import Cover, open_job
 from sublet.provider.lease_state import Fact, Stage
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.surroundings import Surroundings
@@ -41,6 +42,8 @@ class Desk:
         self.blobs = FolderBlobs(folder.chunks, is_durable=False)
         self.conversation = Conversation()
         self.manifest: Manifest | None = None  # with its secrets: in memory alone
+        self.cover: Cover | None = None  # of a sealed job, once it was opened
+        self.is_sealed = False  # what leaves this machine is sealed, or stays
         self.outputs = Tree(files=())
         self.way_out = WayOut(folder.path, around.config.egress)
         self.ended = asyncio.Event()  # nothing runs; what the job said is complete
@@ -73,6 +76,47 @@ class Desk:
             self.folder.write_record(self.record)
         except Unavailable as fault:
             self.warn("disk_failed", why=fault.message)
+
+    # ---- the job ------------------------------------------------------------------
+
+    @property
+    def plain(self) -> FolderBlobs:
+        """Where chunks of the job's own files are; of a sealed one nobody fetches them."""
+        return self.blobs if self.cover is None else self.cover.plain
+
+    def find_manifest(self) -> Manifest | None:
+        """Give what the job is, also after a restart; a sealed one is opened for it.
+
+        Raises:
+            PeerFault: it is not sealed for this machine.
+        """
+        if self.manifest is None:
+            self.manifest = self.folder.find_manifest()
+            self.is_sealed = bool(self.manifest and self.manifest.sealed)
+        if self.manifest is not None and self.manifest.sealed is not None:
+            self.open_job(self.manifest)
+        return self.manifest
+
+    def open_job(self, outer: Manifest) -> Manifest:
+        """Open a sealed job, but for its trees; give what it is.
+
+        Raises:
+            PeerFault: it is not sealed for this machine, or says two things.
+        """
+        self.cover, inner = open_job(
+            outer,
+            key=self.around.seal_key,
+            provider=self.around.address,
+            lease_id=self.record.lease.id,
+            folder=self.folder,
+        )
+        self.manifest = inner
+        return inner
+
+    @property
+    def logs_ended(self) -> asyncio.Event:
+        """Set when nothing more will be added to what is shown of the streams."""
+        return self.ended if self.cover is None else self.cover.ended
 
     # ---- what runs beside the loop ------------------------------------------------
 
@@ -132,6 +176,8 @@ class Desk:
 
     def say(self, phase: str, text: str) -> None:
         """Tell the tenant one line."""
+        if self.is_sealed:  # whoever hears it is not to know what the job is
+            text = f"the provider is {phase} the job"
         self.conversation.push(Progress(phase=phase, text=text))
 
     def push_ended(self) -> None:

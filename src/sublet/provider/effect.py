@@ -11,7 +11,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from sublet.base.errors import Broken, Refused, SubletError, Unavailable
+from sublet.base.errors import Broken, PeerFault, Refused, SubletError, Unavailable
 from sublet.core.document import Delivery, Start
 from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Phase
@@ -21,7 +21,7 @@ from sublet.provider.account import SECURED_ONLY
 from sublet.provider.collection import Leftovers, collect, make_failure, make_receipt
 from sublet.provider.desk import Desk
 from sublet.provider.lease_state import Order, find_reason
-from sublet.provider.preparation import lay_out, make_spec
+from sublet.provider.preparation import find_wanted, lay_out, make_spec
 from sublet.provider.reception import Reception
 from sublet.provider.surroundings import Program, draw_salt
 from sublet.provider.watch import JobWatch
@@ -82,9 +82,11 @@ class Effects:
             if manifest is None:
                 raise Broken("a lease is prepared without its manifest")
             await self._start(manifest)
-        except (Refused, Unavailable) as fault:
+        except (Refused, Unavailable, PeerFault) as fault:
             desk.warn("preparation_failed", code=fault.code)
             desk.say("preparing", f"failed: {fault.message}")
+            if desk.cover is not None:
+                desk.cover.note(f"preparing failed: {fault.message}")
             await self.stop_sandbox(grace_s=0)
             desk.tell(ls.PrepareFailed())
         else:
@@ -97,7 +99,9 @@ class Effects:
             desk.say("preparing", text)
 
         say("laying out the job")
-        await lay_out(manifest, desk.folder, blobs=desk.blobs)
+        if manifest.sealed is not None:
+            manifest = await asyncio.to_thread(self._open, manifest)
+        await lay_out(manifest, desk.folder, blobs=desk.plain)
         self._reception.watch = JobWatch(desk, manifest)
         if manifest.resume.files:
             await asyncio.to_thread(self._reception.watch.pass_over_resumed)
@@ -110,6 +114,18 @@ class Effects:
         if manifest.egress:
             spec = replace(spec, network=await desk.way_out.open(manifest.egress))
         await desk.sandbox.start(spec, folder=desk.folder.job)
+
+    def _open(self, outer: Manifest) -> Manifest:
+        """Open a sealed job and its folders; blocks."""
+        desk = self._desk
+        desk.open_job(outer)
+        if desk.cover is None:
+            raise Broken("a sealed job was opened and has no cover")
+        inner = desk.cover.open_trees(outer, desk.find_manifest(), source=desk.blobs)
+        for chunk in find_wanted(outer):
+            desk.blobs.drop(chunk)
+        desk.manifest = inner
+        return inner
 
     async def _stop_preparing(self) -> None:
         await self._desk.wait_cancelled("prepare")
@@ -125,6 +141,7 @@ class Effects:
             salt=draw_salt(),
         )
         desk.ended.set()
+        desk.logs_ended.set()
         desk.update(
             receipt=self._around.put(receipt),
             owed=0,
@@ -147,7 +164,7 @@ class Effects:
     async def watch(self) -> None:
         """Watch a program that runs; a restarted agent does so again."""
         if self._reception.watch is None:
-            manifest = self._desk.manifest or self._desk.folder.find_manifest()
+            manifest = self._desk.find_manifest()
             if manifest is None:
                 raise Broken("a job runs without a manifest")
             self._reception.watch = JobWatch(self._desk, manifest)
@@ -189,15 +206,21 @@ class Effects:
         try:
             left = await asyncio.to_thread(
                 collect,
-                desk.manifest or desk.folder.find_manifest(),
+                desk.find_manifest(),
                 desk.folder,
-                blobs=desk.blobs,
+                blobs=desk.plain,
                 bytes_max=desk.record.lease.disk_bytes,
             )
+            if desk.cover is not None:
+                left = await asyncio.to_thread(
+                    desk.cover.seal_leftovers, left, desk.manifest, into=desk.blobs
+                )
             desk.folder.write_outputs(left.outputs)
         except SubletError as fault:
             desk.warn("outputs_lost", code=fault.code, why=fault.message)
             left = collect(None, desk.folder, blobs=desk.blobs, bytes_max=0)
+            if desk.cover is not None:
+                left = desk.cover.seal_leftovers(left, None, into=desk.blobs)
             desk.say("running", f"no outputs: {fault.message}")
         for note in left.notes:
             desk.say("running", note)
@@ -235,6 +258,7 @@ class Effects:
     async def _finish(self) -> None:
         desk = self._desk
         desk.ended.set()
+        desk.logs_ended.set()
         desk.push_ended()  # the tenant first: the log may take a moment
         if desk.record.receipt is not None:
             self._around.outbox.put(desk.record.receipt)

@@ -57,6 +57,7 @@ class LeaseFiles(asyncssh.SFTPServer):
     ) -> None:
         """Take the session's channel, the lease, and whom to tell of the end."""
         super().__init__(channel)
+        self._desk = desk
         self._work = desk.folder.work
         self._parts = desk.folder.parts
         self._blobs: FolderBlobs = desk.blobs
@@ -283,6 +284,8 @@ class LeaseFiles(asyncssh.SFTPServer):
 
     def _open_below(self, parts: list[str], flags: int) -> int:
         """Open a path below the work folder, part by part, through no symlink."""
+        if self._desk.is_sealed:
+            raise asyncssh.SFTPPermissionDenied("this job is sealed")
         if not parts or parts[0] != "work":
             raise asyncssh.SFTPNoSuchFile("no such file")
         fd = os.open(self._work, _FOLDER_FLAGS)

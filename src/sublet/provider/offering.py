@@ -102,7 +102,7 @@ class Offering:
         offer = make_offer(
             config,
             ssh_host_key=self._ssh_host_key,
-            seal_key="",
+            seal_key=self._around.seal_key.line,
             sandboxes=self._around.sandboxes.names,
             features=(EGRESS,) if config.egress.allow else (),
             now_s=self._around.clock.now_s(),

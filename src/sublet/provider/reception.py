@@ -43,6 +43,7 @@ class Reception:
         if desk.manifest is None:
             desk.folder.write_manifest(manifest)
             desk.manifest = manifest
+            desk.is_sealed = manifest.sealed is not None
             self._wanted = find_wanted(manifest)
             if stage is Stage.ACCEPTED:
                 desk.tell(ls.Delivered())

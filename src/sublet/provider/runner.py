@@ -83,6 +83,8 @@ class LeaseRunner:
     async def _recover(self) -> None:
         """Find out what became of a lease while no agent was there."""
         stage, found = self.record.stage, self._find_program()
+        if stage not in _BEFORE_PROGRAM or found:
+            self.desk.find_manifest()
         if stage in _BEFORE_PROGRAM:
             if found:
                 self.desk.update(stage=Stage.PREPARING)

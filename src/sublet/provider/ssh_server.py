@@ -14,10 +14,12 @@ from typing import Any, cast
 
 import asyncssh
 
+from sublet.provider.cover import Cover
 from sublet.provider.job_session import serve_job
 from sublet.provider.journal import Journal
 from sublet.provider.lease_files import LeaseFiles
 from sublet.provider.log_stream import follow
+from sublet.provider.record import LeaseFolder
 from sublet.provider.runner import LeaseRunner
 from sublet.provider.shell import serve_shell
 
@@ -26,6 +28,9 @@ KEEPALIVE_S = 15  # a tenant that answers none of three is gone
 CHANNELS_MAX = 16  # of one connection
 LEASE_ID_LENGTH = 64  # hex digits: the user's name
 OFFSET_DIGITS_MAX = 15
+
+# What whoever holds the key of a sealed job's lease may ask for.
+_SEALED_COMMANDS = (["sublet", "job"], ["sublet", "logs"])
 
 Process = asyncssh.SSHServerProcess[bytes]
 FindRunner = Callable[[str], Awaitable[LeaseRunner | None]]
@@ -112,6 +117,10 @@ class LeaseServer(asyncssh.SSHServer):
             process.exit(127)
             return
         words = _read_words(process.command or "sublet shell")
+        if runner.desk.is_sealed and words[:2] not in _SEALED_COMMANDS:
+            process.stderr.write(b"sublet: this job is sealed\n")
+            process.exit(126)
+            return
         if words[:2] == ["sublet", "job"] and len(words) == 2:
             await serve_job(process, runner.reception, self._journal)
         elif words[:2] == ["sublet", "logs"]:
@@ -126,13 +135,16 @@ class LeaseServer(asyncssh.SSHServer):
 
 
 async def _serve_log(process: Process, runner: LeaseRunner, words: list[str]) -> None:
-    streams = {"stdout": runner.desk.folder.stdout, "stderr": runner.desk.folder.stderr}
+    folder: LeaseFolder | Cover = runner.desk.cover or runner.desk.folder
+    streams = {"stdout": folder.stdout, "stderr": folder.stderr}
     is_plain = len(words) == 2 and words[0] in streams and words[1].isascii()
     if not is_plain or not words[1].isdigit() or len(words[1]) > OFFSET_DIGITS_MAX:
         process.stderr.write(b"sublet: logs stdout|stderr OFFSET\n")
         process.exit(2)
         return
-    pieces = follow(streams[words[0]], offset=int(words[1]), ended=runner.desk.ended)
+    pieces = follow(
+        streams[words[0]], offset=int(words[1]), ended=runner.desk.logs_ended
+    )
     async for content in pieces:
         process.stdout.write(content)
         await process.stdout.drain()

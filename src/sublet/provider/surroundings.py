@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sublet.adapter.seal import SealKey
 from sublet.base.ids import Address
 from sublet.core.document import AnyDocument
 from sublet.core.lease.phase import Lease
@@ -52,6 +53,7 @@ class Surroundings:
     journal: Journal
     outbox: Outbox
     till: Till
+    seal_key: SealKey
     install: Install
     records: Callable[[], Sequence[LeaseRecord]]  # all leases, oldest first
     paid: Callable[[Lease], int]  # what the lease's channel has paid, micro-USD

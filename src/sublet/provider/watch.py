@@ -33,7 +33,7 @@ class JobWatch:
             CheckpointWatch(
                 desk.folder.work,
                 manifest.checkpoint,
-                blobs=desk.blobs,
+                blobs=desk.plain,
                 bytes_max=desk.record.lease.disk_bytes,
             )
             if manifest.checkpoint
@@ -51,6 +51,8 @@ class JobWatch:
         self._desk.begin("meter", self._meter)
         if self._checkpoints is not None:
             self._desk.begin("checkpoint", self._look_again)
+        if self._desk.cover is not None:
+            self._desk.begin("seal", self._desk.cover.seal_streams)
 
     def end(self) -> None:
         """Meter and look no more."""
@@ -135,6 +137,9 @@ class JobWatch:
         look = self._checkpoints.look
         try:
             tree = await asyncio.to_thread(look, now_ms=now_ms, is_last=is_last)
+            if tree is not None and desk.cover is not None:
+                seal = desk.cover.seal_checkpoint
+                tree = await asyncio.to_thread(seal, tree, into=desk.blobs)
         except Refused as fault:
             desk.say("running", f"no checkpoint: {fault.message}")
             return

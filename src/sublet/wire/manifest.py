@@ -19,7 +19,8 @@ from sublet.core.egress import EgressTable, check_destinations
 from sublet.wire.codec import encode
 from sublet.wire.message import PROTOCOL_VERSION, FileEntry, Manifest, Tree
 
-KINDS = ("script", "command")
+KINDS = ("script", "command", "sealed")
+SEALED = "sealed"  # the kind of a manifest that only its provider can read
 MODES = (0o644, 0o755)
 _FAULTS_MAX = 20  # of one input, listed; a hostile one could have 100,000
 _PART_BYTES_MAX = 255  # of one name, as every file system here has it
@@ -179,7 +180,13 @@ def _manifest_faults(manifest: Manifest) -> Iterable[SubletError]:
         return
     if _SALT.match(manifest.salt) is None:
         yield _fault("salt", "is 32 lower-case hex digits")
-    yield from _argv_faults(manifest)
+    if (manifest.kind == SEALED) != (manifest.sealed is not None):
+        yield _fault("sealed", "goes with the kind 'sealed', and with no other")
+        return
+    if manifest.sealed is None:
+        yield from _argv_faults(manifest)
+    elif manifest.argv or manifest.env or manifest.secrets:
+        yield _fault("argv", "what a sealed job runs stands under its seal alone")
     yield from _variable_faults(manifest)
     yield from _tree_faults(manifest.inputs, field="inputs")
     yield from _tree_faults(manifest.resume, field="resume")

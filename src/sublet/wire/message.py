@@ -221,6 +221,24 @@ class Tree(Message, frozen=True):
     files: tuple[FileEntry, ...]  # sorted by path
 
 
+class Envelope(Message, frozen=True):
+    """A job's key, sealed to one provider."""
+
+    provider: Address
+    key: bytes  # HPKE to the ``seal_key`` of its offer; base64 on the wire
+
+
+class SealedJob(Message, frozen=True):
+    """What a job is, for the eyes of those providers alone that may run it.
+
+    Whoever hands it over (a node's controller) reads sizes and nothing else.
+    """
+
+    job: str  # the name that everything of the job is bound to
+    envelopes: Annotated[tuple[Envelope, ...], Meta(max_length=limits.LIST_LENGTH_MAX)]
+    manifest: bytes  # the real Manifest under the job's key, without its trees
+
+
 class Manifest(Message, frozen=True):
     """What a job is. Goes from tenant to provider, end to end encrypted.
 
@@ -229,7 +247,7 @@ class Manifest(Message, frozen=True):
 
     v: int
     salt: str  # 32 random hex characters
-    kind: str  # "script" (PEP 723, by uv) or "command"
+    kind: str  # "script" (PEP 723, by uv), "command", or "sealed": see ``sealed``
     argv: tuple[str, ...]  # script: path in inputs, then arguments; command: argv
     env: dict[str, str]
     secrets: dict[str, str]  # as env; never written to disk or logs in the clear
@@ -242,6 +260,7 @@ class Manifest(Message, frozen=True):
     disk_bytes: int
     timeout_s: int
     egress: tuple[str, ...] = ()  # destinations, "name:port"; () for no network at all
+    sealed: SealedJob | None = None  # what it really is; trees are sealed folders then
 
     # A manifest is private and holds secrets: nothing of it reaches a log by its repr.
     def __repr__(self) -> str:
