@@ -44,7 +44,7 @@ class FakeSandbox:
             raise Refused(f"{place} has been used", code="sandbox_exists")
         if not spec.argv:
             raise Refused("a job needs a program", code="bad_command", field="argv")
-        place.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 (one folder)
+        place.mkdir(parents=True, exist_ok=True)
         argv = [_outside(spec, word) for word in spec.argv]
         env = {name: _outside(spec, value) for name, value in spec.env.items()}
         begun = time.monotonic()
