@@ -187,5 +187,9 @@ def check_schema(session: Session) -> None:
 
 
 def _is_there(session: Session) -> bool:
-    row = session.execute("SELECT to_regclass('sublet.head') IS NOT NULL").fetchone()
+    # Asked of the tables themselves: to_regclass may remember how it was.
+    row = session.execute(
+        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n"
+        " ON n.oid = c.relnamespace WHERE n.nspname = 'sublet' AND c.relname = 'head')"
+    ).fetchone()
     return bool(row and row[0])

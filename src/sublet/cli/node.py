@@ -65,6 +65,14 @@ def start(
         str, typer.Option("--tls-cert", help="Certificate chain, PEM.")
     ] = "",
     tls_key: Annotated[str, typer.Option("--tls-key", help="Its key, PEM.")] = "",
+    log: Annotated[
+        str,
+        typer.Option(
+            "--log",
+            metavar="URL",
+            help="A PostgreSQL database for the log; several nodes may share it.",
+        ),
+    ] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Say that it is ready as one line of JSON.")
     ] = False,
@@ -74,9 +82,14 @@ def start(
     from sublet.node.journal import send_to_stderr
     from sublet.node.serve import Running, serve
 
-    flags = {"listen": listen, "tls_cert": tls_cert, "tls_key": tls_key}
+    flags: dict[str, object] = {
+        "listen": listen,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "log": {"url": log} if log else "",
+    }
     config = read_config(
-        home.expanduser(), overrides={key: text for key, text in flags.items() if text}
+        home.expanduser(), overrides={key: flag for key, flag in flags.items() if flag}
     )
     send_to_stderr()
 

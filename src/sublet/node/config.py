@@ -9,6 +9,7 @@ Not here: keys (``adapter.key_file``), the Market document itself (``compose``).
 
 import difflib
 import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,9 @@ DEVELOPMENT_CHAIN_ID = 31_337
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Wait = Annotated[int, Meta(ge=1, le=3_600)]  # seconds
 Listen = Annotated[str, Meta(pattern=r"\A(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}\Z")]
+
+
+_NODE_URL = re.compile(r"\Ahttps?://[^\s/?#@]+\Z")
 
 
 class MarketRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +67,12 @@ class NodeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ping_s: Wait = 3  # between two pings on a control link
 
 
+class LogPlace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[log]``: where the log is kept."""
+
+    url: str = ""  # of a PostgreSQL database; "" for a file in the node's home
+
+
 class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``config.toml`` as people write it."""
 
@@ -71,6 +81,8 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tls_key: str = ""
     faucet: str = "0.00"  # US dollars of credit for each new tenant; 0.00: none
     witnesses: dict[str, str] = {}  # address of each, and its verifier key
+    nodes: tuple[str, ...] = ()  # how clients reach the nodes of this market
+    log: LogPlace = LogPlace()
     market: MarketRules = MarketRules()
     limits: NodeLimits = NodeLimits()
 
@@ -85,6 +97,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     tls_key: Path | None
     faucet: MicroUsd
     witnesses: tuple[tuple[str, str], ...]  # (address, verifier key)
+    nodes: tuple[str, ...]  # addresses, announced to clients
+    log_url: str  # of a PostgreSQL database, or ""
     market: MarketRules
     market_given: frozenset[str]  # the rules that somebody wrote down
     limits: NodeLimits
@@ -126,7 +140,8 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
     """
     faults: list[SubletError] = []
     faults += _find_faults(table, _File, prefix="")
-    for name, section in (("market", MarketRules), ("limits", NodeLimits)):
+    sections = (("log", LogPlace), ("market", MarketRules), ("limits", NodeLimits))
+    for name, section in sections:
         faults += _find_faults(_table_of(table, name), section, prefix=f"{name}.")
     if faults:
         raise Faults(faults)
@@ -140,6 +155,11 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
             split_key(key, algorithm=COSIGNATURE)
         except BadNote as error:
             faults.append(_fault(f"witnesses.{url}", error.message))
+    faults += [
+        _fault("nodes", f"{url[:200]!r} is not like https://market.example")
+        for url in file.nodes
+        if _NODE_URL.match(url) is None
+    ]
     if file.limits.ping_s >= file.limits.lost_after_s:
         faults.append(_fault("limits.ping_s", "must be less than limits.lost_after_s"))
     if faults:
@@ -152,6 +172,8 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
         tls_key=Path(file.tls_key) if file.tls_key else None,
         faucet=faucet,
         witnesses=tuple(file.witnesses.items()),
+        nodes=file.nodes,
+        log_url=file.log.url,
         market=file.market,
         market_given=frozenset(_table_of(table, "market")),
         limits=file.limits,

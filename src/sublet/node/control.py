@@ -65,7 +65,9 @@ async def _keep(node: Node, link: Link) -> int:
     try:
         await node.watch.reconcile()
         with node.fanout.subscribe(provider) as changes:
-            # Read after listening began: nothing falls between.
+            # Read after listening began: nothing falls between. Nor is anything
+            # old news that the provider heard from another node.
+            await node.market.hear_others()
             leases = open_leases_of_provider(node, provider)
             await link.say(Welcome(leases=leases, ping_s=limits.ping_s))
             return await link.run(

@@ -4,16 +4,28 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from sublet.adapter.log_sqlite import SqliteLog
 from sublet.base.errors import Unavailable
 from sublet.base.ids import Digest
 from sublet.base.units import format_size
+from sublet.node.kept_note import KeptNote
 from sublet.node.metrics import NodeMetrics
-from sublet.service.ports import ANY_GROUND, Ground, Placing
+from sublet.service.ports import ANY_GROUND, Ground, Log, Placing
 
 FREE_BYTES_MIN = 64 << 20  # below this, the next commits are likely to fail
 COMMIT_S_MAX = 5.0  # a commit that takes longer is worth telling
+
+
+class NodeLog(Log, Protocol):
+    """A log that knows how it is doing."""
+
+    kept: KeptNote
+
+    def find_trouble(self) -> str:
+        """Say what keeps the log from taking entries, or nothing."""
+        ...
 
 
 class Gauge:
@@ -54,6 +66,7 @@ class MeteredLog(SqliteLog):
     def __init__(self, path: Path, *, metrics: NodeMetrics) -> None:
         """Open the log at ``path`` for writing; raises as ``SqliteLog``."""
         super().__init__(path)
+        self.kept = KeptNote(path.parent)
         self._folder = path.parent
         self._metrics = metrics
         self._gauge = Gauge(metrics)
@@ -69,6 +82,16 @@ class MeteredLog(SqliteLog):
             placing = super().append(rows, ground=ground)
         self._metrics.batch.observe(len(rows))
         return placing
+
+    def put_checkpoint(self, *, size: int, note: bytes) -> None:
+        """Keep the note in the log, and the newest one in the home, too."""
+        super().put_checkpoint(size=size, note=note)
+        self.kept.put(note)
+
+    def close(self) -> None:
+        """Release the log; calling it twice is harmless."""
+        self.kept.write()
+        super().close()
 
     def find_trouble(self) -> str:
         """Say what keeps the log from taking entries, or nothing."""

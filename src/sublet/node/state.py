@@ -9,7 +9,7 @@ from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
 from sublet.node.link import Links
-from sublet.node.metered_log import MeteredLog
+from sublet.node.metered_log import NodeLog
 from sublet.node.metrics import NodeMetrics
 from sublet.node.rate import RateLimit
 from sublet.node.relay import Relay
@@ -26,7 +26,7 @@ class Node:
 
     config: NodeConfig
     market: MarketService
-    log: MeteredLog
+    log: NodeLog
     domain: Domain
     clock: Clock
     door: Door

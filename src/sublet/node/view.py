@@ -28,6 +28,7 @@ async def get_market(node: Node, request: web.Request) -> web.StreamResponse:
             providers_up=counts.providers_up,
             offers=counts.offers,
             leases_open=counts.leases_open,
+            nodes=node.config.nodes,
         )
     )
 

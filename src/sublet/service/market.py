@@ -66,11 +66,14 @@ class MarketService:
 
     # ---- life -----------------------------------------------------------------
 
-    async def open(self, *, is_attended: bool = False) -> None:
+    async def open(
+        self, *, is_attended: bool = False, kept: bytes | None = None
+    ) -> None:
         """Replay the log and begin to take documents.
 
         Args:
             is_attended: another node was there all the time, and took documents.
+            kept: a checkpoint that was kept elsewhere; the log must go on from it.
 
         Raises:
             Unavailable: the log does not answer.
@@ -79,7 +82,7 @@ class MarketService:
         """
         writer = self._writer
         replayed = await writer.follower.in_thread(
-            lambda: replay(self._log, self._codec, read_note=self._read_note)
+            lambda: replay(self._log, self._codec, read_note=self._read_note, kept=kept)
         )
         writer.follower.fold = replayed.fold
         writer.follower.sealed_size = replayed.sealed_size
@@ -135,6 +138,11 @@ class MarketService:
     def book(self) -> Book:
         """The state after all entries; for readers on the event loop."""
         return self._writer.follower.fold.book
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other nodes append to the log, too."""
+        return self._log.is_shared
 
     @property
     def size(self) -> int:

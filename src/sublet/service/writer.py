@@ -147,6 +147,9 @@ class Writer:
         if asked:
             try:
                 await self.follower.catch_up()
+                await self.follower.in_thread(partial(self._log.append, ()))
+            except Unattended:
+                await self._begin_anew(Unattended(), conditional=())
             except Unavailable as fault:
                 error = fault
         for each in asked:
@@ -232,7 +235,8 @@ class Writer:
             candidate = waiting.candidate
             fact = Fact(now_s, candidate.id, candidate.signer, candidate.document)
             try:
-                check_age(candidate.document, now_s=self._clock.now_s())
+                if candidate.signer != self.follower.fold.book.operator:
+                    check_age(candidate.document, now_s=self._clock.now_s())
                 check(self.follower.fold.book, fact)
             except Refused as refusal:
                 if admitted:

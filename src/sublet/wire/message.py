@@ -91,6 +91,7 @@ class MarketInfo(Message, frozen=True):
     providers_up: int
     offers: int
     leases_open: int
+    nodes: tuple[str, ...] = ()  # addresses of this market's nodes; () for this one
 
 
 class Quote(Message, frozen=True):
