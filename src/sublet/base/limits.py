@@ -53,3 +53,8 @@ PATH_LENGTH_MAX = 1_024
 ENVIRONMENT_VARIABLES_MAX = 256
 RETRIES_MAX = 100
 LOG_BYTES_MAX = 1 << 30  # kept of one stream of one attempt
+
+# Maps
+TASKS_MAX = 1_000_000  # of one map
+TASK_BYTES_MAX = 16_777_216  # one task with its standard input
+PARALLEL_MAX = 256  # workers of one map at a time

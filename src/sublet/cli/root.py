@@ -36,6 +36,7 @@ HELP = """Rent machines by the second, on an open market.
   sublet run train.py            a script, with the dependencies it names
   sublet run --gpu h200:1 --input data --output model/ ./project
   sublet run -- nvidia-smi       any command
+  sublet map --tasks tasks.jsonl sweep.py    many tasks, on several machines
   sublet ps                      what runs
   sublet cost                    what it cost
 """
@@ -44,6 +45,7 @@ HELP = """Rent machines by the second, on an open market.
 # What the tenant's verbs import when they are called.
 LATE = (
     "sublet.cli.output",
+    "sublet.cli.map_screen",
     "sublet.sdk.work_folder",
     "sublet.workload.bill",
     "sublet.workload.client",
@@ -62,6 +64,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "run": Verb("run", "Run a script, a folder or a command on a rented machine."),
+    "map": Verb("map", "Run a program once for each of many tasks."),
     "quote": Verb("run", "Ask what a machine would cost now; nothing is bought."),
     "ps": Verb("jobs", "List jobs."),
     "logs": Verb("jobs", "Show what a job wrote."),

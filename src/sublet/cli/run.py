@@ -35,7 +35,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 EXIT_STOPPED = 130
 EXIT_PIPE = 141
-_BEHIND_DASHES = "sublet.behind_dashes"
+BEHIND_DASHES = "sublet.behind_dashes"
 
 
 class RunCommand(TyperCommand):
@@ -47,7 +47,7 @@ class RunCommand(TyperCommand):
         rest = super().parse_args(ctx, args)
         count = len(ctx.params.get("target") or ())
         dashes = len(before) - count - 1
-        ctx.meta[_BEHIND_DASHES] = dashes >= 0 and before[dashes] == "--"
+        ctx.meta[BEHIND_DASHES] = dashes >= 0 and before[dashes] == "--"
         return rest
 
 
@@ -165,7 +165,7 @@ def run(
       sublet run --egress huggingface.co:443 --egress '*.hf.co:443' fetch.py
     """
     options: Options = {
-        "is_command": ctx.meta[_BEHIND_DASHES],
+        "is_command": ctx.meta[BEHIND_DASHES],
         "gpu": gpu,
         "vram": vram,
         "cpus": cpus,
@@ -222,7 +222,7 @@ async def _run(
     asyncio.get_running_loop().call_later(NOTICE_AFTER_S, notices.flush)
     async with client:
         job = await client.start(*target, on_event=show, **options)
-        _stop_on_signals(job.stop, notices)
+        stop_on_signals(job.stop, notices)
         try:
             result = await job.result()
         except asyncio.CancelledError:
@@ -231,7 +231,7 @@ async def _run(
     return EXIT_PIPE if is_unread else result.exit_code
 
 
-def _stop_on_signals(stop: Any, notices: "Notices") -> None:
+def stop_on_signals(stop: Any, notices: "Notices", *, what: str = "the job") -> None:
     """Once stops the job and settles it; twice leaves at once."""
     loop = asyncio.get_running_loop()
     whole = asyncio.current_task()
@@ -241,7 +241,7 @@ def _stop_on_signals(stop: Any, notices: "Notices") -> None:
         nonlocal count
         count += 1
         if count == 1:
-            notices.say("stopping the job; Ctrl-C again leaves at once")
+            notices.say(f"stopping {what}; Ctrl-C again leaves at once")
             stop()
         elif whole is not None:
             whole.cancel()

@@ -323,6 +323,21 @@ class JobChannel:
             done = await process.wait()
         return 255 if done.exit_status is None else max(done.exit_status, 0)
 
+    async def open_command(
+        self, argv: Sequence[str], *, line_bytes_max: int
+    ) -> tuple[asyncssh.SSHWriter[bytes], AsyncIterator[bytes]]:
+        """Run a command beside the job; give its standard input, and lines of output.
+
+        Raises:
+            ChannelLost: the connection is gone.
+            PeerFault: while reading: a line is longer than it may be.
+        """
+        with translate():
+            writer, reader, _ = await self._connection.open_session(
+                "sublet exec " + _quote(argv), encoding=None
+            )
+        return writer, _split_lines(reader, line_bytes_max=line_bytes_max)
+
     # ---- the work folder --------------------------------------------------------
 
     async def open_sftp(self) -> asyncssh.SFTPClient:
@@ -404,7 +419,9 @@ def _first(faults: ExceptionGroup[Exception]) -> Exception:
     return found[0]
 
 
-async def _split_lines(reader: asyncssh.SSHReader[bytes]) -> AsyncIterator[bytes]:
+async def _split_lines(
+    reader: asyncssh.SSHReader[bytes], *, line_bytes_max: int = LINE_BYTES_MAX
+) -> AsyncIterator[bytes]:
     """Give whole lines; one that is too long ends the conversation."""
     rest = bytearray()
     while part := await reader.read(LOG_READ_BYTES):
@@ -412,5 +429,5 @@ async def _split_lines(reader: asyncssh.SSHReader[bytes]) -> AsyncIterator[bytes
         while (end := rest.find(b"\n")) >= 0:
             yield bytes(rest[:end])
             del rest[: end + 1]
-        if len(rest) > LINE_BYTES_MAX:
+        if len(rest) > line_bytes_max:
             raise PeerFault("the provider sent an endless line", code="line_too_long")

@@ -12,21 +12,33 @@ Options have the names and the texts of the command line: ``memory="4GiB"``,
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack, cast
 
 from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.home_folder import Home
 from sublet.adapter.key_file import load_or_create_key
+from sublet.base.errors import Unavailable
 from sublet.base.ids import Digest
 from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Lease
 from sublet.sdk.connection import Connection, parse_url
 from sublet.wire.message import Account, MarketInfo, OfferRow, Quote, Tree
+from sublet.workload.map.event import AnyEvent as AnyMapEvent
+from sublet.workload.map.plan import MapWish
+from sublet.workload.map.result import TaskResult, in_order
+from sublet.workload.map.running import RunningMap, begin_map
 from sublet.workload.run import survey
 from sublet.workload.run.contract import make_order
 from sublet.workload.run.event import AnyEvent
@@ -45,6 +57,7 @@ DEFAULT_HOME = Path("~/.sublet")
 NO_KEY_LINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"  # a quote admits nobody
 
 OnEvent = Callable[[AnyEvent], Awaitable[None] | None]
+OnMapEvent = Callable[[AnyMapEvent], Awaitable[None]]
 
 
 class Needed(TypedDict, total=False):
@@ -74,6 +87,22 @@ class Options(Needed, total=False):
     secrets: Sequence[str]  # "K": taken from ``environment``; "K=@FILE"
     egress: Sequence[str]  # "huggingface.co:443"; nothing is reached without
     name: str | None
+
+
+class MapOptions(Needed, total=False):
+    """What a map may be given besides; ``timeout`` is that of one attempt at a task."""
+
+    is_command: bool
+    inputs: Sequence[str]
+    env: Sequence[str]
+    secrets: Sequence[str]
+    wait: str | None
+    name: str | None
+    parallel: int
+    retries: int | None
+    lease: str | None  # longest lease of one worker
+    is_fail_fast: bool
+    retry_failed: bool
 
 
 class RunningJob:
@@ -308,6 +337,70 @@ class AsyncClient:
         job.begin()
         return job
 
+    # ---- maps -------------------------------------------------------------------
+
+    async def map(
+        self,
+        *target: str,
+        tasks: str | Path | Iterable[Any],
+        is_ordered: bool = False,
+        results: str | Path | None = None,
+        **options: Unpack[MapOptions],
+    ) -> AsyncIterator[TaskResult]:
+        """Run a program once for each task, on several machines; give each result.
+
+        Closing the iterator early stops all workers and settles them.
+
+        Args:
+            target: the script or folder, or a command, and arguments before the task's.
+            tasks: a file of JSON lines; or items: a ``Task``, a mapping with its
+                fields, a text or number (one argument), or a list of them.
+            is_ordered: in the order of the tasks, not in that of their ends.
+            results: a folder that keeps them; the same map goes on from there.
+            options: see ``MapOptions``.
+
+        Raises:
+            Faults: something about the wish; nothing was bought.
+            Unavailable: not all tasks could be run; those that were are given before.
+        """
+        running = await self.start_map(*target, tasks=tasks, results=results, **options)
+        try:
+            source = aiter(running)
+            async for result in in_order(source) if is_ordered else source:
+                yield result
+            ended = await running.result()
+        finally:
+            await running.close()
+        if ended.outcome not in ("done", "failed"):
+            raise Unavailable(ended.message, code=f"map_{ended.outcome}")
+
+    async def start_map(
+        self,
+        *target: str,
+        tasks: str | Path | Iterable[Any],
+        results: str | Path | None = None,
+        on_event: OnMapEvent | None = None,
+        **options: Unpack[MapOptions],
+    ) -> RunningMap:
+        """Make a map ready; it begins when its results or its end are asked for."""
+        given: dict[str, Any] = dict(options)
+        names = ("parallel", "retries", "timeout", "is_fail_fast", "retry_failed")
+        own = {name: given.pop(name) for name in names if name in given}
+        given["timeout"] = given.pop("lease", None)  # a worker's is that of its lease
+        wish = _wish(target, cast(Options, given))
+        await self.pin()
+        return await begin_map(
+            wish,
+            MapWish(**own),
+            tasks,
+            tenant=Tenant(self.home, self.connection, self._clock),
+            environment=(
+                os.environ if self._environment is None else self._environment
+            ),
+            results=None if results is None else Path(results),
+            show=_hear_nothing if on_event is None else on_event,
+        )
+
     async def _prepare(self, job_id: str, wish: Wish) -> Work:
         environment = os.environ if self._environment is None else self._environment
         terms = parse_terms(
@@ -338,6 +431,10 @@ def _wish(target: Sequence[str], options: Needed | Options) -> Wish:
         for name, value in options.items()
     }
     return Wish(target=tuple(target), **values)  # type: ignore[arg-type]
+
+
+async def _hear_nothing(said: AnyMapEvent) -> None:
+    """Whoever wants events says so."""
 
 
 def _listener(on_event: OnEvent) -> Callable[[AnyEvent], Awaitable[None]]:

@@ -193,7 +193,9 @@ def settle(job: Job, said: fact.LeaseSettled) -> Move:
     """The book closed the lease before the tenant heard how it ended."""
     job = _note(job, paid=said.paid)
     if said.reason == CANCELLED:  # by this process or by another of its owner's
-        return _end_stopped(job, said.at_ms)
+        job, paying = _top_up(job, said)
+        job, orders = _end_stopped(job, said.at_ms)
+        return job, (*paying, *orders)
     if said.is_provider_fault or job.attempt.broken_at_ms:
         return _leave(job, said.at_ms, outcome=said.reason)
     # Nothing is left to pay, so the receipt settled it; the word is under way.
@@ -345,6 +347,24 @@ def _pay(job: Job) -> Move:
     )
     owed = max(attempt.claimed, attempt.authorized)
     return _note(job, authorized=owed), (pay, close)
+
+
+def _top_up(job: Job, said: fact.LeaseSettled) -> Move:
+    """Own up to what the book took for this lease, before its receipt was heard of.
+
+    An earlier voucher, perhaps one for another lease of the same provider, covered it;
+    that one is short by as much now.
+    """
+    attempt = job.attempt
+    passed_ms = said.at_ms - attempt.since_ms + bill.CLOCK_TOLERANCE_MS
+    due = min(said.paid, bill.compute_due(_meter(attempt), ran_ms=passed_ms))
+    close = order.CloseChannel(lease_id=said.lease_id, reason="done")
+    if due <= attempt.authorized:
+        return job, (close,)
+    pay = order.SignVoucher(
+        lease_id=said.lease_id, owed=due, channel_total=0, is_last=True
+    )
+    return _note(job, authorized=due), (pay, close)
 
 
 def _abandon(job: Job, said: fact.LeaseFact, *, code: str, message: str) -> Move:

@@ -216,6 +216,12 @@ def add_dependencies(script: str, pyproject: str) -> str:
     return f"{script}\n\n{block}\n"
 
 
+def find_metadata(script: str) -> str:
+    """Give the PEP 723 block of a script, or "" where it has none."""
+    found = _PEP_723.search(script)
+    return found[0] if found else ""
+
+
 def _quote(text: str) -> str:
     """A TOML string on one line."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')

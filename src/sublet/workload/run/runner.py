@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from sublet.base.errors import PeerFault, Refused, Unavailable
-from sublet.base.ids import Digest
+from sublet.base.ids import Address, Digest
 from sublet.core.job import fact, job, order
 from sublet.core.job.move import CANCELLED
 from sublet.core.job.record import JobRecord
@@ -24,6 +24,7 @@ from sublet.sdk.job_channel import ChannelLost, ClientKey
 from sublet.wire.message import Kept, Tree
 from sublet.workload.run import event
 from sublet.workload.run.harvest import Harvest
+from sublet.workload.run.line import Line, open_line
 from sublet.workload.run.market_desk import MarketDesk
 from sublet.workload.run.news import find_news
 from sublet.workload.run.purse import Purse
@@ -37,8 +38,16 @@ SETTLE_S = 3.0  # to hear what a lost attempt cost, once the job is over
 class Runner:
     """Runs one job to its end."""
 
-    def __init__(self, *, tenant: Tenant, work: Work, show: Show) -> None:
+    def __init__(
+        self,
+        *,
+        tenant: Tenant,
+        work: Work,
+        show: Show,
+        avoided: tuple[Address, ...] = (),
+    ) -> None:
         """Take who, what, and where events go; nothing is started yet."""
+        self._avoided = avoided
         self._home = tenant.home
         self._connection = tenant.connection
         self._clock = tenant.clock
@@ -67,6 +76,22 @@ class Runner:
     def now_ms(self) -> int:
         """Milliseconds since the epoch, by a clock that never goes back."""
         return self._offset_ms + self._clock.monotonic_ms()
+
+    @property
+    def cost(self) -> int:
+        """Micro-USD that the job has come to so far."""
+        return self._job.cost
+
+    async def open_line(self, lease_id: Digest) -> Line:
+        """Reach the provider of one of this job's leases, beside its own channel.
+
+        Raises:
+            Unavailable: it cannot be reached just now.
+            Refused: the market does not connect to this lease any more.
+            PeerFault: whoever answers is somebody else, or does not admit this key.
+        """
+        lease = self._desk.leases[lease_id]
+        return await open_line(self._connection, lease=lease, key=self._key)
 
     def stop(self) -> None:
         """Ask for the job to be stopped and settled; twice is harmless."""
@@ -100,7 +125,9 @@ class Runner:
         return record
 
     async def _live(self) -> None:
-        self._job, orders = job.start(self._work.terms.limits, at_ms=self.now_ms())
+        self._job, orders = job.start(
+            self._work.terms.limits, at_ms=self.now_ms(), avoided=self._avoided
+        )
         await self._obey(orders)
         while self._job.phase is not JobPhase.FINISHED:
             said = await self._inbox.get()
