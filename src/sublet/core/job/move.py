@@ -362,7 +362,7 @@ def _top_up(job: Job, said: fact.LeaseSettled) -> Move:
     if due <= attempt.authorized:
         return job, (close,)
     pay = order.SignVoucher(
-        lease_id=said.lease_id, owed=due, channel_total=0, is_last=True
+        lease_id=said.lease_id, owed=due, channel_total=None, is_last=True
     )
     return _note(job, authorized=due), (pay, close)
 

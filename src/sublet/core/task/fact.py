@@ -56,7 +56,7 @@ class TaskEnded(WorkerFact, frozen=True, kw_only=True):
 class WorkerMisbehaved(WorkerFact, frozen=True, kw_only=True):
     """It said what no honest worker says."""
 
-    code: str
+    reason: str
 
 
 class WorkerEnded(WorkerFact, frozen=True, kw_only=True):

@@ -80,7 +80,9 @@ def _tick(state: Map, said: fact.Ticked) -> Move:
     )
     state = structs.replace(state, workers=workers)
     for number in find_silent(state, at_ms=said.at_ms):
-        silence = fact.WorkerMisbehaved(at_ms=said.at_ms, worker=number, code="silent")
+        silence = fact.WorkerMisbehaved(
+            at_ms=said.at_ms, worker=number, reason="silent"
+        )
         state, more = _misbehave(state, silence)
         orders = (*orders, *more)
     return state, orders
@@ -110,12 +112,12 @@ def _end_task(state: Map, said: fact.TaskEnded) -> Move:
     worker = _get(state, said.worker)
     run = next((run for run in worker.runs if run.task == said.task), None)
     if run is None:
-        return _misbehave(state, said, code="foreign_result")
+        return _misbehave(state, said, reason="foreign_result")
     is_wanted = not run.is_dropped
     ran_ms = min(max(said.ran_ms, 0), said.at_ms - run.sent_at_ms)
     said = structs.replace(said, ran_ms=ran_ms)
     if is_wanted and said.outcome == "cancelled":
-        return _misbehave(state, said, code="task_dropped")
+        return _misbehave(state, said, reason="task_dropped")
     rest = tuple(other for other in worker.runs if other is not run)
     state = replace_worker(
         state,
@@ -194,12 +196,12 @@ def _close(state: Map, task: int, *, is_done: bool) -> Move:
 # ---- a worker ends ------------------------------------------------------------------
 
 
-def _misbehave(state: Map, said: fact.WorkerFact, *, code: str = "") -> Move:
+def _misbehave(state: Map, said: fact.WorkerFact, *, reason: str = "") -> Move:
     """Take nothing more from it; what it had goes to others."""
     worker = _get(state, said.worker)
     if worker.is_leaving:
         return state, ()
-    reason = code or getattr(said, "code", "") or "misbehaved"
+    reason = reason or getattr(said, "reason", "") or "misbehaved"
     state = _avoid(state, worker)
     state, orders = _release(state, worker, outcome=reason)
     leaving = structs.replace(_get(state, said.worker), is_leaving=True)

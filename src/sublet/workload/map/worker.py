@@ -136,14 +136,14 @@ class Worker:
         try:
             await self.session.run()
         except PeerFault as fault:
-            self._say(fact.WorkerMisbehaved(**self._here(), code=fault.code))
+            self._say(fact.WorkerMisbehaved(**self._here(), reason=fault.code))
         except Unavailable as fault:
             self.local_fault = fault  # this machine's own: the whole map cannot go on
             self._say(fact.StopAsked(at_ms=self._runner.now_ms()))
 
     def _take_answer(self, said: WorkerSaid, files: Path | None) -> None:
         if said.outcome not in _OUTCOMES:
-            self._say(fact.WorkerMisbehaved(**self._here(), code="nonsense"))
+            self._say(fact.WorkerMisbehaved(**self._here(), reason="nonsense"))
             return
         self.answers[said.task] = (said, files)
         self._say(

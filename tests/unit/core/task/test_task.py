@@ -307,7 +307,7 @@ def live(seed: int, *, tasks: int, parallel: int, total_max: int) -> Story:
         elif luck < 0.07:
             story.end(number, dice.randrange(tasks), "done")  # perhaps a lie
         elif luck < 0.08:
-            story.tell(fact.WorkerMisbehaved, worker=number, code="garbage")
+            story.tell(fact.WorkerMisbehaved, worker=number, reason="garbage")
         elif worker.runs:
             run = worker.runs[0]
             outcome = "cancelled" if run.is_dropped else "done"
