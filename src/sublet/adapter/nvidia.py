@@ -101,6 +101,43 @@ def _describe(nvml: ModuleType, index: int) -> Gpu:
     )
 
 
+class GpuState(Struct, frozen=True):
+    """How one GPU is doing."""
+
+    uuid: str
+    temperature_c: int
+    power_w: int
+    programs: int  # that compute on it
+
+
+def read_gpu_states() -> tuple[GpuState, ...]:
+    """Say how the GPUs are doing.
+
+    Raises:
+        Unavailable: no driver answers.
+    """
+    with _open_driver() as nvml:
+        return tuple(
+            _read_state(nvml, index) for index in range(nvml.nvmlDeviceGetCount())
+        )
+
+
+def _read_state(nvml: ModuleType, index: int) -> GpuState:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    try:
+        power_mw = nvml.nvmlDeviceGetPowerUsage(handle)
+    except nvml.NVMLError:  # laptops and virtual GPUs do not say
+        power_mw = 0
+    return GpuState(
+        uuid=str(nvml.nvmlDeviceGetUUID(handle)),
+        temperature_c=int(
+            nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
+        ),
+        power_w=int(power_mw) // 1_000,
+        programs=len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)),
+    )
+
+
 def find_gpu_files(uuids: Sequence[str]) -> GpuFiles:
     """Find the device nodes and libraries for these GPUs.
 

@@ -379,6 +379,8 @@ def _show_status(said: "Status") -> None:
         f"{format_money(said.memory_price_hour)} a GiB, "
         f"{format_money(said.gpu_price_hour)} a GPU, an hour"
     )
+    for reason in said.held_back:
+        console.print(f"Not offered: {reason}")
     console.print(
         f"Earned today {format_money(said.earned_today)}, in all "
         f"{format_money(said.earned_total)} with {said.leases_settled} leases"

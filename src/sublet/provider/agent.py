@@ -16,6 +16,7 @@ from sublet.provider.data_plane import DataPlane
 from sublet.provider.lease_state import OCCUPYING, Stage
 from sublet.provider.link import MarketLink, listen_for_ever
 from sublet.provider.offering import Offering
+from sublet.provider.owner_watch import OwnerWatch
 from sublet.provider.record import LeaseRecord
 from sublet.provider.roster import Roster
 from sublet.provider.surroundings import Surroundings
@@ -46,6 +47,9 @@ class Agent:
         self.around = around
         self.roster = roster
         self.offering = offering
+        self.owner_watch = OwnerWatch(
+            around, runners=roster.runners, hold=self._hold, release=self._release
+        )
         self.is_linked = False
         self.clock_ahead_s = 0  # of this machine, against the node's
         self._connection = connection
@@ -65,6 +69,7 @@ class Agent:
             asyncio.create_task(self._supervise("link", self._keep_link)),
             asyncio.create_task(self._supervise("outbox", self.around.outbox.run)),
             asyncio.create_task(self._supervise("offering", self.offering.run)),
+            asyncio.create_task(self._supervise("owner_watch", self.owner_watch.run)),
         ]
         done = asyncio.create_task(self._wait_done())
         try:
@@ -100,6 +105,23 @@ class Agent:
             self._counting = asyncio.create_task(self._count_down(notice_s))
         for runner in self.roster.runners():
             runner.give_back(notice_s=notice_s)
+
+    def _hold(self, reasons: tuple[str, ...]) -> None:
+        """The owner's rules fail: no offer, and the machine back within the notice."""
+        if not self._draining.is_set():
+            self.around.journal.warn("not_offered", why="; ".join(reasons))
+            self.roster.is_closed = True
+            self.offering.hold()
+            for runner in self.roster.runners():
+                runner.give_back(notice_s=self.around.config.notice_s)
+
+    def _release(self, until_s: int) -> None:
+        """The owner's rules hold: on offer, until then (0: for good)."""
+        if not self._draining.is_set():
+            if self.roster.is_closed:
+                self.around.journal.info("offered_again")
+            self.roster.is_closed = False
+            self.offering.release(until_s)
 
     async def stop_now(self) -> None:
         """End every job at once, send the receipts that can be sent, and end."""

@@ -16,7 +16,15 @@ from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.units import format_money, parse_duration, parse_money, parse_size
 from sublet.core.document import Offer
 from sublet.core.egress import EgressRules
-from sublet.provider.owner_file import EgressFile, compose_egress, read_egress
+from sublet.core.owner.rules import Rules
+from sublet.provider.owner_file import (
+    EgressFile,
+    RulesFile,
+    compose_egress,
+    compose_rules,
+    read_egress,
+    read_rules,
+)
 from sublet.provider.record import write_atomic
 
 CONFIG_FILE = "config.toml"
@@ -75,6 +83,7 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     measured: _Measured = _Measured()
     habits: _Habits = _Habits()
     egress: EgressFile = EgressFile()
+    rules: RulesFile = RulesFile()
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -101,6 +110,7 @@ class Config(Struct, frozen=True, kw_only=True):
     retention_s: int = 600  # outputs that nobody fetches are kept for so long
     voucher_s: int = 5  # between two vouchers
     egress: EgressRules = EgressRules()  # what jobs may reach
+    rules: Rules = Rules()  # when it is on offer
 
 
 def read_config(home: Path) -> Config:
@@ -162,6 +172,7 @@ def parse_config(table: dict[str, object]) -> Config:
         retention_s=reader.span("habits.retention", file.habits.retention),
         voucher_s=max(1, reader.span("habits.voucher", file.habits.voucher)),
         egress=read_egress(file.egress, reader.faults),
+        rules=read_rules(file.rules, reader.faults),
     )
     if reader.faults:
         raise Faults(reader.faults)
@@ -250,7 +261,8 @@ notice = "{config.notice_s}s"  # what a tenant gets when you want the machine ba
 retention = "{config.retention_s}s"  # results that nobody fetches are kept for so long
 voucher = "{config.voucher_s}s"  # between two payments
 
-{compose_egress(config.egress)}"""
+{compose_egress(config.egress)}
+{compose_rules(config.rules)}"""
 
 
 def make_offer(
@@ -285,8 +297,8 @@ def make_offer(
         ssh_host_key=ssh_host_key,
         seal_key=seal_key,
         endpoint=config.endpoint,
-        leases_max=0,
-        refuses=(),
+        leases_max=config.rules.leases_max,
+        refuses=config.rules.refuses,
         expires_at_s=now_s + lasts_s,
         signed_at_s=now_s,
         salt=salt,
