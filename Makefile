@@ -93,12 +93,16 @@ system:
 
 # What the tests need beside: gocryptfs and FUSE for encrypted scratch.
 TESTS_OK := command -v gocryptfs >/dev/null && command -v fusermount3 >/dev/null
+# The other sandboxes, and what the tests build their images of.
+CONTAINERS := crun runsc catatonit skopeo busybox-static
+CONTAINERS_OK := for name in crun runsc catatonit skopeo busybox; do command -v $$name >/dev/null || exit 1; done
 
 .PHONY: system-if-possible
 system-if-possible:
 	@{ $(SYSTEM_OK); } || $(call apt_install,bubblewrap libseccomp2) || echo "going on without a sandbox: what needs one is skipped, with the reason"
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call install_postgresql) || echo "going on without PostgreSQL: what needs it is skipped, with the reason"
 	@{ $(TESTS_OK); } || $(call apt_install,gocryptfs fuse3) || echo "going on without encrypted scratch: what needs it is skipped, with the reason"
+	@( $(CONTAINERS_OK) ) || $(call apt_install,$(CONTAINERS)) || echo "going on without containers: what needs them is skipped, with the reason"
 
 # As root, or with a sudo that asks for no password; otherwise one line that says what to do.
 define apt_install

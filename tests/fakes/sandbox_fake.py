@@ -28,6 +28,7 @@ class FakeSandbox:
     """Plain subprocesses with the manners of a sandbox."""
 
     name = "fake"
+    has_gpu = True
 
     def __init__(self) -> None:
         """Know nothing yet; what is found again is found in the folders."""

@@ -15,7 +15,8 @@ import pytest
 
 from sublet.adapter.job_python import find_job_python
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
-from sublet.base.errors import Refused
+from sublet.adapter.sandbox_oci import GvisorSandbox, PodmanSandbox
+from sublet.base.errors import Refused, Unavailable
 from sublet.service.ports import Bind, Sandbox, SandboxSpec
 from tests.fakes.sandbox_fake import FakeSandbox
 
@@ -71,11 +72,22 @@ class Desk:
                 await asyncio.sleep(0.01)
 
 
-@pytest.fixture(params=["fake", pytest.param("bubblewrap", marks=pytest.mark.sandbox)])
+REAL = {
+    "bubblewrap": pytest.mark.sandbox,
+    "podman": pytest.mark.container,
+    "gvisor": pytest.mark.container,
+}
+
+
+@pytest.fixture(
+    params=["fake", *(pytest.param(name, marks=mark) for name, mark in REAL.items())]
+)
 def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
     makers: dict[str, Callable[[], Sandbox]] = {
         "fake": FakeSandbox,
         "bubblewrap": BubblewrapSandbox,
+        "podman": PodmanSandbox,
+        "gvisor": GvisorSandbox,
     }
     return Desk(makers[request.param], tmp_path)
 
@@ -293,6 +305,15 @@ async def _wait_port(desk: Desk) -> int:
 
 
 async def test_connects_to_a_port_inside(desk: Desk) -> None:
+    if desk.sandbox.name == "gvisor":  # and says so
+        await desk.start("echo up; sleep 60")
+        with pytest.raises(Unavailable) as error:
+            await desk.sandbox.connect(desk.folder, port=8_888)
+        assert error.value.code == "no_port_forwarding"
+        await desk.sandbox.stop(desk.folder, grace_s=0)
+        with pytest.raises(Refused):
+            await desk.sandbox.connect(desk.folder, port=8_888)
+        return
     await desk.sandbox.start(desk.spec(desk.python, "-c", SERVER), folder=desk.folder)
     port = await _wait_port(desk)
     loop = asyncio.get_running_loop()
@@ -310,7 +331,7 @@ async def test_refuses_a_port_that_nobody_serves(desk: Desk) -> None:
         free = door.getsockname()[1]
     await desk.start("echo up; sleep 60")
     await desk.said("up")
-    with pytest.raises(Refused):
+    with pytest.raises((Refused, Unavailable)):
         await desk.sandbox.connect(desk.folder, port=free)
     await desk.sandbox.stop(desk.folder, grace_s=0)
     with pytest.raises(Refused):

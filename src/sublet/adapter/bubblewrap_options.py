@@ -28,7 +28,7 @@ _ISOLATION = (
     *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
 )
 # Parts of the host's /etc that programs need and that are no secret.
-_SHARED = (
+SHARED = (
     *(
         "/etc/ld.so.cache",
         "/etc/alternatives",
@@ -37,7 +37,7 @@ _SHARED = (
     ),
     *("/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted", "/etc/fonts"),
 )
-_WRITTEN = {
+WRITTEN = {
     "/etc/passwd": "root:x:0:0:root:/:/bin/sh\n"
     "job:x:1000:1000:job:{home}:/bin/sh\n"
     "nobody:x:65534:65534:nobody:/:/bin/false\n",
@@ -73,14 +73,11 @@ def build_options(
         Refused: a text holds a NUL, which would end it and begin another option.
     """
     binds = [*python.binds, *gpu.binds, *spec.binds]
-    if spec.network != "none":
-        # The folder: a proxy that is started anew puts a new socket there.
-        folder = str(PurePath(spec.network).parent)
-        binds += [Bind(bridge, _BRIDGE), Bind(folder, _NETWORK)]
+    binds += build_network_binds(spec, bridge=bridge)
     options: list[Option] = [*_ISOLATION, *_system_root(root_links)]
     if not shares_network:
         options.append("--unshare-net")
-    for path, text in _WRITTEN.items():
+    for path, text in WRITTEN.items():
         content = text.format(home=spec.directory).encode()
         options += ["--perms", "0644", "--ro-bind-data", content, path]
     options += ["--proc", "/proc", "--dev", "/dev", "--dir", "/run"]
@@ -94,8 +91,17 @@ def build_options(
         options += ["--setenv", name, value]
     options += ["--remount-ro", "/", "--chdir", spec.directory]
     options += ["--seccomp", seccomp]
-    _check_texts(options)
+    check_texts(options)
     return tuple(options)
+
+
+def build_network_binds(spec: SandboxSpec, *, bridge: str) -> list[Bind]:
+    """Say what a job needs to see of its way out, where it has one."""
+    if spec.network == "none":
+        return []
+    # The folder: a proxy that is started anew puts a new socket there.
+    folder = str(PurePath(spec.network).parent)
+    return [Bind(bridge, _BRIDGE), Bind(folder, _NETWORK)]
 
 
 def build_argv(spec: SandboxSpec, *, python: JobPython) -> tuple[str, ...]:
@@ -106,7 +112,7 @@ def build_argv(spec: SandboxSpec, *, python: JobPython) -> tuple[str, ...]:
     """
     if not spec.argv:
         raise Refused("a job needs a program to run", code="bad_command", field="argv")
-    _check_texts(list(spec.argv))
+    check_texts(list(spec.argv))
     if spec.network == "none":
         return spec.argv
     path = f"{_NETWORK}/{PurePath(spec.network).name}"
@@ -148,12 +154,17 @@ def _system_root(root_links: Mapping[str, str]) -> list[Option]:
     for path, target in root_links.items():
         kind = ["--symlink", target] if target else ["--ro-bind", path]
         options += [*kind, path]
-    for path in _SHARED:
+    for path in SHARED:
         options += ["--ro-bind-try", path, path]
     return options
 
 
-def _check_texts(options: list[Option] | list[str]) -> None:
+def check_texts(options: list[Option] | list[str]) -> None:
+    """Refuse what no program can be told.
+
+    Raises:
+        Refused: a NUL, or half a character.
+    """
     for option in options:
         text = option[0] if isinstance(option, tuple) else option
         if isinstance(text, bytes):

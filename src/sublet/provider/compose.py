@@ -77,7 +77,9 @@ async def serve(
     if endpoint:
         config = replace(config, endpoint=endpoint)
     with _lock(home):
-        tried = await asyncio.to_thread(try_out, sandboxes)
+        tried = await asyncio.to_thread(
+            try_out, sandboxes, has_gpus=bool(config.gpu_uuids)
+        )
         tried.check()
         async with open_agent(
             home, config, sandboxes=tried, journal=journal, clock=clock or SystemClock()

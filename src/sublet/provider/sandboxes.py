@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec import Struct
 
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
+from sublet.adapter.sandbox_oci import GvisorSandbox, PodmanSandbox
 from sublet.base.errors import Refused
 from sublet.service.ports import Probe, Sandbox
 
@@ -71,13 +72,23 @@ class Sandboxes:
 
 def make_adapters() -> tuple[Sandbox, ...]:
     """Give all that Sublet knows, best first; none was tried out yet."""
-    return (BubblewrapSandbox(),)
+    return (BubblewrapSandbox(), PodmanSandbox(), GvisorSandbox())
 
 
-def try_out(adapters: Iterable[Sandbox]) -> Sandboxes:
-    """Try each of them for real, all at once; blocks for a second or two."""
+def try_out(adapters: Iterable[Sandbox], *, has_gpus: bool) -> Sandboxes:
+    """Try each of them for real, all at once; blocks for a second or two.
+
+    What is offered runs in each sandbox that is offered with it: one that reaches no
+    GPU is not, where the machine offers GPUs.
+    """
     chosen = tuple(adapters)
+
+    def probe(adapter: Sandbox) -> Probe:
+        if has_gpus and not adapter.has_gpu:
+            return Probe(False, "it reaches no GPU, and this machine offers them")
+        return adapter.probe()
+
     with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
-        said = pool.map(lambda adapter: adapter.probe(), chosen)
+        said = pool.map(probe, chosen)
         probes = dict(zip((adapter.name for adapter in chosen), said, strict=True))
     return Sandboxes(chosen, probes=probes)

@@ -93,7 +93,7 @@ def set_up(
     (home / MARKET_FILE).unlink(missing_ok=True)  # it may be another one from now on
     key = load_or_create_key(home / "key")
     create_host_key(home)
-    reports = try_out(sandboxes).reports
+    reports = try_out(sandboxes, has_gpus=bool(sold.gpus)).reports
     scores = measure(home, now_s=clock.now_s())
     config = Config(
         market=wish.market,

@@ -288,7 +288,7 @@ class SandboxSpec(Struct, frozen=True):
     argv: tuple[str, ...]
     env: Mapping[str, str]  # the whole environment
     directory: str  # working directory inside
-    binds: tuple[Bind, ...]  # beside the read-only system root
+    binds: tuple[Bind, ...]  # beside the read-only root
     uid: int  # host uid of the job, its own; ignored where not root
     memory_bytes: int
     cpus_milli: int
@@ -301,6 +301,9 @@ class SandboxSpec(Struct, frozen=True):
     # "none", or the unix socket of a proxy; its folder is bound, and holds nothing else
     network: str = "none"
     beside: str = ""  # state folder of a running sandbox whose network it shares
+    root: str = ""  # an image's folder as the read-only root; "" for this host's system
+    inside_uid: int = 1_000  # what the job is inside, where the sandbox lets it choose
+    inside_gid: int = 1_000
     stdout: str = "/dev/null"  # host file, appended to
     stderr: str = "/dev/null"
     log_bytes_max: int = 1 << 30
@@ -329,6 +332,7 @@ class Sandbox(Protocol):
     """
 
     name: str
+    has_gpu: bool  # it can give a job GPUs
 
     def probe(self) -> Probe:
         """Try it for real: start a process, reach for what is forbidden."""

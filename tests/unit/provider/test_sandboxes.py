@@ -19,7 +19,8 @@ class _Named(FakeSandbox):
 
 
 def _try(**found: bool) -> Sandboxes:
-    return try_out([_Named(name, is_ok=is_ok) for name, is_ok in found.items()])
+    adapters = [_Named(name, is_ok=is_ok) for name, is_ok in found.items()]
+    return try_out(adapters, has_gpus=False)
 
 
 def test_offers_those_that_hold_best_first() -> None:
@@ -52,5 +53,13 @@ def test_serves_nobody_without_any() -> None:
     assert error.value.code == "no_sandbox"
 
 
-def test_prefers_bubblewrap() -> None:
-    assert make_adapters()[0].name == "bubblewrap"
+def test_knows_three_and_prefers_bubblewrap() -> None:
+    names = [adapter.name for adapter in make_adapters()]
+    assert names == ["bubblewrap", "podman", "gvisor"]
+
+
+def test_offers_gpus_only_where_they_are_reached() -> None:
+    blind, seeing = _Named("blind", is_ok=True), _Named("seeing", is_ok=True)
+    blind.has_gpu = False
+    assert try_out([blind, seeing], has_gpus=True).names == ("seeing",)
+    assert try_out([blind, seeing], has_gpus=False).names == ("blind", "seeing")
