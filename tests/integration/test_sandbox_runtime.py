@@ -110,7 +110,7 @@ async def test_kills_a_runtime_that_never_ends(base: Path, kind: str) -> None:
         state = await sandbox.stop(folder, grace_s=0)
     assert (state.reason, state.exit_code) == ("stopped", 137)
     own = [path for path in group.folders if path not in group.shared]
-    assert [path for path in own if os.path.exists(path)] == []  # noqa: PTH110, ASYNC240
+    assert [path for path in own if os.path.exists(path)] == []  # noqa: PTH110
     wait_nothing_left(base)
 
 

@@ -181,9 +181,7 @@ class WardenSandbox:
     ) -> dict[str, object]:
         uid = spec.uid if os.geteuid() == 0 else -1
         return {
-            "launch": self._write_launch(
-                spec, uid=uid, shares_network=shares_network
-            ),
+            "launch": self._write_launch(spec, uid=uid, shares_network=shares_network),
             "uid": uid,
             "stdout": spec.stdout,
             "stderr": spec.stderr,
