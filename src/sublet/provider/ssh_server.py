@@ -1,8 +1,9 @@
 """The data plane's server: SSH, pinned to one lease, with nothing that is not listed.
 
 The user is the lease's id, the only key admitted is the one in its order, the host key
-is the one in the offer. No forwarding, no agent, no X11, no passwords, no other
-subsystem than SFTP. Each connection and each lease has a bounded number of channels.
+is the one in the offer. Commands run in a sandbox beside the job; forwarded are ports
+of the job alone. No agent, no X11, no passwords, no listening, no other subsystem than
+SFTP. Each connection and each lease has a bounded number of channels.
 
 Not here: where connections come from (``data_plane``), what channels carry.
 """
@@ -19,9 +20,10 @@ from sublet.provider.job_session import serve_job
 from sublet.provider.journal import Journal
 from sublet.provider.lease_files import LeaseFiles
 from sublet.provider.log_stream import follow
+from sublet.provider.port_forward import PortForwards
 from sublet.provider.record import LeaseFolder
 from sublet.provider.runner import LeaseRunner
-from sublet.provider.shell import serve_shell
+from sublet.provider.shell import serve_shell, shell_command
 
 LOGIN_S = 15
 KEEPALIVE_S = 15  # a tenant that answers none of three is gone
@@ -46,6 +48,7 @@ class LeaseServer(asyncssh.SSHServer):
         self._runner: LeaseRunner | None = None
         self._connection: asyncssh.SSHServerConnection | None = None
         self._channels = 0
+        self._forwards = PortForwards()
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Keep the connection."""
@@ -77,6 +80,13 @@ class LeaseServer(asyncssh.SSHServer):
             return False
         self._channels += 1
         return asyncssh.SSHServerProcess(self._serve, self._open_files, 3, False)
+
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> Any:
+        """Connect to a port of the job, as ``ssh -L`` asks."""
+        desk = self._get_runner().desk
+        return self._forwards.open(desk, host=dest_host, port=dest_port)
 
     def _open_files(self, channel: "asyncssh.channel.SSHChannel[bytes]") -> LeaseFiles:
         runner = self._get_runner()
@@ -116,12 +126,15 @@ class LeaseServer(asyncssh.SSHServer):
         if process.subsystem:
             process.exit(127)
             return
-        words = _read_words(process.command or "sublet shell")
+        command = process.command or "sublet shell"
+        words = _read_words(command)
         if runner.desk.is_sealed and words[:2] not in _SEALED_COMMANDS:
             process.stderr.write(b"sublet: this job is sealed\n")
             process.exit(126)
             return
-        if words[:2] == ["sublet", "job"] and len(words) == 2:
+        if words[:1] != ["sublet"]:
+            await serve_shell(process, runner.desk, shell_command(command))
+        elif words[:2] == ["sublet", "job"] and len(words) == 2:
             await serve_job(process, runner.reception, self._journal)
         elif words[:2] == ["sublet", "logs"]:
             await _serve_log(process, runner, words[2:])

@@ -10,8 +10,11 @@ Not here: what the messages mean (``core.job``), when to dial again (its runner)
 
 import asyncio
 import contextlib
+import os
+import select
 import shlex
 import socket
+import threading
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -308,11 +311,11 @@ class JobChannel:
             ChannelLost: the connection is gone, or the provider refused.
         """
         command = "sublet shell" if not argv else "sublet exec " + _quote(argv)
-        with translate():
+        with translate(), _blocking_streams():
             process = await self._connection.create_process(
                 command,
                 encoding=None,
-                stdin=0,
+                stdin=_pipe_stdin(),
                 stdout=1,
                 stderr=2,
                 term_type=terminal.kind if terminal else None,
@@ -337,6 +340,27 @@ class JobChannel:
                 "sublet exec " + _quote(argv), encoding=None
             )
         return writer, _split_lines(reader, line_bytes_max=line_bytes_max)
+
+    # ---- ports ------------------------------------------------------------------
+
+    async def open_port(
+        self, port: int
+    ) -> tuple[asyncssh.SSHReader[bytes], asyncssh.SSHWriter[bytes]]:
+        """Connect to a port that the job listens on, at its own loopback.
+
+        Raises:
+            Refused: nothing listens there, or this provider forwards no ports.
+            ChannelLost: the connection is gone.
+        """
+        with translate():
+            try:
+                return await self._connection.open_connection("localhost", port)
+            except asyncssh.ChannelOpenError as exc:
+                raise Refused(brief(exc), code="port_closed") from exc
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone, whoever closed it."""
+        await self._connection.wait_closed()
 
     # ---- the work folder --------------------------------------------------------
 
@@ -399,6 +423,45 @@ def brief(exc: BaseException) -> str:
 def as_bytes(content: bytes | str) -> bytes:
     # A file that was opened in binary gives bytes; asyncssh's types cannot say so.
     return content if isinstance(content, bytes) else content.encode()
+
+
+def _pipe_stdin() -> int:
+    """Give a pipe into which a thread copies standard input, whatever that is.
+
+    asyncssh takes descriptor 0 for none, an event loop cannot wait for /dev/null, and
+    waiting for a terminal would make it non-blocking for the shell that called us.
+    """
+    source, sink = os.pipe()
+
+    def copy() -> None:
+        with contextlib.suppress(OSError):  # nobody reads any more
+            while content := _read_stdin():
+                while content:
+                    content = content[os.write(sink, content) :]
+        os.close(sink)
+
+    threading.Thread(target=copy, daemon=True).start()
+    return source
+
+
+def _read_stdin() -> bytes:
+    """Wait for input, though a terminal's other streams have made it non-blocking."""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            return os.read(0, LOG_READ_BYTES)
+        select.select([0], [], [])
+
+
+@contextlib.contextmanager
+def _blocking_streams() -> Iterator[None]:
+    """Leave standard output and error as they were: they are others' too."""
+    before = [(fd, os.get_blocking(fd)) for fd in (1, 2)]
+    try:
+        yield
+    finally:
+        for fd, is_blocking in before:
+            with contextlib.suppress(OSError):
+                os.set_blocking(fd, is_blocking)
 
 
 def _place(key: Digest) -> str:

@@ -1,6 +1,7 @@
 """Reaches a job that another process has started: its provider, its market."""
 
 import secrets
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,10 +11,11 @@ from sublet.core.document import Stop
 from sublet.core.job.move import CANCELLED
 from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Phase
-from sublet.sdk.job_channel import ClientKey, JobChannel
+from sublet.sdk.job_channel import ClientKey, JobChannel, find_direct
 from sublet.workload.client import AsyncClient
 from sublet.workload.run.line import open_line
 from sublet.workload.run.state import find_state
+from sublet.workload.ssh_config import Host, name_host
 
 SALT_BITS = 62
 
@@ -37,6 +39,49 @@ async def reach_job(
         yield line.channel
     finally:
         await line.close()
+
+
+@asynccontextmanager
+async def reach_bytes(
+    client: AsyncClient, record: JobRecord
+) -> AsyncIterator[socket.socket]:
+    """Open a byte stream to the provider that runs the job now, for another's SSH.
+
+    Raises:
+        Refused: nothing of it runs.
+        Unavailable: the provider is not reached.
+    """
+    lease = await client.connection.lease(_get_lease(record))
+    direct = await find_direct(lease.endpoint) if lease.endpoint else None
+    if direct is not None:
+        with direct:
+            yield direct
+        return
+    tunnel = await client.connection.dial(lease.id)
+    try:
+        yield tunnel.socket
+    finally:
+        tunnel.socket.close()
+        await tunnel.close()
+
+
+async def find_hosts(client: AsyncClient) -> tuple[Host, ...]:
+    """Give all jobs of this market that run now, as hosts for OpenSSH, newest first."""
+    hosts: dict[str, Host] = {}
+    for record in client.home.read_jobs():
+        attempts = record.job.attempts
+        if find_state(record) == "over" or not attempts or attempts[-1].ended_at_ms:
+            continue
+        try:
+            lease = await client.connection.lease(attempts[-1].lease_id)
+        except Refused:
+            continue  # a job in another market
+        name = name_host(record)
+        if name in hosts:  # the newest job of a name is meant
+            name = f"sublet-{record.id}"
+        key_path = str(client.home.job_folder(record.id) / "ssh_key")
+        hosts[name] = Host(name, record, lease, key_path)
+    return tuple(hosts.values())
 
 
 async def stop_job(client: AsyncClient, record: JobRecord) -> str:
