@@ -6,8 +6,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from sublet.base.ids import Address
-
 
 class TaskResult(Struct, frozen=True):
     """One task's one result. Money in micro-USD."""
@@ -23,7 +21,7 @@ class TaskResult(Struct, frozen=True):
     attempts: int = 1
     ran_ms: int = 0
     cost: int = 0  # of these milliseconds on that machine
-    provider: Address = ""
+    provider: str = ""  # its address; "" where the task has no result of any
     note: str = ""
 
     @property

@@ -53,6 +53,13 @@ class Store:
             Refused: it holds another map, or another process works on it.
             Unavailable: the disk did not take it.
         """
+        try:
+            self._open(identity, is_fresh=is_fresh)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, identity: Identity, *, is_fresh: bool) -> None:
         with _translate(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._take_lock()

@@ -177,7 +177,7 @@ def _as_task(item: Any) -> Task:
     if isinstance(item, Mapping):
         return msgspec.convert(dict(item), Task)
     is_one = isinstance(item, str | int | float)
-    if not is_one and not isinstance(item, Sequence):
+    if isinstance(item, bytes) or not (is_one or isinstance(item, Sequence)):
         raise TypeError(f"{type(item).__name__} is no task, text, number or list")
     return msgspec.convert({"args": [item] if is_one else list(item)}, Task)
 
