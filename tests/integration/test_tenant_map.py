@@ -61,11 +61,12 @@ SQUARE = (
 
 
 async def test_every_task_has_its_result(market: Market) -> None:
-    await market.provide()
-    await market.provide()
+    await market.provide(Temper(first_price=900_000))
+    await market.provide(Temper(first_price=1_000_000))
     script = write_script(market, SQUARE)
     tasks = [{"args": ["-v", n], "stdin": f"no {n}"} for n in range(12)]
-    result = await run_map(market, script, tasks=tasks, parallel=2)
+    # A machine has four CPUs: each provider takes one worker.
+    result = await run_map(market, script, tasks=tasks, parallel=2, cpus="3")
     assert (result.outcome, result.done, result.tasks) == ("done", 12, 12), result
     found = read_results(market)
     assert found.keys() == {str(n) for n in range(1, 13)}
