@@ -70,6 +70,14 @@ RegionOption = Annotated[
     list[str] | None,
     typer.Option("--region", metavar="CODE", help="DE or US-CA; any of several."),
 ]
+SandboxOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sandbox",
+        metavar="CLASS",
+        help="Only in this one: bubblewrap, podman, or gvisor, a kernel of its own.",
+    ),
+]
 TimeoutOption = Annotated[
     str | None,
     typer.Option("--timeout", metavar="TIME", help="Longest run.  [default: 1h]"),

@@ -20,6 +20,7 @@ from sublet.cli.option import (
     MaxTotalOption,
     MemoryOption,
     RegionOption,
+    SandboxOption,
     TimeoutOption,
     VramOption,
     make_client,
@@ -69,6 +70,7 @@ def run(
     max_price: MaxPriceOption = None,
     max_total: MaxTotalOption = None,
     region: RegionOption = None,
+    sandbox: SandboxOption = None,
     inputs: Annotated[
         list[str] | None,
         typer.Option("--input", metavar="PATH", help="A file or folder to bring."),
@@ -174,6 +176,7 @@ def run(
         "max_price": max_price,
         "max_total": max_total,
         "regions": region or (),
+        "sandbox": sandbox,
         "inputs": inputs or (),
         "outputs": outputs or (),
         "checkpoint": checkpoint,
@@ -278,6 +281,7 @@ def quote(
     max_price: MaxPriceOption = None,
     max_total: MaxTotalOption = None,
     region: RegionOption = None,
+    sandbox: SandboxOption = None,
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
     market: MarketOption = None,
@@ -305,6 +309,7 @@ def quote(
                 max_price=max_price,
                 max_total=max_total,
                 regions=region or (),
+                sandbox=sandbox,
                 timeout=timeout,
             )
 

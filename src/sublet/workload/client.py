@@ -71,6 +71,7 @@ class Needed(TypedDict, total=False):
     max_price: str | None  # US dollars an hour
     max_total: str | None  # US dollars
     regions: Sequence[str]
+    sandbox: str | None  # the class: "bubblewrap", "podman", "gvisor"; None for any
     timeout: str | None
 
 

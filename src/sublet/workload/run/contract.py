@@ -61,7 +61,7 @@ def make_order(
         gpu_count=needs.gpu_count,
         gpu_memory_bytes=needs.gpu_memory_bytes,
         regions=needs.regions,
-        sandbox="",
+        sandbox=needs.sandbox,
         features=(EGRESS,) if needs.egress else (),
         avoid=avoid,
         price_hour_max=needs.price_hour_max,

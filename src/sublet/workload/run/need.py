@@ -19,6 +19,7 @@ SECONDS_PER_HOUR = 3_600
 
 _CPUS = re.compile(r"\A([0-9]{1,6})(?:\.([0-9]{1,3}))?\Z")
 _GPU = re.compile(r"\A([A-Za-z][A-Za-z0-9 _.-]{0,63})?(?::?([0-9]{1,4}))?\Z")
+SANDBOXES = ("bubblewrap", "podman", "gvisor")
 _REGION = re.compile(r"\A[A-Z]{2}(-[A-Z0-9]{1,3})?\Z")
 _NOT_MODEL = re.compile(r"[^a-z0-9]")
 
@@ -57,6 +58,7 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
         price_hour_max=found.take(0, _parse_price, wish, total_max, timeout_s),
         total_max=total_max,
         timeout_s=timeout_s,
+        sandbox=found.take("", _parse_sandbox, wish.sandbox),
         egress=found.take((), _parse_egress, wish.egress),
     )
 
@@ -145,6 +147,17 @@ def _parse_gpu(wish: Wish) -> tuple[str, int]:
 
 def _parse_egress(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(str(one) for one in check_destinations(texts, field="--egress"))
+
+
+def _parse_sandbox(text: str | None) -> str:
+    name = (text or "").strip().lower()
+    if text is not None and name not in SANDBOXES:
+        raise refuse(
+            "--sandbox",
+            f"there is no {text[:40]!r}; it is one of: {', '.join(SANDBOXES)}",
+            code="bad_sandbox",
+        )
+    return name
 
 
 def _parse_regions(texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     max_price: str | None = None
     max_total: str | None = None
     regions: tuple[str, ...] = ()
+    sandbox: str | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     checkpoint: str | None = None
@@ -55,6 +56,7 @@ class Needs(Struct, frozen=True):
     price_hour_max: int  # micro-USD an hour for the whole slice
     total_max: int  # micro-USD for the whole job
     timeout_s: int
+    sandbox: str = ""  # the class that it has to be; "" for any
     egress: tuple[str, ...] = ()  # destinations, as the manifest has them
 
 

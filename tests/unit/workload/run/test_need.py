@@ -119,3 +119,15 @@ def test_all_faults_come_at_once() -> None:
 
 def test_regions_are_upper_case_once() -> None:
     assert parse(regions=("de", "DE", "us-ca")).regions == ("DE", "US-CA")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(None, ""), ("gvisor", "gvisor"), (" Podman ", "podman")]
+)
+def test_sandbox_is_a_class_or_any(text: str | None, expected: str) -> None:
+    assert parse(sandbox=text).sandbox == expected
+
+
+@pytest.mark.parametrize("text", ["", "docker", "gvisor,podman"])
+def test_refuses_sandboxes_that_nobody_has(text: str) -> None:
+    assert codes(sandbox=text) == ["bad_sandbox"]
