@@ -111,7 +111,7 @@ class FakeProvider:
     async def offer(self) -> None:
         """Offer four CPUs."""
         now_s = int(time.time())
-        await self.submit(
+        self.pledged = self.sign(
             Offer(
                 machine="test",
                 cpus_milli=4_000,
@@ -139,14 +139,30 @@ class FakeProvider:
                 salt=secrets.randbits(60),
             )
         )
+        await self.submit(self.pledged)
+
+    def sign(self, document: Any) -> Signed:
+        """Sign, as itself."""
+        return codec.sign(document, key=self.key, domain=self.domain)
+
+    def make_terms(self, lease: Lease) -> Signed:
+        """Sign what it understood the match to be."""
+        return self.sign(
+            LeaseTerms(
+                lease_id=lease.id,
+                offer_id=lease.offer_id,
+                tenant=lease.tenant,
+                provider=lease.provider,
+                price_hour=lease.price_hour,
+                duration_s=lease.duration_s,
+                **stamp(),
+            )
+        )
 
     async def submit(self, *documents: Any) -> tuple[Appended, ...]:
         """Sign and append, as itself."""
         signed = tuple(
-            one
-            if isinstance(one, Signed)
-            else codec.sign(one, key=self.key, domain=self.domain)
-            for one in documents
+            one if isinstance(one, Signed) else self.sign(one) for one in documents
         )
         body = codec.encode(Submission(documents=signed))
         async with self._http.post(self.url + "/v1/documents", data=body) as answer:
@@ -192,15 +208,7 @@ class FakeProvider:
         job = self.jobs[lease.id]
         job.lease = lease
         if lease.phase is Phase.MATCHED:
-            terms = LeaseTerms(
-                lease_id=lease.id,
-                offer_id=lease.offer_id,
-                tenant=lease.tenant,
-                provider=lease.provider,
-                price_hour=lease.price_hour,
-                duration_s=lease.duration_s,
-                **stamp(),
-            )
+            terms = self.make_terms(lease)
             self._spawn(self._submit_quietly(terms))
         elif lease.phase is Phase.CLOSING and job.process is not None:
             job.reason = "stopped"

@@ -39,6 +39,7 @@ from sublet.wire.message import (
     Progress,
     Signed,
     TenantSays,
+    Terms,
     Tree,
     Trouble,
     Uploaded,
@@ -109,6 +110,8 @@ class FakeWork:
                 process.stdout.write(codec.encode(message) + b"\n")
 
         job.say = say
+        provider = self.provider
+        say(Terms(terms=provider.make_terms(job.lease), offer=provider.pledged))
         async for line in process.stdin:
             said = codec.decode(line.rstrip(b"\n"), TenantSays, size_max=SIZE_MAX)
             match said:

@@ -25,7 +25,7 @@ from sublet.service.ports import Clock, Sandbox
 from sublet.wire.channel import channel_of
 from sublet.wire.codec import sign
 from sublet.wire.manifest import commitment
-from sublet.wire.message import Deliver, Manifest, Missing, Paid, Tree, Uploaded
+from sublet.wire.message import Deliver, Manifest, Missing, Paid, Signed, Tree, Uploaded
 from sublet.wire.signature import Key
 from sublet.wire.typed_data import digest
 from sublet.workload.client import AsyncClient
@@ -195,6 +195,7 @@ class RawTenant:
         self.connection = client.connection
         self.key = ClientKey.generate()
         self.blobs = MemoryBlobs()
+        self.order: Signed | None = None  # the last one
 
     async def rent(self, manifest: Manifest, *, duration_s: int = 600) -> Lease:
         """Order a machine for a manifest and give the lease."""
@@ -219,7 +220,8 @@ class RawTenant:
             signed_at_s=int(time.time()),
             salt=secrets.randbits(60),
         )
-        (result,) = await self.connection.submit(order)
+        self.order = await self.connection.sign(order)
+        (result,) = await self.connection.submit_signed(self.order)
         assert result.lease is not None, result
         return result.lease
 
@@ -243,7 +245,7 @@ class RawTenant:
     async def begin(self, channel: JobChannel, manifest: Manifest) -> None:
         """Deliver a manifest with its chunks."""
         await channel.open_job()
-        await channel.say(Deliver(manifest=manifest))
+        await channel.say(Deliver(manifest=manifest, order=self.order))
         missing = await hear(channel, Missing)
         await channel.put_chunks(missing.chunks, blobs=self.blobs)
         await channel.say(Uploaded())

@@ -170,7 +170,9 @@ async def test_refuses_another_manifest(
         tenant.dial(lease) as channel,
     ):
         await channel.open_job()
-        await channel.say(Deliver(manifest=make_manifest("true", **changes)))
+        await channel.say(
+            Deliver(manifest=make_manifest("true", **changes), order=tenant.order)
+        )
         assert (await hear(channel, Trouble)).code == code
 
 
@@ -180,7 +182,7 @@ async def test_refuses_hostile_paths(tmp_path: Path) -> None:
     async with _rented(tmp_path, manifest) as (house, tenant, lease):
         async with tenant.dial(lease) as channel:
             await channel.open_job()
-            await channel.say(Deliver(manifest=manifest))
+            await channel.say(Deliver(manifest=manifest, order=tenant.order))
             assert (await hear(channel, Trouble)).code == "faults"
         assert _stages(house) == [Stage.ACCEPTED]
     assert "evil" not in str(_list(tmp_path))
@@ -214,7 +216,7 @@ async def test_takes_only_wanted_chunks(tmp_path: Path) -> None:
     async with _rented(tmp_path, manifest) as (house, tenant, lease):
         async with tenant.dial(lease) as channel:
             await channel.open_job()
-            await channel.say(Deliver(manifest=manifest))
+            await channel.say(Deliver(manifest=manifest, order=tenant.order))
             assert (await hear(channel, Missing)).chunks == (key,)
             sftp = await channel.open_sftp()
             for path in (
@@ -318,7 +320,7 @@ async def test_goes_on_within_credit(tmp_path: Path) -> None:
             await wait_true(lambda: _stages(house) == [Stage.RUNNING])
         async with tenant.dial(lease) as channel:
             await channel.open_job()
-            await channel.say(Deliver(manifest=manifest))
+            await channel.say(Deliver(manifest=manifest, order=tenant.order))
             assert (await hear(channel, Missing)).chunks == ()
             assert (await hear(channel, Progress)).phase == "running"
             ended = await hear(channel, Ended)

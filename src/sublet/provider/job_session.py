@@ -56,6 +56,8 @@ class _JobSession:
         self._process = process
         self._reception = reception
         self._is_attached = False
+        if (pledge := reception.make_pledge()) is not None:
+            self.listener.push(pledge)
         self._writer = asyncio.create_task(self._write())
 
     async def run(self) -> None:
@@ -94,7 +96,7 @@ class _JobSession:
         message: TenantSays = codec.decode(line, TenantSays, size_max=LINE_BYTES_MAX)
         reception = self._reception
         if isinstance(message, Deliver):
-            self.listener.push(Missing(chunks=reception.deliver(message.manifest)))
+            self.listener.push(Missing(chunks=reception.deliver(message)))
             if not self._is_attached:
                 self._is_attached = True
                 reception.attach(self.listener)

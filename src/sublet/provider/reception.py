@@ -12,10 +12,11 @@ from sublet.provider import lease_state as ls
 from sublet.provider.conversation import Listener
 from sublet.provider.desk import Desk
 from sublet.provider.lease_state import OVER, Stage
+from sublet.provider.pledge import check_order, make_pledge
 from sublet.provider.preparation import check_delivery, find_missing, find_wanted
 from sublet.provider.watch import JobWatch
 from sublet.provider.way_out import check_wanted
-from sublet.wire.message import Manifest, Notice, Paid
+from sublet.wire.message import Deliver, Notice, Paid, Terms
 
 
 class Reception:
@@ -27,16 +28,25 @@ class Reception:
         self._wanted: dict[Digest, None] = {}
         self.watch: JobWatch | None = None  # once the job is about to run
 
-    def deliver(self, manifest: Manifest) -> tuple[Digest, ...]:
+    def make_pledge(self) -> Terms | None:
+        """Sign what was promised; None for a lease of which the offer is forgotten."""
+        record = self._desk.record
+        if record.offer is None:
+            return None
+        return make_pledge(record.lease, record.offer, self._desk.around)
+
+    def deliver(self, said: Deliver) -> tuple[Digest, ...]:
         """Take the manifest; give the chunks that are still missing.
 
         Raises:
             Refused: it is another one, or asks for more than was leased.
+            PeerFault: the order with it is not that of this lease.
             Unavailable: the disk is full or did not answer.
         """
-        desk = self._desk
+        desk, manifest = self._desk, said.manifest
         check_delivery(manifest, desk.record.lease)
         check_wanted(manifest.egress, desk.around.config.egress)
+        check_order(said.order, desk.record.lease, domain=desk.around.domain)
         stage = desk.record.stage
         if stage not in (Stage.ACCEPTED, Stage.DELIVERING):
             return ()

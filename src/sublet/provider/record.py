@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from sublet.base.errors import Broken, Unavailable
 from sublet.base.ids import NO_DIGEST, Digest
+from sublet.core.document import Offer
 from sublet.core.lease.phase import Lease
 from sublet.provider.lease_state import Stage
 from sublet.wire.message import Manifest, Signed, Tree
@@ -52,6 +53,7 @@ class LeaseRecord(Struct, frozen=True, kw_only=True):
     checkpoint_number: int = 0  # of the last checkpoint that was shipped
     checkpoint: Digest = NO_DIGEST  # its tree
     receipt: Signed | None = None
+    offer: Offer | None = None  # that was matched
     owed: int = 0  # by the last claim, in the end by the receipt
     ended_at_s: int = 0  # by this machine's clock, to count the retention from
 

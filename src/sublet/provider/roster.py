@@ -156,7 +156,8 @@ class Roster:
             self._check(lease)
             folder = LeaseFolder(self._folder / lease.id)
             uid = choose_uid((r.uid for r in self.records()), first=FIRST_UID)
-            record = LeaseRecord(lease=lease, uid=uid)
+            offer = self._find_offer(lease.offer_id)
+            record = LeaseRecord(lease=lease, uid=uid, offer=offer)
             folder.create()
             folder.write_record(record)
         except SubletError as fault:

@@ -19,6 +19,7 @@ from sublet.provider import meter
 from sublet.provider.desk import Desk
 from sublet.provider.effect import Effects
 from sublet.provider.lease_state import OVER, Order, Stage, step
+from sublet.provider.pledge import find_changes
 from sublet.provider.reception import Reception
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.surroundings import Surroundings, draw_salt
@@ -123,6 +124,10 @@ class LeaseRunner:
     def market_says(self, lease: Lease) -> None:
         """Take the market's word on this lease; the same again is harmless."""
         if self.record.lease.phase is Phase.SETTLED:
+            return
+        if changed := find_changes(self.record.lease, lease):
+            # Who may log in, to what, at which price was fixed when it was taken on.
+            self.desk.warn("node_lies", code="lease_forged", fields=",".join(changed))
             return
         self.desk.update(lease=lease)
         if lease.phase is Phase.SETTLED:

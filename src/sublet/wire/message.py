@@ -274,10 +274,18 @@ class Manifest(Message, frozen=True):
 # ---- job channel: tenant <-> provider (SSH exec "sublet job", JSON lines) ---------
 
 
+class Terms(Message, frozen=True, tag="terms", tag_field="type"):
+    """Provider, its first word: what I signed, whatever a node told you."""
+
+    terms: Signed  # LeaseTerms of this lease
+    offer: Signed  # the Offer that they name; it carries the host key
+
+
 class Deliver(Message, frozen=True, tag="deliver", tag_field="type"):
     """Tenant: here is the manifest. The same one again is harmless."""
 
     manifest: Manifest
+    order: Signed | None = None  # the lease's; a provider refuses to work without
 
 
 class Missing(Message, frozen=True, tag="missing", tag_field="type"):
@@ -356,4 +364,4 @@ class Trouble(Message, frozen=True, tag="trouble", tag_field="type"):
 
 
 TenantSays = Deliver | Uploaded | Paid | Kept | Close | Trouble
-JobSays = Missing | Progress | Metered | Checkpointed | Ended | Notice | Trouble
+JobSays = Terms | Missing | Progress | Metered | Checkpointed | Ended | Notice | Trouble

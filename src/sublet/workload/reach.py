@@ -13,6 +13,7 @@ from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Phase
 from sublet.sdk.job_channel import ClientKey, JobChannel, find_direct
 from sublet.workload.client import AsyncClient
+from sublet.workload.run.checked import check_known
 from sublet.workload.run.line import open_line
 from sublet.workload.run.state import find_state
 from sublet.workload.ssh_config import Host, name_host
@@ -33,6 +34,7 @@ async def reach_job(
     lease_id = _get_lease(record)
     pem = (client.home.job_folder(record.id) / "ssh_key").read_bytes()
     lease = await client.connection.lease(lease_id)
+    check_known(client.home.job_folder(record.id), lease)
     key = ClientKey.from_pem(pem)
     line = await open_line(client.connection, lease=lease, key=key)
     try:

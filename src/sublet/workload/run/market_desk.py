@@ -12,7 +12,7 @@ from sublet.core.job import fact, order
 from sublet.core.lease.phase import Fault, Lease, Phase
 from sublet.sdk.connection import Connection
 from sublet.service.ports import Clock
-from sublet.wire.message import Appended, Manifest, Paid, Tree
+from sublet.wire.message import Appended, Manifest, Paid, Signed, Tree
 from sublet.wire.typed_data import Domain
 from sublet.workload.run.contract import make_manifest, make_order
 from sublet.workload.run.evidence import check_lease
@@ -43,6 +43,8 @@ class MarketDesk:
         """Take the market, the job, and who hears of facts."""
         self.leases: dict[Digest, Lease] = {}
         self.manifests: dict[Digest, Manifest] = {}
+        self.orders: dict[Digest, Signed] = {}
+        self.indexes: dict[Digest, int] = {}  # of the orders in the log
         self._connection = connection
         self._clock = clock
         self._work = work
@@ -87,7 +89,8 @@ class MarketDesk:
             at_s=self._clock.now_s(),
             salt=secrets.randbits(SALT_BITS),
         )
-        [result] = await connection.submit(document)
+        signed = await connection.sign(document)
+        [result] = await connection.submit_signed(signed)
         lease = result.lease
         if result.fault is not None:
             return self._refused(result)
@@ -96,6 +99,8 @@ class MarketDesk:
         check_lease(lease, order=document, order_id=result.id)
         self.leases[lease.id] = lease
         self.manifests[lease.id] = manifest
+        self.orders[lease.id] = signed
+        self.indexes[lease.id] = result.index
         return fact.LeaseGranted(
             at_ms=self._now_ms(),
             lease_id=lease.id,

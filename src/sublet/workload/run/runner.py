@@ -238,6 +238,7 @@ class Runner:
             self._talks[lease_id] = Talk(
                 lease=self._desk.leases[lease_id],
                 manifest=self._desk.manifests[lease_id],
+                order=self._desk.orders[lease_id],
                 domain=await self._desk.domain(),
                 blobs=self._work.blobs,
                 folder=self._home.job_folder(self._work.id),

@@ -13,6 +13,7 @@ from typing import Any
 
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
+from sublet.core.document import Order
 from sublet.core.job import fact
 from sublet.core.lease.phase import Lease
 from sublet.sdk.connection import Connection
@@ -32,22 +33,27 @@ from sublet.wire.message import (
     Notice,
     Paid,
     Progress,
+    Signed,
+    Terms,
     Tree,
     Trouble,
     Uploaded,
 )
 from sublet.wire.typed_data import Domain
 from sublet.workload.run import event
+from sublet.workload.run.checked import keep_checked
 from sublet.workload.run.contract import size_chunks
 from sublet.workload.run.evidence import (
     check_ended,
     check_files,
     check_metered,
     check_missing,
+    check_terms,
 )
 from sublet.workload.run.line import Line, open_line
 from sublet.workload.run.log_copy import Log
 
+TERMS_S = 30.0  # for the provider's first word
 LOGS_S = 30.0  # for the rest of the logs, once the program is over
 STREAMS = ("stdout", "stderr")
 
@@ -64,6 +70,7 @@ class Talk:
         *,
         lease: Lease,
         manifest: Manifest,
+        order: Signed,
         domain: Domain,
         blobs: Blobs,
         folder: Path,
@@ -78,6 +85,7 @@ class Talk:
         Args:
             lease: as granted.
             manifest: what the provider is to run.
+            order: as it was signed and submitted.
             domain: in which it signs.
             blobs: has the inputs, takes outputs and checkpoints; syncs what it takes.
             folder: of the job, for copies of its logs.
@@ -93,6 +101,8 @@ class Talk:
         self.local_fault = ""  # why this machine cannot take the outputs
         self._hashed: dict[str, Digest] = {}  # by the receipt
         self._manifest = manifest
+        self._order = order
+        self._folder = folder
         self._domain = domain
         self._blobs = blobs
         self._key = key
@@ -136,6 +146,31 @@ class Talk:
         self._line = await open_line(connection, lease=self.lease, key=self._key)
         self._channel = self._line.channel
         await self._channel.open_job()
+        await self._check_terms(self._channel)
+
+    async def _check_terms(self, channel: JobChannel) -> None:
+        """Hear the provider's own word on the lease, before anything is told.
+
+        Raises:
+            PeerFault: the market lied, or this is not the provider.
+            Unavailable: it does not say.
+        """
+        try:
+            async with asyncio.timeout(TERMS_S):
+                said = await channel.hear()
+        except TimeoutError:
+            raise ChannelLost("the provider does not show its terms") from None
+        if isinstance(said, Trouble):
+            raise PeerFault(
+                f"the provider cannot go on: {printable(said.message)}",
+                code=printable(said.code) or "trouble",
+            )
+        if not isinstance(said, Terms) or not isinstance(self._order.document, Order):
+            raise PeerFault("the provider shows no terms", code="no_terms")
+        check_terms(
+            said, lease=self.lease, order=self._order.document, domain=self._domain
+        )
+        keep_checked(self._folder, self.lease)
 
     async def _release(self) -> None:
         for task in list(self._tasks):
@@ -181,7 +216,7 @@ class Talk:
         if self._channel is None:
             return  # it broke in between, and that was said
         with contextlib.suppress(ChannelLost):
-            await self._channel.say(Deliver(manifest=self._manifest))
+            await self._channel.say(Deliver(manifest=self._manifest, order=self._order))
         for log in self._logs:
             if not log.done.is_set():
                 self._start(self._follow(self._channel, log))
@@ -214,6 +249,8 @@ class Talk:
 
     async def _hear(self, said: JobSays) -> None:
         match said:
+            case Terms():
+                raise PeerFault("terms are shown once", code="out_of_order")
             case Missing():
                 self._start(self._upload(said))
             case Progress():
