@@ -1,17 +1,48 @@
-"""The host key of a lease as it was checked, for every later connection to it.
+"""The provider's own word on a lease, and its host key for every later connection.
 
 A shell, a copy, a port: each is another connection, for which the market tells the
 lease again. What was once held against the provider's signature is remembered.
 """
 
+import asyncio
 from pathlib import Path
 
 import msgspec
 
 from sublet.base.errors import PeerFault
+from sublet.core.document import Order
 from sublet.core.lease.phase import Lease
+from sublet.sdk.job_channel import ChannelLost, JobChannel
+from sublet.wire.message import Signed, Terms, Trouble
+from sublet.wire.typed_data import Domain
+from sublet.workload.run.evidence import check_terms
+
+TERMS_S = 30.0  # for the provider's first word
 
 CHECKED_FILE = "host_key.json"
+
+
+async def hear_terms(
+    channel: JobChannel, *, lease: Lease, order: Signed, domain: Domain, folder: Path
+) -> None:
+    """Hear the provider's own word on the lease, before anything is told.
+
+    Raises:
+        PeerFault: the market lied, or this is not the provider.
+        Unavailable: it does not say.
+    """
+    try:
+        async with asyncio.timeout(TERMS_S):
+            said = await channel.hear()
+    except TimeoutError:
+        raise ChannelLost("the provider does not show its terms") from None
+    if isinstance(said, Trouble):
+        text = "".join(c if c.isprintable() else " " for c in said.message)[:500]
+        raise PeerFault(f"the provider cannot go on: {text}", code="trouble")
+    if not isinstance(said, Terms) or not isinstance(order.document, Order):
+        raise PeerFault("the provider shows no terms", code="no_terms")
+    check_terms(said, lease=lease, order=order.document, domain=domain)
+    keep_checked(folder, lease)
 
 
 def keep_checked(folder: Path, lease: Lease) -> None:

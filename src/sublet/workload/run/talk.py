@@ -13,7 +13,6 @@ from typing import Any
 
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
-from sublet.core.document import Order
 from sublet.core.job import fact
 from sublet.core.lease.phase import Lease
 from sublet.sdk.connection import Connection
@@ -41,19 +40,17 @@ from sublet.wire.message import (
 )
 from sublet.wire.typed_data import Domain
 from sublet.workload.run import event
-from sublet.workload.run.checked import keep_checked
+from sublet.workload.run.checked import hear_terms
 from sublet.workload.run.contract import size_chunks
 from sublet.workload.run.evidence import (
     check_ended,
     check_files,
     check_metered,
     check_missing,
-    check_terms,
 )
 from sublet.workload.run.line import Line, open_line
 from sublet.workload.run.log_copy import Log
 
-TERMS_S = 30.0  # for the provider's first word
 LOGS_S = 30.0  # for the rest of the logs, once the program is over
 STREAMS = ("stdout", "stderr")
 
@@ -146,31 +143,13 @@ class Talk:
         self._line = await open_line(connection, lease=self.lease, key=self._key)
         self._channel = self._line.channel
         await self._channel.open_job()
-        await self._check_terms(self._channel)
-
-    async def _check_terms(self, channel: JobChannel) -> None:
-        """Hear the provider's own word on the lease, before anything is told.
-
-        Raises:
-            PeerFault: the market lied, or this is not the provider.
-            Unavailable: it does not say.
-        """
-        try:
-            async with asyncio.timeout(TERMS_S):
-                said = await channel.hear()
-        except TimeoutError:
-            raise ChannelLost("the provider does not show its terms") from None
-        if isinstance(said, Trouble):
-            raise PeerFault(
-                f"the provider cannot go on: {printable(said.message)}",
-                code=printable(said.code) or "trouble",
-            )
-        if not isinstance(said, Terms) or not isinstance(self._order.document, Order):
-            raise PeerFault("the provider shows no terms", code="no_terms")
-        check_terms(
-            said, lease=self.lease, order=self._order.document, domain=self._domain
+        await hear_terms(
+            self._channel,
+            lease=self.lease,
+            order=self._order,
+            domain=self._domain,
+            folder=self._folder,
         )
-        keep_checked(self._folder, self.lease)
 
     async def _release(self) -> None:
         for task in list(self._tasks):
