@@ -33,7 +33,6 @@ from sublet.wire.message import (
     Paid,
     Progress,
     Signed,
-    Terms,
     Tree,
     Trouble,
     Uploaded,
@@ -79,18 +78,8 @@ class Talk:
     ) -> None:
         """Take what it is about; nothing is opened yet.
 
-        Args:
-            lease: as granted.
-            manifest: what the provider is to run.
-            order: as it was signed and submitted.
-            domain: in which it signs.
-            blobs: has the inputs, takes outputs and checkpoints; syncs what it takes.
-            folder: of the job, for copies of its logs.
-            key: the only one that the provider admits.
-            now_ms: the job's clock.
-            say: takes facts.
-            show: takes events.
-            spawn: runs something beside, under the job's supervisor.
+        ``order`` is as it was signed and submitted, ``domain`` that in which the provider
+        signs, ``blobs`` syncs what it takes, ``spawn`` runs under the job's supervisor.
         """
         self.lease = lease
         self.outputs = Tree(files=())
@@ -228,8 +217,6 @@ class Talk:
 
     async def _hear(self, said: JobSays) -> None:
         match said:
-            case Terms():
-                raise PeerFault("terms are shown once", code="out_of_order")
             case Missing():
                 self._start(self._upload(said))
             case Progress():
