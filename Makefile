@@ -50,6 +50,14 @@ format: .venv/synced-dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+audit: .venv/synced-dev ## known holes in what we depend on; 3 means that it could not be checked
+	@$(BIN)/python .ci/audit.py
+
+sbom: .venv/bootstrapped # what is in it, as CycloneDX: dist/sublet.cdx.json
+	@mkdir -p dist
+	$(UV) export --quiet --locked --all-extras --no-dev --format cyclonedx1.5 --preview-features sbom-export -o dist/sublet.cdx.json >/dev/null
+
+.PHONY: audit sbom
 lock: .venv/bootstrapped
 	$(UV) lock
 
