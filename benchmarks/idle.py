@@ -69,14 +69,21 @@ async def keep_link(link: MarketLink, seen: asyncio.Event) -> None:
 async def connect(url: str, stack: AsyncExitStack) -> list[asyncio.Task[None]]:
     """Open all links, some at a time; each stays until the stack ends."""
     clock = SystemClock()
-    async with Connection(url, key=Key.generate(secrets.token_bytes(32)), clock=clock) as node:
+    async with Connection(
+        url, key=Key.generate(secrets.token_bytes(32)), clock=clock
+    ) as node:
         await node.learn_market()
         domain = await node.domain()
     tasks: list[asyncio.Task[None]] = []
     while len(tasks) < LINKS:
         greeted = []
         for _ in range(min(TOGETHER, LINKS - len(tasks))):
-            link = MarketLink(url, key=Key.generate(secrets.token_bytes(32)), domain=domain, clock=clock)
+            link = MarketLink(
+                url,
+                key=Key.generate(secrets.token_bytes(32)),
+                domain=domain,
+                clock=clock,
+            )
             await stack.enter_async_context(link)
             seen = asyncio.Event()
             tasks.append(asyncio.create_task(keep_link(link, seen)))
