@@ -219,8 +219,8 @@ def _open_source(
     """Open a file or a market; give it with the market's id, where it is pinned."""
     from sublet.adapter.home_folder import Home
     from sublet.adapter.log_sqlite import SqliteLogReader
-    from sublet.sdk.connection import parse_url
     from sublet.sdk.log_source import HttpLogSource
+    from sublet.sdk.nodes import parse_urls
     from sublet.wire.typed_data import market_id
 
     if log is not None and market:
@@ -233,7 +233,7 @@ def _open_source(
             reader.close()
         return
     home = Home(Path(os.environ.get("SUBLET_HOME") or "~/.sublet").expanduser())
-    url = parse_url(market or home.read_config().market)
+    url = parse_urls(market or home.read_config().market)[0]
     pinned = home.find_market(url)
     with HttpLogSource(url) as source:
         yield source, None if pinned is None else market_id(pinned)

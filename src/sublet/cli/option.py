@@ -14,7 +14,8 @@ MarketOption = Annotated[
         "--market",
         envvar="SUBLET_MARKET",
         metavar="URL",
-        help="The market; default: as config.toml says, or http://127.0.0.1:8470.",
+        help="The market, or several of its nodes with commas between; default: as "
+        "config.toml says, or http://127.0.0.1:8470.",
     ),
 ]
 HomeOption = Annotated[

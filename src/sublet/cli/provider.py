@@ -96,10 +96,10 @@ def init(
     from sublet.adapter.devices_machine import MachineDevices
     from sublet.provider.sandboxes import make_adapters
     from sublet.provider.setup import set_up
-    from sublet.sdk.connection import parse_url
+    from sublet.sdk.nodes import parse_urls
 
     wish = _make_wish(
-        market=parse_url(market),
+        market=",".join(parse_urls(market)),
         name=name if name is not None else _host_name(),
         region=region,
         sizes=(cpus, memory, disk),

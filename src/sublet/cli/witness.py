@@ -60,13 +60,13 @@ def add(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Follow a market: learn its id and its log's key now, and hold it to them."""
-    from sublet.sdk.connection import parse_url
     from sublet.sdk.log_source import HttpLogSource
+    from sublet.sdk.nodes import parse_urls
     from sublet.witness.config import Pin, read_config, write_pin
 
     home = home.expanduser()
     read_config(home)
-    url = parse_url(market)
+    (url, *_) = parse_urls(market)
     with HttpLogSource(url) as source:
         founded, document = source.read_market()
     pin = Pin(

@@ -74,7 +74,7 @@ def parse_witness(text: str) -> NamedWitness:
     Raises:
         Refused: it is neither.
     """
-    from sublet.sdk.connection import parse_url
+    from sublet.sdk.nodes import parse_url
     from sublet.wire.note import COSIGNATURE, BadNote, split_key
 
     key, at, rest = text.partition("@http")

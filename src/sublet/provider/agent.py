@@ -8,16 +8,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
+import msgspec
+
 from sublet.base import limits
 from sublet.base.errors import SubletError, Unavailable
 from sublet.core.document import Offer
 from sublet.core.lease.phase import Lease, Phase
 from sublet.provider.data_plane import DataPlane
 from sublet.provider.lease_state import OCCUPYING, Stage
-from sublet.provider.link import MarketLink, listen_for_ever
+from sublet.provider.link import MarketLink
+from sublet.provider.nodes import NodeLinks
 from sublet.provider.offering import Offering
 from sublet.provider.owner_watch import OwnerWatch
-from sublet.provider.record import LeaseRecord
+from sublet.provider.record import LeaseRecord, write_atomic
 from sublet.provider.roster import Roster
 from sublet.provider.surroundings import Surroundings
 from sublet.sdk.connection import Connection
@@ -26,6 +29,7 @@ from sublet.wire.message import Appended, Dial, LeaseChanged, Signed, Welcome
 FLUSH_S = 5.0  # for the last documents, when the agent stops
 COUNTDOWN_S = 5  # between two reminders that the machine is wanted back
 FETCH_S = 60  # a tenant's time to fetch its outputs from an agent that drains
+NODES_FILE = "nodes.json"  # what the market announced last
 _CLOCK_CODES = frozenset({"signed_ahead", "signed_long_ago"})
 _CLOCK_CURE = "set this machine's clock: timedatectl set-ntp true"
 
@@ -38,7 +42,7 @@ class Agent:
         around: Surroundings,
         *,
         connection: Connection,
-        link: MarketLink,
+        links: NodeLinks,
         roster: Roster,
         offering: Offering,
         data_plane: DataPlane,
@@ -50,10 +54,9 @@ class Agent:
         self.owner_watch = OwnerWatch(
             around, runners=roster.runners, hold=self._hold, release=self._release
         )
-        self.is_linked = False
         self.clock_ahead_s = 0  # of this machine, against the node's
         self._connection = connection
-        self._link = link
+        self._links = links
         self._data_plane = data_plane
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -192,22 +195,24 @@ class Agent:
                 self.offering.note_refused()
         self.roster.heard(signed, answer)
 
-    async def _keep_link(self) -> None:
-        messages = listen_for_ever(self._link, journal=self.around.journal)
-        async with aclosing(messages):
-            async for message in messages:
-                await self._take(message)
+    @property
+    def is_linked(self) -> bool:
+        """Say whether a node can reach this agent."""
+        return self._links.is_linked
 
-    async def _take(self, message: object) -> None:
+    async def _keep_link(self) -> None:
+        async with aclosing(self._links.listen()) as messages:
+            async for link, message in messages:
+                await self._take(link, message)
+
+    async def _take(self, link: MarketLink, message: object) -> None:
         if message is None:
-            self.is_linked = False
             self._ask_later([])  # the reason may be a clock that is wrong
         elif isinstance(message, LeaseChanged):
             self.roster.market_says(message.lease)
         elif isinstance(message, Dial):
-            self._data_plane.answer(self._link, message.session)
+            self._data_plane.answer(link, message.session)
         elif isinstance(message, Welcome):
-            self.is_linked = True
             self.around.journal.info("link_up", leases=len(message.leases))
             self._catch_up(message.leases)
 
@@ -251,11 +256,18 @@ class Agent:
             info = await self._connection.market()
         except SubletError:
             return  # the link says so, too
+        self._remember_nodes(self._links.learn(info.nodes))
         self.clock_ahead_s = self.around.clock.now_s() - info.now_s
         if abs(self.clock_ahead_s) > limits.CLOCK_SKEW_S_MAX:
             self.around.journal.warn(
                 "clock_wrong", ahead_s=self.clock_ahead_s, cure=_CLOCK_CURE
             )
+
+    def _remember_nodes(self, urls: tuple[str, ...]) -> None:
+        try:
+            write_atomic(self.around.home / NODES_FILE, msgspec.json.encode(urls))
+        except OSError as exc:
+            self.around.journal.warn("nodes_not_kept", why=exc.strerror or "")
 
     # ---- supervision --------------------------------------------------------------
 

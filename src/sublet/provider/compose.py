@@ -17,13 +17,14 @@ from sublet.adapter.seal import SealKey
 from sublet.base.errors import Refused, Unavailable
 from sublet.core.document import Market
 from sublet.provider import control
-from sublet.provider.agent import Agent
+from sublet.provider.agent import NODES_FILE, Agent
 from sublet.provider.config import MARKET_FILE, Config, read_config
 from sublet.provider.data_plane import DataPlane
 from sublet.provider.host_key import load_host_key, public_line
 from sublet.provider.installer import Installer
 from sublet.provider.journal import Journal
 from sublet.provider.link import MarketLink
+from sublet.provider.nodes import NodeLinks
 from sublet.provider.offering import Offering
 from sublet.provider.outbox import Outbox
 from sublet.provider.record import LeaseFolder, write_atomic
@@ -35,6 +36,7 @@ from sublet.provider.status import read_status
 from sublet.provider.surroundings import Install, Program, Say, Surroundings
 from sublet.provider.till import Till
 from sublet.sdk.connection import Connection
+from sublet.sdk.nodes import parse_urls
 from sublet.service.ports import Clock, Sandbox
 from sublet.wire.message import Appended, Manifest, Signed
 
@@ -112,7 +114,8 @@ async def open_agent(
         in_use=roster.environments,
     )
     await installer.open()
-    async with Connection(config.market, key=key, clock=clock, market=known) as node:
+    urls = tuple(dict.fromkeys((*parse_urls(config.market), *_find_nodes(home))))
+    async with Connection(*urls, key=key, clock=clock, market=known) as node:
         market = await _learn_market(node, home, journal)
         domain = await node.domain()
         agent: Agent | None = None
@@ -152,17 +155,20 @@ async def open_agent(
         data_plane = DataPlane(
             _make_options(roster, host_key, journal), journal=journal
         )
-        link = MarketLink(config.market, key=key, domain=domain, clock=clock)
-        async with link:
-            agent = Agent(
-                around,
-                connection=node,
-                link=link,
-                roster=roster,
-                offering=offering,
-                data_plane=data_plane,
-            )
-            yield agent, data_plane
+        links = NodeLinks(
+            urls,
+            make=lambda url: MarketLink(url, key=key, domain=domain, clock=clock),
+            journal=journal,
+        )
+        agent = Agent(
+            around,
+            connection=node,
+            links=links,
+            roster=roster,
+            offering=offering,
+            data_plane=data_plane,
+        )
+        yield agent, data_plane
 
 
 def _make_options(
@@ -213,6 +219,14 @@ async def _learn_market(node: Connection, home: Path, journal: Journal) -> Marke
         else:
             write_atomic(home / MARKET_FILE, msgspec.json.encode(market))
             return market
+
+
+def _find_nodes(home: Path) -> tuple[str, ...]:
+    try:
+        raw = (home / NODES_FILE).read_bytes()
+        return parse_urls(",".join(msgspec.json.decode(raw, type=tuple[str, ...])))
+    except (FileNotFoundError, msgspec.MsgspecError, Refused):
+        return ()
 
 
 def _find_market(home: Path) -> Market | None:

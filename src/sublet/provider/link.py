@@ -34,12 +34,19 @@ CONNECT_S = 10
 SILENT_PINGS = 3  # a node that misses so many pings is gone
 FRAME_BYTES_MAX = 4 * 1024 * 1024  # a welcome lists all open leases
 NONCE_BITS = 62
+REPLACED_CLOSE = 4_409  # as a node closes a link whose place a newer one took
 
 
 class LinkLost(Unavailable):
     """The control link to the node is gone; it is dialled again."""
 
     code = "link_lost"
+
+
+class LinkReplaced(LinkLost):
+    """Another link with this key took this one's place at the same node."""
+
+    code = "link_replaced"
 
 
 class MarketLink:
@@ -162,6 +169,8 @@ async def _hear(socket: aiohttp.ClientWebSocketResponse, *, timeout_s: float) ->
             return codec.decode(frame.data.encode(), NodeSays, size_max=FRAME_BYTES_MAX)
         elif frame.type is not aiohttp.WSMsgType.PONG:
             why = frame.extra if isinstance(frame.extra, str) else ""
+            if frame.data == REPLACED_CLOSE:
+                raise LinkReplaced("another link with this key stands at that node")
             raise LinkLost(f"the node closed the link: {frame.data} {why}".strip())
 
 
@@ -171,6 +180,9 @@ async def listen_for_ever(
     """Give welcomes and messages; dial again, with jitter, whenever the link breaks.
 
     A None stands for each break.
+
+    Raises:
+        LinkReplaced: another link with this key took its place.
     """
     pause_s = PAUSE_S
     while True:
@@ -179,6 +191,10 @@ async def listen_for_ever(
                 async for message in messages:
                     pause_s = PAUSE_S
                     yield message
+        except LinkReplaced as fault:
+            journal.warn("link_down", code=fault.code, why=fault.message)
+            yield None
+            raise
         except (Unavailable, PeerFault) as fault:
             journal.warn("link_down", code=fault.code, why=fault.message)
         yield None

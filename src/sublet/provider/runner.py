@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from sublet.base.errors import Refused, SubletError
 from sublet.core.document import GiveBack, Receipt
-from sublet.core.lease.phase import Lease, Phase
+from sublet.core.lease.phase import Lease, Phase, is_older
 from sublet.provider import lease_state as ls
 from sublet.provider import meter
 from sublet.provider.desk import Desk
@@ -129,6 +129,8 @@ class LeaseRunner:
             # Who may log in, to what, at which price was fixed when it was taken on.
             self.desk.warn("node_lies", code="lease_forged", fields=",".join(changed))
             return
+        if is_older(lease, than=self.record.lease):
+            return  # a node that is behind says what another has said before
         self.desk.update(lease=lease)
         if lease.phase is Phase.SETTLED:
             self.desk.tell(ls.MarketSettled())

@@ -20,7 +20,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack, cast
@@ -29,12 +29,14 @@ from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.home_folder import Home
 from sublet.adapter.key_file import load_or_create_key
-from sublet.base.errors import Unavailable
+from sublet.base.errors import SubletError, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Lease
-from sublet.sdk.connection import Connection, parse_url
+from sublet.sdk.connection import Connection
+from sublet.sdk.nodes import parse_urls
 from sublet.wire.message import Account, MarketInfo, OfferRow, Quote, Tree
+from sublet.wire.typed_data import market_id
 from sublet.workload.map.event import AnyEvent as AnyMapEvent
 from sublet.workload.map.plan import MapWish
 from sublet.workload.map.result import TaskResult, in_order
@@ -187,14 +189,20 @@ class AsyncClient:
             Refused: an address or a setting that means nothing.
         """
         self.home = Home(Path(home).expanduser())
-        self.url = parse_url(market or self.home.read_config().market)
+        self._urls = parse_urls(market or self.home.read_config().market)
+        self.url = self._urls[0]
         self.is_new = not self.home.key_path.exists()
         self.key = load_or_create_key(self.home.key_path)
         self._environment = environment
-        self._pinned = self.home.find_market(self.url)
+        self._learning: asyncio.Task[None] | None = None
+        pins = (self.home.find_market(url) for url in self._urls)
+        self._pinned = next((pin for pin in pins if pin is not None), None)
         self._clock = SystemClock()
         self.connection = Connection(
-            self.url, key=self.key, clock=self._clock, market=self._pinned
+            *dict.fromkeys((*self._urls, *self._find_nodes())),
+            key=self.key,
+            clock=self._clock,
+            market=self._pinned,
         )
 
     async def __aenter__(self) -> Self:
@@ -207,7 +215,21 @@ class AsyncClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._learning is not None:
+            self._learning.cancel()
         await self.connection.close()
+
+    def _find_nodes(self) -> tuple[str, ...]:
+        if self._pinned is None:
+            return ()
+        return self.home.find_nodes(market_id(self._pinned))
+
+    async def _learn_nodes(self) -> None:
+        """Hear where else this market is, for when this node is gone."""
+        with suppress(SubletError):  # the job itself will say what is wrong
+            info = await self.connection.market()
+            if info.nodes and info.nodes != self._find_nodes():
+                self.home.keep_nodes(info.id, info.nodes)
 
     async def pin(self) -> None:
         """Pin the market the first time; afterwards another one is refused.
@@ -323,6 +345,7 @@ class AsyncClient:
             work = await self._prepare(job_id, _wish(target, options))
             await self.pin()
             undo.pop_all()
+        self._learning = asyncio.create_task(self._learn_nodes())
         tenant = Tenant(self.home, self.connection, self._clock)
         folder = self.home.job_folder(work.id)
         hear: list[Callable[[AnyEvent], Awaitable[None]]] = []

@@ -82,3 +82,18 @@ class Lease(Struct, frozen=True, gc=False):
     def line(self) -> tuple[Address, Address, Address]:
         """The ends of the channel that pays it: payer, receiver, who signs vouchers."""
         return (self.tenant, self.provider, self.authorizer)
+
+
+_PLACE = {phase: place for place, phase in enumerate(Phase)}
+
+
+def is_older(lease: Lease, *, than: Lease) -> bool:
+    """Say whether ``lease`` is an earlier state of the same lease.
+
+    Phases and meters only go up; where they are equal, neither is older.
+    """
+    return _age(lease) < _age(than)
+
+
+def _age(lease: Lease) -> tuple[int, int, int]:
+    return _PLACE[lease.phase], lease.ran_ms, lease.secured_ms
