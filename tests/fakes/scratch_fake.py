@@ -5,7 +5,8 @@ from pathlib import Path, PurePath
 
 from sublet.adapter.remains import list_remains
 from sublet.base.errors import Refused
-from sublet.service.ports import Probe, ScratchEnd
+from sublet.service.erasure_ports import ScratchEnd
+from sublet.service.ports import Probe
 
 
 class FakeScratch:

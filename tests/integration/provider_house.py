@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from sublet.provider.config import Config, write_config
 from sublet.provider.host_key import create_host_key
 from sublet.provider.journal import Journal
 from sublet.sdk.job_channel import ClientKey, JobChannel
+from sublet.service.erasure_ports import Scratch
 from sublet.service.ports import Clock, Sandbox
 from sublet.wire.channel import channel_of
 from sublet.wire.codec import sign
@@ -92,6 +93,7 @@ async def running_agent(
     url: str,
     *,
     sandbox: Sandbox | None = None,
+    scratches: Sequence[Scratch] = (),
     listen: tuple[str, int] | None = None,
     clock: Clock | None = None,
     **changes: object,
@@ -103,6 +105,7 @@ async def running_agent(
         serve(
             home,
             sandboxes=(sandbox or FakeSandbox(),),
+            scratches=scratches,
             journal=Journal(),
             listen=listen,
             clock=clock,
@@ -126,13 +129,16 @@ async def running_house(
     tmp_path: Path,
     *,
     sandbox: Sandbox | None = None,
+    scratches: Sequence[Scratch] = (),
     node: dict[str, object] | None = None,
     **changes: object,
 ) -> AsyncIterator[House]:
     """Run a node and one agent that offers."""
     async with running_node(tmp_path / "node", World(), **(node or {})) as guest:
         home = tmp_path / "provider"
-        async with running_agent(home, guest.url, sandbox=sandbox, **changes) as (
+        async with running_agent(
+            home, guest.url, sandbox=sandbox, scratches=scratches, **changes
+        ) as (
             agent,
             task,
         ):
@@ -197,7 +203,13 @@ class RawTenant:
         self.blobs = MemoryBlobs()
         self.order: Signed | None = None  # the last one
 
-    async def rent(self, manifest: Manifest, *, duration_s: int = 600) -> Lease:
+    async def rent(
+        self,
+        manifest: Manifest,
+        *,
+        duration_s: int = 600,
+        features: tuple[str, ...] = (),
+    ) -> Lease:
         """Order a machine for a manifest and give the lease."""
         order = Order(
             tenant=self.connection.key.address,
@@ -209,7 +221,7 @@ class RawTenant:
             gpu_memory_bytes=0,
             regions=(),
             sandbox="",
-            features=(),
+            features=features,
             avoid=(),
             price_hour_max=1_000_000_000,
             total_max=100_000_000,
@@ -242,10 +254,12 @@ class RawTenant:
         finally:
             await tunnel.close()
 
-    async def begin(self, channel: JobChannel, manifest: Manifest) -> None:
+    async def begin(
+        self, channel: JobChannel, manifest: Manifest, **secret: str
+    ) -> None:
         """Deliver a manifest with its chunks."""
         await channel.open_job()
-        await channel.say(Deliver(manifest=manifest, order=self.order))
+        await channel.say(Deliver(manifest=manifest, order=self.order, **secret))
         missing = await hear(channel, Missing)
         await channel.put_chunks(missing.chunks, blobs=self.blobs)
         await channel.say(Uploaded())

@@ -243,7 +243,9 @@ async def test_takes_only_wanted_chunks(tmp_path: Path) -> None:
             await channel.say(Uploaded())
             ended = await hear(channel, Ended)
             assert ended.receipt.document.exit_code == 0  # type: ignore[union-attr]
-        assert (house.home / "leases" / lease.id / "stdout").read_bytes() == content
+        assert (
+            house.home / "leases" / lease.id / "data" / "stdout"
+        ).read_bytes() == content
 
 
 async def test_shows_folder_but_follows_nothing(tmp_path: Path) -> None:
@@ -251,7 +253,7 @@ async def test_shows_folder_but_follows_nothing(tmp_path: Path) -> None:
     manifest = make_manifest("sh", "-c", script)
     async with _dialled(tmp_path, manifest) as (house, tenant, lease, channel):
         await tenant.begin(channel, manifest)
-        work = house.home / "leases" / lease.id / "work"
+        work = house.home / "leases" / lease.id / "data" / "work"
         await wait_true(lambda: (work / "p").is_symlink())
         sftp = await channel.open_sftp()
         assert set(await sftp.listdir("/")) == {"chunks", "work"}

@@ -19,7 +19,7 @@ from sublet.adapter.mount_point import find_mount
 from sublet.adapter.scratch_gocryptfs import GocryptfsScratch
 from sublet.adapter.scratch_tmpfs import TmpfsScratch
 from sublet.base.errors import Refused, Unavailable
-from sublet.service.ports import Scratch
+from sublet.service.erasure_ports import Scratch
 from tests.fakes.scratch_fake import FakeScratch
 
 MIB = 1 << 20

@@ -30,7 +30,8 @@ from sublet.adapter.mount_point import abort_fuse, find_mount, find_swap, unmoun
 from sublet.adapter.remains import list_remains, remove_folder
 from sublet.adapter.scratch_probe import probe_scratch
 from sublet.base.errors import Refused, Unavailable
-from sublet.service.ports import Probe, ScratchEnd
+from sublet.service.erasure_ports import ScratchEnd
+from sublet.service.ports import Probe
 
 START_S = 30.0
 CLOSE_S = 5.0  # for a mount to come loose by itself, then for its daemon to end

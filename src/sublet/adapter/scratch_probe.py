@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sublet.base.errors import SubletError
-from sublet.service.ports import Probe, Scratch
+from sublet.service.erasure_ports import Scratch
+from sublet.service.ports import Probe
 
 _SIZE = 1 << 20
 

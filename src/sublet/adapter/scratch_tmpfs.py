@@ -15,7 +15,8 @@ from sublet.adapter.mount_point import find_mount, find_swap, mount_tmpfs, unmou
 from sublet.adapter.remains import list_remains, remove_folder
 from sublet.adapter.scratch_probe import probe_scratch
 from sublet.base.errors import Refused, Unavailable
-from sublet.service.ports import Probe, ScratchEnd
+from sublet.service.erasure_ports import ScratchEnd
+from sublet.service.ports import Probe
 
 _BLOCK = bytes(1 << 20)
 

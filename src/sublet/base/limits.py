@@ -52,6 +52,7 @@ TREE_BYTES_MAX = 1 << 40
 PATH_LENGTH_MAX = 1_024
 ENVIRONMENT_VARIABLES_MAX = 256
 RETRIES_MAX = 100
+STATEMENT_BYTES_MAX = 65_536  # a signed statement of erasure
 LOG_BYTES_MAX = 1 << 30  # kept of one stream of one attempt
 
 # Maps

@@ -120,6 +120,13 @@ def run(
             help="A variable that is never shown or written down.",
         ),
     ] = None,
+    erasure: Annotated[
+        bool,
+        typer.Option(
+            "--erasure",
+            help="Only machines that encrypt the job's data and sign that it is gone.",
+        ),
+    ] = False,
     egress: Annotated[
         list[str] | None,
         typer.Option(
@@ -186,6 +193,7 @@ def run(
         "env": env or (),
         "secrets": secret or (),
         "egress": egress or (),
+        "erasure": erasure,
         "name": name,
     }
     from sublet.cli.output import Notices

@@ -119,12 +119,16 @@ def make_failure(record: LeaseRecord, *, reason: str, now_s: int, salt: int) -> 
 
 
 def _digest(path: Path) -> Digest:
+    """Digest a stream; of one that cannot be read any more, nothing.
+
+    A tenant who has heard more than that will not pay for it, and is right.
+    """
     hasher = blake3()
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return "0x" + hasher.hexdigest()
-    with os.fdopen(fd, "rb") as file:
-        while content := file.read(_READ_BYTES):
-            hasher.update(content)
+        with os.fdopen(fd, "rb") as file:
+            while content := file.read(_READ_BYTES):
+                hasher.update(content)
+    except OSError:
+        hasher = blake3()
     return "0x" + hasher.hexdigest()

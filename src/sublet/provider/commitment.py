@@ -13,6 +13,7 @@ from sublet.base.errors import Refused
 from sublet.base.ids import Address
 from sublet.core.document import LeaseTerms, Offer
 from sublet.core.lease.phase import Lease
+from sublet.core.lease.table import ERASURE
 from sublet.provider.lease_state import OCCUPYING, Stage
 from sublet.provider.record import LeaseRecord
 
@@ -58,7 +59,7 @@ def check_match(
     busy = [
         record.lease
         for record in records
-        if record.stage in OCCUPYING and record.lease.id != lease.id
+        if _is_busy(record) and record.lease.id != lease.id
     ]
     running = sum(
         record.stage in OCCUPYING and record.stage is not Stage.ERASING
@@ -85,6 +86,13 @@ def check_match(
                 code="machine_full",
                 field=field,
             )
+
+
+def _is_busy(record: LeaseRecord) -> bool:
+    """Say whether a lease has its slice: also while its data is still to be erased."""
+    return record.stage in OCCUPYING or (
+        ERASURE in record.lease.features and record.stage is not Stage.GONE
+    )
 
 
 def _check_offered(lease: Lease, *, offer: Offer, provider: Address) -> None:

@@ -31,12 +31,14 @@ from sublet.provider.record import LeaseFolder, write_atomic
 from sublet.provider.roster import FIRST_UID, Roster
 from sublet.provider.runner import LeaseRunner
 from sublet.provider.sandboxes import Sandboxes, try_out
+from sublet.provider.scratches import Scratches
 from sublet.provider.ssh_server import server_options
 from sublet.provider.status import read_status
 from sublet.provider.surroundings import Install, Program, Say, Surroundings
 from sublet.provider.till import Till
 from sublet.sdk.connection import Connection
 from sublet.sdk.nodes import parse_urls
+from sublet.service.erasure_ports import Scratch, Vram
 from sublet.service.ports import Clock, Sandbox
 from sublet.wire.message import Appended, Manifest, Signed
 
@@ -53,6 +55,8 @@ async def serve(
     home: Path,
     *,
     sandboxes: Sequence[Sandbox],
+    scratches: Sequence[Scratch] = (),
+    vram: Vram | None = None,
     journal: Journal,
     listen: tuple[str, int] | None = None,
     endpoint: str = "",
@@ -63,6 +67,8 @@ async def serve(
 
     Args:
         home: the provider's folder, made by ``setup``.
+        scratches: what can encrypt their data; without any, no erasure is promised.
+        vram: what scrubs GPUs; None where there are none.
         sandboxes: where strangers' programs run, best first; one at least must hold.
         journal: told what happens.
         listen: (host, port) where tenants reach this machine directly; None for not.
@@ -83,8 +89,14 @@ async def serve(
             try_out, sandboxes, has_gpus=bool(config.gpu_uuids)
         )
         tried.check()
+        rooms = await asyncio.to_thread(Scratches, scratches, vram=vram)
         async with open_agent(
-            home, config, sandboxes=tried, journal=journal, clock=clock or SystemClock()
+            home,
+            config,
+            sandboxes=tried,
+            scratches=rooms,
+            journal=journal,
+            clock=clock or SystemClock(),
         ) as (
             agent,
             data_plane,
@@ -97,7 +109,13 @@ async def serve(
 
 @contextlib.asynccontextmanager
 async def open_agent(
-    home: Path, config: Config, *, sandboxes: Sandboxes, journal: Journal, clock: Clock
+    home: Path,
+    config: Config,
+    *,
+    sandboxes: Sandboxes,
+    scratches: Scratches,
+    journal: Journal,
+    clock: Clock,
 ) -> AsyncIterator[tuple[Agent, DataPlane]]:
     """Build an agent from its folder; it is not running yet.
 
@@ -134,6 +152,7 @@ async def open_agent(
             config=config,
             report_s=market.report_s,
             sandboxes=sandboxes,
+            scratches=scratches,
             clock=clock,
             journal=journal,
             outbox=Outbox(home / "outbox", submit=submit, heard=heard, journal=journal),

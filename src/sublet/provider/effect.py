@@ -11,6 +11,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from sublet.adapter.remains import remove_folder
 from sublet.base.errors import Broken, PeerFault, Refused, SubletError, Unavailable
 from sublet.core.document import Delivery, Start
 from sublet.core.egress import EgressTable
@@ -20,6 +21,7 @@ from sublet.provider import meter
 from sublet.provider.account import SECURED_ONLY
 from sublet.provider.collection import Leftovers, collect, make_failure, make_receipt
 from sublet.provider.desk import Desk
+from sublet.provider.erasure import Eraser, must_erase
 from sublet.provider.lease_state import Order, find_reason
 from sublet.provider.preparation import find_wanted, lay_out, make_spec
 from sublet.provider.reception import Reception
@@ -29,7 +31,7 @@ from sublet.service.ports import SandboxState
 from sublet.wire.message import Manifest
 
 STOP_GRACE_S = 10  # from SIGTERM to SIGKILL, to save work
-ERASE_TRIES = 5
+ERASE_AGAIN_S = 60  # until an erasure that failed is tried again
 LAST_CHECKPOINT_S = 15  # for the tenant to fetch the last one, on a give-back
 
 
@@ -111,6 +113,9 @@ class Effects:
             program = await install(manifest, desk.folder, say)
             desk.update(environment=program.environment)
         spec = make_spec(manifest, program, record=desk.record, folder=desk.folder)
+        if desk.record.scratch == "tmpfs":  # which is memory of this lease
+            memory_bytes = spec.memory_bytes - desk.record.lease.disk_bytes
+            spec = replace(spec, memory_bytes=memory_bytes)
         if manifest.egress:
             spec = replace(spec, network=await desk.way_out.open(manifest.egress))
         await desk.sandbox.start(spec, folder=desk.folder.job)
@@ -268,16 +273,15 @@ class Effects:
         self._desk.begin("erase", self._erase_and_tell)
 
     async def _erase_and_tell(self) -> None:
-        """Remove the folder; ``rm`` copes with any depth a stranger has made."""
-        self._desk.conversation.close()
+        """Remove the folder, and all that the tenant's order required before that."""
         path = self._desk.folder.path
-        for _ in range(ERASE_TRIES):
-            process = await asyncio.create_subprocess_exec(
-                "/bin/rm", "-rf", "--one-file-system", "--", str(path)
-            )
-            if await process.wait() == 0:
-                break
-            await asyncio.sleep(1)  # something was just being written there
-        else:
+        if must_erase(self._desk.record.lease):
+            async with self._reception.room:  # whatever was just being opened is there
+                while not await Eraser(self._desk).erase():  # noqa: ASYNC110
+                    await asyncio.sleep(ERASE_AGAIN_S)  # bound meanwhile
+        self._desk.conversation.close()
+        try:
+            await remove_folder(path)
+        except Unavailable:
             self._desk.warn("not_erased", folder=str(path))
         self._desk.tell(ls.Erased())

@@ -9,6 +9,7 @@ from sublet.base.errors import SubletError
 from sublet.base.ids import Digest
 from sublet.core.document import Offer, OfferWithdrawal
 from sublet.core.egress import FEATURE as EGRESS
+from sublet.core.lease.table import ERASURE
 from sublet.provider.config import Config, make_offer
 from sublet.provider.record import write_atomic
 from sublet.provider.surroundings import Surroundings, draw_salt
@@ -126,6 +127,13 @@ class Offering:
             )
         )
 
+    def _features(self, config: Config) -> tuple[str, ...]:
+        scratches, has_gpus = self._around.scratches, bool(config.gpu_uuids)
+        found = [EGRESS] if config.egress.allow else []
+        if scratches.may_erase(has_gpus=has_gpus):
+            found.append(ERASURE)
+        return tuple(found)
+
     def _post(self, config: Config) -> None:
         now_s = self._around.clock.now_s()
         if self._until_s and self._until_s <= now_s:
@@ -135,7 +143,7 @@ class Offering:
             ssh_host_key=self._ssh_host_key,
             seal_key=self._around.seal_key.line,
             sandboxes=self._around.sandboxes.names,
-            features=(EGRESS,) if config.egress.allow else (),
+            features=self._features(config),
             now_s=now_s,
             lasts_s=min(LASTS_S, self._until_s - now_s) if self._until_s else LASTS_S,
             salt=draw_salt(),

@@ -6,11 +6,14 @@ Every refusal leaves the lease as it was.
 Not here: bytes and lines (``job_session``), files (``chunk_files``).
 """
 
+import asyncio
+
 from sublet.base.errors import Refused
 from sublet.base.ids import Digest
 from sublet.provider import lease_state as ls
 from sublet.provider.conversation import Listener
 from sublet.provider.desk import Desk
+from sublet.provider.erasure import make_room, must_erase
 from sublet.provider.lease_state import OVER, Stage
 from sublet.provider.pledge import check_order, make_pledge
 from sublet.provider.preparation import check_delivery, find_missing, find_wanted
@@ -26,6 +29,7 @@ class Reception:
         """Take the lease."""
         self._desk = desk
         self._wanted: dict[Digest, None] = {}
+        self.room = asyncio.Lock()  # held while scratch is opened, or erased
         self.watch: JobWatch | None = None  # once the job is about to run
 
     def make_pledge(self) -> Terms | None:
@@ -35,8 +39,10 @@ class Reception:
             return None
         return make_pledge(record.lease, record.offer, self._desk.around)
 
-    def deliver(self, said: Deliver) -> tuple[Digest, ...]:
+    async def deliver(self, said: Deliver) -> tuple[Digest, ...]:
         """Take the manifest; give the chunks that are still missing.
+
+        Where the order requires erasure, an encrypted scratch is opened before.
 
         Raises:
             Refused: it is another one, or asks for more than was leased.
@@ -47,16 +53,19 @@ class Reception:
         check_delivery(manifest, desk.record.lease)
         check_wanted(manifest.egress, desk.around.config.egress)
         check_order(said.order, desk.record.lease, domain=desk.around.domain)
-        stage = desk.record.stage
-        if stage not in (Stage.ACCEPTED, Stage.DELIVERING):
-            return ()
-        if desk.manifest is None:
-            desk.folder.write_manifest(manifest)
-            desk.manifest = manifest
-            desk.is_sealed = manifest.sealed is not None
-            self._wanted = find_wanted(manifest)
-            if stage is Stage.ACCEPTED:
-                desk.tell(ls.Delivered())
+        async with self.room:
+            stage = desk.record.stage
+            if stage not in (Stage.ACCEPTED, Stage.DELIVERING):
+                return ()
+            if desk.manifest is None:
+                if must_erase(desk.record.lease):
+                    await make_room(desk, half=said.half, nonce=said.nonce)
+                desk.folder.write_manifest(manifest)
+                desk.manifest = manifest
+                desk.is_sealed = manifest.sealed is not None
+                self._wanted = find_wanted(manifest)
+                if stage is Stage.ACCEPTED:
+                    desk.tell(ls.Delivered())
         return find_missing(manifest, desk.blobs)
 
     def take_uploaded(self) -> tuple[Digest, ...]:

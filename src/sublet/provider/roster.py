@@ -11,6 +11,7 @@ from sublet.base.errors import Broken, Refused, SubletError
 from sublet.base.ids import Digest
 from sublet.core.document import Offer, Receipt, Start
 from sublet.core.lease.phase import Lease, Phase
+from sublet.core.lease.table import ERASURE
 from sublet.provider.account import Line, find_paid
 from sublet.provider.commitment import check_match, choose_uid, make_terms
 from sublet.provider.earnings import add_lease, read_earnings, write_earnings
@@ -159,6 +160,8 @@ class Roster:
             offer = self._find_offer(lease.offer_id)
             record = LeaseRecord(lease=lease, uid=uid, offer=offer)
             folder.create()
+            if ERASURE not in lease.features:
+                folder.create_data()  # else once its scratch is open
             folder.write_record(record)
         except SubletError as fault:
             around.journal.warn(

@@ -18,6 +18,7 @@ from sublet.provider import lease_state as ls
 from sublet.provider import meter
 from sublet.provider.desk import Desk
 from sublet.provider.effect import Effects
+from sublet.provider.erasure import must_erase
 from sublet.provider.lease_state import OVER, Order, Stage, step
 from sublet.provider.pledge import find_changes
 from sublet.provider.reception import Reception
@@ -25,6 +26,7 @@ from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.surroundings import Surroundings, draw_salt
 from sublet.wire.message import Notice
 
+BOUND_S_MAX = 120  # for results to be fetched, where the slice waits for that
 _BEFORE_PROGRAM = (Stage.ACCEPTED, Stage.DELIVERING, Stage.PREPARING)
 
 
@@ -84,6 +86,9 @@ class LeaseRunner:
     async def _recover(self) -> None:
         """Find out what became of a lease while no agent was there."""
         stage, found = self.record.stage, self._find_program()
+        if self.record.scratch:  # and somebody looks after it again
+            scratch = self._around.scratches.find(self.record.scratch)
+            scratch.is_open(self.desk.folder.path)
         if stage not in _BEFORE_PROGRAM or found:
             self.desk.find_manifest()
         if stage in _BEFORE_PROGRAM:
@@ -116,7 +121,10 @@ class LeaseRunner:
 
     async def _wait_retention(self) -> None:
         passed_s = self._around.clock.now_s() - self.record.ended_at_s
-        await asyncio.sleep(max(0, self._around.config.retention_s - passed_s))
+        retention_s = self._around.config.retention_s
+        if must_erase(self.record.lease):  # nobody pays for a slice that stays bound
+            retention_s = min(retention_s, BOUND_S_MAX)
+        await asyncio.sleep(max(0, retention_s - passed_s))
         self.desk.tell(ls.RetentionPassed())
 
     # ---- what others say ----------------------------------------------------------

@@ -15,6 +15,7 @@ from sublet.provider.journal import Journal
 from sublet.provider.outbox import Outbox
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.sandboxes import Sandboxes
+from sublet.provider.scratches import Scratches
 from sublet.provider.till import Till
 from sublet.service.ports import Bind, Clock
 from sublet.wire import codec
@@ -49,6 +50,7 @@ class Surroundings:
     config: Config
     report_s: int  # the market's: longest silence while a job runs
     sandboxes: Sandboxes
+    scratches: Scratches
     clock: Clock
     journal: Journal
     outbox: Outbox

@@ -45,7 +45,7 @@ class WayOut:
     def __init__(self, folder: Path, rules: EgressRules) -> None:
         """Take the lease's folder and the owner's rules; nothing is opened."""
         self.path = folder / "network" / "egress"
-        self._file = folder / _FILE
+        self._file = folder / "data" / _FILE
         self._rules = rules
         self._stack = AsyncExitStack()
         self._proxy: EgressProxy | None = None
@@ -81,7 +81,7 @@ class WayOut:
 
     def is_used(self) -> bool:
         """Say whether this job was ever given a way out, by an earlier agent, too."""
-        return self._proxy is not None or self._file.exists()
+        return self._proxy is not None or _is_there(self._file)
 
     async def close(self) -> None:
         """Hang up on everybody; from now on the counts stand still."""
@@ -92,7 +92,7 @@ class WayOut:
 
     def save(self) -> None:
         """Keep the counts, as far as the disk lets us."""
-        if self._proxy is not None and self._file.parent.is_dir():
+        if self._proxy is not None and _is_there(self._file.parent):
             with contextlib.suppress(SubletError):  # whoever writes the record says so
                 write_atomic(self._file, msgspec.json.encode(self.table()))
 
@@ -115,3 +115,11 @@ class WayOut:
     def _find_address_fault(self, address: str) -> str:
         local = self._rules.local
         return find_address_fault(address, local=local, own=find_own_networks())
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError:
+        return False  # or the file system that it lay on was torn away
+    return True

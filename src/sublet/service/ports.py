@@ -374,64 +374,6 @@ class Sandbox(Protocol):
         ...
 
 
-# ---- scratch ----------------------------------------------------------------------
-
-
-class ScratchEnd(Struct, frozen=True):
-    """What can be said of a scratch once nothing can be read from it any more."""
-
-    is_key_gone: bool  # no process holds the key, or the memory, any more
-    was_forced: bool  # it did not come loose by itself in time
-    note: str  # one line for people
-    remains: Digest  # SHA-256 over names and sizes of what lies on the disk
-    files: int
-    bytes: int
-
-
-class Scratch(Protocol):
-    """A folder for one tenant's data that a stolen disk does not give away.
-
-    ``folder`` is private to the caller, one for each lease; what is in the clear
-    shows in ``folder/data``, while it is open. It outlives the process that opened it
-    and is found again by its folder, but no restart of the machine.
-    """
-
-    name: str
-    cipher: str  # "" where nothing reaches a disk
-
-    def probe(self) -> Probe:
-        """Try it for real: open one, write, close it, look what is left."""
-        ...
-
-    async def open(self, folder: PurePath, *, key: bytearray, bytes_max: int) -> None:
-        """Make it, empty. The key (32 bytes) is not kept; wiping it is the caller's.
-
-        Raises:
-            Refused: there is one in this folder already.
-            Unavailable: it cannot be made; nothing is left behind.
-        """
-        ...
-
-    def is_open(self, folder: PurePath) -> bool:
-        """Say whether ``folder/data`` shows what was written. Never waits for it."""
-        ...
-
-    async def close(self, folder: PurePath) -> ScratchEnd:
-        """Unmount it and destroy the key; again is harmless.
-
-        Whoever still uses it gets errors. Never waits long for what hangs.
-        """
-        ...
-
-    async def remove(self, folder: PurePath) -> None:
-        """Take away what lies on the disk; again is harmless.
-
-        Raises:
-            Unavailable: something of it cannot be removed.
-        """
-        ...
-
-
 # ---- the machine ------------------------------------------------------------------
 
 

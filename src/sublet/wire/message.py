@@ -282,10 +282,22 @@ class Terms(Message, frozen=True, tag="terms", tag_field="type"):
 
 
 class Deliver(Message, frozen=True, tag="deliver", tag_field="type"):
-    """Tenant: here is the manifest. The same one again is harmless."""
+    """Tenant: here is the manifest. The same one again is harmless.
+
+    Where the order requires erasure: half of the key of the scratch, which the provider
+    does not keep, and a nonce for the statement at the end.
+    """
 
     manifest: Manifest
     order: Signed | None = None  # the lease's; a provider refuses to work without
+    half: str = ""  # 64 hex digits
+    nonce: str = ""  # 32 hex digits
+
+    def __repr__(self) -> str:
+        return f"Deliver({self.manifest!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("manifest", self.manifest)]
 
 
 class Missing(Message, frozen=True, tag="missing", tag_field="type"):
@@ -344,6 +356,12 @@ class Ended(Message, frozen=True, tag="ended", tag_field="type"):
     egress: EgressTable | None = None  # whom the job reached; None: it had no network
 
 
+class Sanitized(Message, frozen=True, tag="sanitized", tag_field="type"):
+    """Provider: nothing of your data is left, or why not; a DSSE envelope."""
+
+    envelope: Annotated[str, Meta(max_length=limits.STATEMENT_BYTES_MAX)]
+
+
 class Close(Message, frozen=True, tag="close", tag_field="type"):
     """Tenant: end the job (``stop``), or all was fetched, the folder may go (``done``)."""
 
@@ -364,4 +382,14 @@ class Trouble(Message, frozen=True, tag="trouble", tag_field="type"):
 
 
 TenantSays = Deliver | Uploaded | Paid | Kept | Close | Trouble
-JobSays = Terms | Missing | Progress | Metered | Checkpointed | Ended | Notice | Trouble
+JobSays = (
+    Terms
+    | Missing
+    | Progress
+    | Metered
+    | Checkpointed
+    | Ended
+    | Sanitized
+    | Notice
+    | Trouble
+)

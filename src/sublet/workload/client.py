@@ -88,6 +88,7 @@ class Options(Needed, total=False):
     wait: str | None
     env: Sequence[str]  # "K=V", or "K": taken from ``environment``
     secrets: Sequence[str]  # "K": taken from ``environment``; "K=@FILE"
+    erasure: bool  # encrypted scratch, and a signed statement that it is gone
     egress: Sequence[str]  # "huggingface.co:443"; nothing is reached without
     name: str | None
 

@@ -41,6 +41,7 @@ async def ping(path: str, port: int) -> bytes:
 
 async def test_counts_across_two_agents(tmp_path: Path, echo: int) -> None:
     wanted = (f"127.0.0.1:{echo}",)
+    (tmp_path / "data").mkdir(exist_ok=True)
     first = WayOut(tmp_path, RULES)
     assert not first.is_used()
     path = await first.open(wanted)
@@ -48,6 +49,7 @@ async def test_counts_across_two_agents(tmp_path: Path, echo: int) -> None:
     assert await ping(path, echo) == b"200ping"
     assert (await ping(path, 1))[:3] == b"403"
     first.save()  # then the agent is killed
+    (tmp_path / "data").mkdir(exist_ok=True)
     second = WayOut(tmp_path, RULES)
     assert second.is_used()
     assert await second.open(wanted) == path
@@ -65,6 +67,7 @@ async def test_counts_across_two_agents(tmp_path: Path, echo: int) -> None:
 async def test_a_full_disk_costs_the_counts_only(
     tmp_path: Path, echo: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "data").mkdir(exist_ok=True)
     way_out = WayOut(tmp_path, RULES)
     path = await way_out.open((f"127.0.0.1:{echo}",))
 
@@ -79,6 +82,7 @@ async def test_a_full_disk_costs_the_counts_only(
 
 
 def test_never_used_has_no_table_on_disk(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(exist_ok=True)
     way_out = WayOut(tmp_path, RULES)
     assert way_out.table() == EgressTable(salt=way_out.table().salt, rows=())
 

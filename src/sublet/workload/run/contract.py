@@ -4,6 +4,7 @@ from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.core.document import Order
 from sublet.core.egress import FEATURE as EGRESS
+from sublet.core.lease.table import ERASURE
 from sublet.wire.manifest import check_manifest, commitment
 from sublet.wire.message import PROTOCOL_VERSION, Manifest, Tree
 from sublet.workload.run.plan import Program
@@ -62,7 +63,7 @@ def make_order(
         gpu_memory_bytes=needs.gpu_memory_bytes,
         regions=needs.regions,
         sandbox=needs.sandbox,
-        features=(EGRESS,) if needs.egress else (),
+        features=_find_features(needs),
         avoid=avoid,
         price_hour_max=needs.price_hour_max,
         total_max=max(needs.total_max - spent, 0),
@@ -73,6 +74,12 @@ def make_order(
         signed_at_s=at_s,
         salt=salt,
     )
+
+
+def _find_features(needs: Needs) -> tuple[str, ...]:
+    """Name what the provider's offer has to promise."""
+    wanted = {EGRESS: bool(needs.egress), ERASURE: needs.erasure}
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 def size_chunks(manifest: Manifest) -> dict[Digest, int]:

@@ -95,6 +95,13 @@ class Missing(Event, frozen=True, kw_only=True):
     path: str
 
 
+class Erased(Event, frozen=True, kw_only=True):
+    """The provider stated what became of the data."""
+
+    claim: str  # in the words of the standard, and how far it can be believed
+    path: str  # where the signed statement lies
+
+
 AnyEvent = (
     Waiting
     | Matched
@@ -109,4 +116,5 @@ AnyEvent = (
     | Left
     | Collecting
     | Missing
+    | Erased
 )

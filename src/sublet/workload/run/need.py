@@ -59,6 +59,7 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
         total_max=total_max,
         timeout_s=timeout_s,
         sandbox=found.take("", _parse_sandbox, wish.sandbox),
+        erasure=wish.erasure,
         egress=found.take((), _parse_egress, wish.egress),
     )
 

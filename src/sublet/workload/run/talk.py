@@ -22,7 +22,6 @@ from sublet.wire.manifest import tree_id
 from sublet.wire.message import (
     Checkpointed,
     Close,
-    Deliver,
     Ended,
     JobSays,
     Kept,
@@ -32,6 +31,7 @@ from sublet.wire.message import (
     Notice,
     Paid,
     Progress,
+    Sanitized,
     Signed,
     Tree,
     Trouble,
@@ -47,6 +47,7 @@ from sublet.workload.run.evidence import (
     check_metered,
     check_missing,
 )
+from sublet.workload.run.key_half import KeyHalf
 from sublet.workload.run.line import Line, open_line
 from sublet.workload.run.log_copy import Log
 
@@ -92,6 +93,7 @@ class Talk:
         self._domain = domain
         self._blobs = blobs
         self._key = key
+        self._half = KeyHalf(lease, folder=folder)
         self._now_ms = now_ms
         self._say = say
         self._show = show
@@ -106,10 +108,7 @@ class Talk:
     # ---- opening and closing ----------------------------------------------------
 
     async def converse(self, connection: Connection) -> None:
-        """Open a channel and listen until it breaks; say so then. Never raises.
-
-        One call for each dial.
-        """
+        """Open a channel, once a dial; listen until it breaks, say so. Never raises."""
         try:
             await self._open(connection)
             self._say(fact.ChannelOpened(**self._here()))
@@ -157,8 +156,10 @@ class Talk:
             if reason == "done":
                 await self._wait_logs()
                 await self.send(Close(reason="done"))
+                await self._half.wait_statement(warn=self._warn)
             else:
                 await self.send(Trouble(code=reason, message=message))
+        self._half.wipe()
         await self._release()
 
     async def _wait_logs(self) -> None:
@@ -184,7 +185,7 @@ class Talk:
         if self._channel is None:
             return  # it broke in between, and that was said
         with contextlib.suppress(ChannelLost):
-            await self._channel.say(Deliver(manifest=self._manifest, order=self._order))
+            await self._channel.say(self._half.deliver(self._manifest, self._order))
         for log in self._logs:
             if not log.done.is_set():
                 self._start(self._follow(self._channel, log))
@@ -235,6 +236,8 @@ class Talk:
                 self._start(self._store_checkpoint(said))
             case Ended():
                 self._hear_end(said)
+            case Sanitized():
+                await self._show(self._half.hear(said, at_ms=self._now_ms()))
             case Notice():
                 self._say(fact.NoticeGiven(**self._here(), stops_in_s=said.stops_in_s))
                 await self._show(

@@ -40,6 +40,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     env: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     egress: tuple[str, ...] = ()
+    erasure: bool = False
     name: str | None = None
 
 
@@ -58,6 +59,7 @@ class Needs(Struct, frozen=True):
     timeout_s: int
     sandbox: str = ""  # the class that it has to be; "" for any
     egress: tuple[str, ...] = ()  # destinations, as the manifest has them
+    erasure: bool = False  # encrypted scratch, and a statement that it is gone
 
 
 class Wanted(Struct, frozen=True):
