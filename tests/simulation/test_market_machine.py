@@ -50,7 +50,7 @@ class Market(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.world = World()
+        self.world = self.make_world()
         self.middle: tuple[int, bytes] | None = None
         for party in TENANTS[:2]:
             self.world.add_credit(party, 3_000_000)
@@ -64,6 +64,9 @@ class Market(RuleBasedStateMachine):
             )
             for tenant in TENANTS[:2]:
                 self.world.add_channel(tenant, provider)
+
+    def make_world(self) -> World:
+        return World()
 
     def say(self, signer: str, document: AnyDocument) -> None:
         self.world.fold(self.world.fact(signer, document))
