@@ -7,11 +7,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
 from sublet.adapter import scratch_gocryptfs
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
 from sublet.adapter.scratch_gocryptfs import GocryptfsScratch
 from sublet.adapter.scratch_tmpfs import TmpfsScratch
+from sublet.cli.audit import app
 from sublet.core.lease.phase import Phase
 from sublet.provider.lease_state import Stage
 from sublet.service.erasure_ports import Scratch
@@ -99,6 +101,16 @@ async def test_job_leaves_a_statement_and_nothing_else(
         assert read.statement.predicate.medium.kind == adapters[0].name
         await wait_true(lambda: not list((house.home / "leases").iterdir()))
         assert not grep(house.home, MARK.encode())
+
+    audit = ["erasure", lease.id, "--log", str(tmp_path / "node" / "log.db")]
+    told = CliRunner().invoke(app, [*audit, "--receipt", erased.path])
+    assert told.exit_code == 0, told.output
+    assert "The statement holds: clear" in told.output
+    assert "does not prove" in told.output
+    other = tmp_path / "other.json"
+    other.write_bytes(Path(erased.path).read_bytes().replace(b"A", b"B", 1))
+    assert CliRunner().invoke(app, [*audit, "--receipt", str(other)]).exit_code != 0
+    assert CliRunner().invoke(app, [*audit, "--receipt", "/none"]).exit_code != 0
 
 
 async def test_delivery_without_half_a_key_is_refused(tmp_path: Path) -> None:

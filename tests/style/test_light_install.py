@@ -11,7 +11,9 @@ EXTRAS = ("numpy", "prometheus_client", "psutil", "pynvml", "pyseccomp", "uv")
 # Verbs that fold a log or run a market here; they say which extra they need.
 HEAVY = (
     "sublet.cli.audit",
+    "sublet.cli.audit_erasure",
     "sublet.cli.local_market",
+    "sublet.cli.log_option",
     "sublet.cli.up",
     "sublet.cli.witnessed",
 )

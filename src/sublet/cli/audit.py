@@ -20,12 +20,19 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from sublet.base import limits
 from sublet.base.errors import Refused
-from sublet.base.ids import NO_DIGEST, Digest
+from sublet.base.ids import NO_DIGEST
 from sublet.base.units import format_money
+from sublet.cli.audit_erasure import audit_erasure
+from sublet.cli.log_option import (
+    JsonOption,
+    LogOption,
+    MarketOption,
+    find_lease_id,
+    open_source,
+    read_facts,
+)
 from sublet.cli.witnessed import Testimony, hear, parse_witness
-from sublet.core.document import Fact
 from sublet.service.audit import LogSource, verify
 from sublet.service.entry_audit import PAGES_AHEAD
 from sublet.service.story import StoryLine, story
@@ -41,14 +48,6 @@ JOBS_MAX = 64
 ENTRIES_FEW = 20_000  # two seconds' work for one process
 NOTE_BYTES_MAX = 16_384
 FILE_BYTES_MAX = 65_536
-
-LogOption = Annotated[
-    Path | None, typer.Option("--log", help="A log file: the log.db of a node.")
-]
-MarketOption = Annotated[
-    str, typer.Option("--market", help="Address of a market; its log is fetched.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 @app.command("verify")
@@ -97,7 +96,7 @@ def verify_log(
     named = [parse_witness(text) for text in witness or []]
     heard: Testimony | None = None
     with (
-        _open_source(log, market) as (source, expected),
+        open_source(log, market) as (source, expected),
         _bar(Console(stderr=True)) as progress,
     ):
         task = progress.add_task("checking", total=None)
@@ -179,13 +178,16 @@ def tell_story(
     as_json: JsonOption = False,
 ) -> None:
     """Tell the life of one lease: facts, phases, causes, amounts."""
-    with _open_source(log, market) as (source, _):
-        facts = list(_read_facts(source))
-    lines = story(facts, _find_lease_id(facts, lease))
+    with open_source(log, market) as (source, _):
+        facts = list(read_facts(source))
+    lines = story(facts, find_lease_id(facts, lease))
     if as_json:
         typer.echo(msgspec.json.encode(lines).decode())
     else:
         _show_story(lines, Console())
+
+
+app.command("erasure")(audit_erasure)
 
 
 def _choose_jobs(source: LogSource) -> int:
@@ -210,62 +212,6 @@ def _open_executor(jobs: int) -> Iterator[Executor | None]:
 
 
 # ---- where the log comes from -----------------------------------------------------
-
-
-@contextmanager
-def _open_source(
-    log: Path | None, market: str
-) -> Iterator[tuple[LogSource, Digest | None]]:
-    """Open a file or a market; give it with the market's id, where it is pinned."""
-    from sublet.adapter.home_folder import Home
-    from sublet.adapter.log_sqlite import SqliteLogReader
-    from sublet.sdk.log_source import HttpLogSource
-    from sublet.sdk.nodes import parse_urls
-    from sublet.wire.typed_data import market_id
-
-    if log is not None and market:
-        raise Refused("give --log or --market, not both", code="bad_flags")
-    if log is not None:
-        reader = SqliteLogReader(log.expanduser())
-        try:
-            yield reader, None
-        finally:
-            reader.close()
-        return
-    home = Home(Path(os.environ.get("SUBLET_HOME") or "~/.sublet").expanduser())
-    url = parse_urls(market or home.read_config().market)[0]
-    pinned = home.find_market(url)
-    with HttpLogSource(url) as source:
-        yield source, None if pinned is None else market_id(pinned)
-
-
-def _read_facts(source: LogSource) -> Iterator[Fact]:
-    from sublet.wire.codec import DocumentCodec
-
-    codec, number = DocumentCodec(), 0
-    while rows := source.read(first=number, limit=limits.PAGE_ENTRIES_MAX):
-        for row in rows:
-            yield codec.read_entry(row.body).fact
-        number += len(rows)
-
-
-def _find_lease_id(facts: list[Fact], text: str) -> Digest:
-    """Complete an id of which people give the beginning."""
-    start = text.lower() if text.lower().startswith("0x") else f"0x{text.lower()}"
-    found = {fact.id for fact in facts if fact.id.startswith(start)}
-    named = sorted(
-        fact.id
-        for fact in facts
-        if fact.id in found and type(fact.document).__name__ == "Order"
-    )
-    if len(named) > 1:
-        raise Refused(
-            f"LEASE: {text[:80]!r} is the beginning of {len(named)} leases; give more "
-            "digits",
-            code="ambiguous_lease",
-            field="LEASE",
-        )
-    return named[0] if named else start
 
 
 def _read_note(
