@@ -68,6 +68,7 @@ VERBS = {
     "quote": Verb("run", "Ask what a machine would cost now; nothing is bought."),
     "ps": Verb("jobs", "List jobs."),
     "logs": Verb("jobs", "Show what a job wrote."),
+    "attach": Verb("detached", "Follow a detached job, and fetch what it made."),
     "stop": Verb("jobs", "Stop a job and settle it."),
     "cost": Verb("money", "Show what a job cost, or all of them."),
     "wallet": Verb("money", "Show address and balance; get credits."),

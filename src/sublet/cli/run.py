@@ -139,6 +139,23 @@ def run(
     name: Annotated[
         str | None, typer.Option("--name", help="What you call the job.")
     ] = None,
+    is_detached: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            "-d",
+            help="Leave the job with the market, sealed, and return; --max-total is the "
+            "most that it can spend. See it again with sublet attach.",
+        ),
+    ] = False,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            "--expires",
+            metavar="TIME",
+            help="With --detach: how long the market may order for it.  [default: 24h]",
+        ),
+    ] = None,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -171,6 +188,7 @@ def run(
       sublet run --checkpoint ckpt --retries 5 ./project
       sublet run --secret HF_TOKEN --env MODE=fast script.py
       sublet run --memory 4GiB -- sort --version
+      sublet run --detach --max-total 5.00 --checkpoint ckpt train.py
       sublet run --egress huggingface.co:443 --egress '*.hf.co:443' fetch.py
     """
     options: Options = {
@@ -200,6 +218,11 @@ def run(
 
     notices = Notices(is_quiet=is_quiet)
     client = make_client(market, home)
+    if is_detached or expires is not None:
+        from sublet.cli.leaving import detach
+
+        asyncio.run(detach(client, target, options, expires, notices, as_json=as_json))
+        return
     code = asyncio.run(_run(client, target, options, notices, as_json=as_json))
     raise typer.Exit(code)
 

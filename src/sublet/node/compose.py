@@ -13,6 +13,7 @@ from typing import Protocol
 from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.key_file import load_key, load_note_key
 from sublet.adapter.presence_memory import MemoryPresence
+from sublet.adapter.vault_folder import FolderVault
 from sublet.base.errors import Broken, Refused
 from sublet.core.book.book import Book
 from sublet.core.book.step import check
@@ -20,6 +21,8 @@ from sublet.core.document import AnyDocument, Entry, Fact, Market
 from sublet.core.merkle import leaf_hash
 from sublet.node.auth import Door
 from sublet.node.config import NodeConfig
+from sublet.node.controller.controllers import Controllers
+from sublet.node.controller.keys import ControllerKeys
 from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
@@ -44,6 +47,7 @@ from sublet.wire.typed_data import Domain, market_id
 KEY_FILE = "key"
 NOTE_KEY_FILE = "note_key"
 LOG_FILE = "log.db"
+VAULT_FOLDER = "jobs"  # detached ones
 SALT_BITS = 63
 AWAY_MS_MAX = 5_000  # without a node for longer, deadlines wait for a Resume
 
@@ -79,7 +83,16 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         try:
             is_attended = await asyncio.to_thread(presence.beat, ())
             await market.open(is_attended=is_attended, kept=log.kept.read())
-            yield _make_node(config, market, log, presence, metrics, clock, document)
+            controllers = Controllers(
+                FolderVault(config.home / VAULT_FOLDER),
+                ControllerKeys(key, market_id(document)),
+                market=document,
+                clock=clock,
+                journal=Journal(),
+            )
+            yield _make_node(
+                config, market, log, presence, metrics, clock, document, controllers
+            )
         finally:
             await market.close()
     finally:
@@ -267,6 +280,7 @@ def _make_node(
     metrics: NodeMetrics,
     clock: Clock,
     document: Market,
+    controllers: Controllers,
 ) -> Node:
     limits, journal = config.limits, Journal()
     domain, proofs = Domain.of(document, market_id(document)), asyncio.Lock()
@@ -298,6 +312,7 @@ def _make_node(
             journal=journal,
             proofs=proofs,
         ),
+        controllers=controllers,
         openapi=compute_openapi(ROUTES),
         proofs=proofs,
     )

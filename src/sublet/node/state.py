@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from sublet.node.auth import Door
 from sublet.node.config import NodeConfig
+from sublet.node.controller.controllers import Controllers
 from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
@@ -39,6 +40,7 @@ class Node:
     metrics: NodeMetrics
     journal: Journal
     cosigning: Cosigning
+    controllers: Controllers
     openapi: bytes  # the API's description, as JSON
     proofs: asyncio.Lock  # one at a time
     faucet: asyncio.Lock = field(default_factory=asyncio.Lock)

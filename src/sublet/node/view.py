@@ -1,5 +1,7 @@
 """What the market knows, for whoever asks: market, offers, wallets, leases."""
 
+import asyncio
+
 from aiohttp import web
 from msgspec.structs import asdict
 
@@ -7,7 +9,7 @@ from sublet.base import limits
 from sublet.base.ids import Address, Digest
 from sublet.core.book import view
 from sublet.core.lease.phase import Lease
-from sublet.node.answer import answer_json
+from sublet.node.answer import answer_bytes, answer_json
 from sublet.node.intake import read_caller, read_count, read_lease_id
 from sublet.node.refusal import Forbidden, NotFound
 from sublet.node.state import Node
@@ -37,6 +39,15 @@ async def get_offers(node: Node, request: web.Request) -> web.StreamResponse:
     """List all standing offers."""
     rows = (OfferRow(**asdict(each)) for each in view.offers(node.market.book))
     return answer_json(Offers(offers=tuple(rows)))
+
+
+async def get_offer(node: Node, request: web.Request) -> web.StreamResponse:
+    """Give the log's entry of an offer, with the provider's own signature."""
+    record = node.market.book.offers.find(read_lease_id(request))
+    if record is None:
+        raise NotFound("no such offer stands here", code="unknown_offer")
+    [row] = await asyncio.to_thread(node.log.read, first=record.number, limit=1)
+    return answer_bytes(row.body, kind="application/json")
 
 
 async def get_account(node: Node, request: web.Request) -> web.StreamResponse:

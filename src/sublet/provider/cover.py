@@ -36,7 +36,8 @@ FRAME_BYTES = 262_144  # of a stream, in one frame
 LENGTH_BYTES = 4
 LOOK_S = 0.1  # between two looks at a stream
 _READ_BYTES = 1 << 20
-_SAME = ("cpus_milli", "memory_bytes", "disk_bytes", "timeout_s")
+# Said outside too, where the owner's rules look; both must say the same.
+_SAME = ("cpus_milli", "memory_bytes", "disk_bytes", "timeout_s", "egress")
 
 
 def open_job(
@@ -46,6 +47,7 @@ def open_job(
     provider: Address,
     lease_id: Digest,
     folder: LeaseFolder,
+    ended: asyncio.Event,
 ) -> tuple["Cover", Manifest]:
     """Open what a job is, but for its trees.
 
@@ -69,19 +71,21 @@ def open_job(
         raise BadSeal(
             f"the job says two things about {', '.join(differing) or 'itself'}"
         )
-    return Cover(seal, lease_id, folder), inner
+    return Cover(seal, lease_id, folder, ended), inner
 
 
 class Cover:
     """The sealed side of one lease. Methods block unless they are coroutines."""
 
-    def __init__(self, seal: JobSeal, lease_id: Digest, folder: LeaseFolder) -> None:
-        """Take the job's seal; nothing is written yet."""
-        self.stdout = folder.path / "stdout.sealed"
-        self.stderr = folder.path / "stderr.sealed"
+    def __init__(
+        self, seal: JobSeal, lease_id: Digest, folder: LeaseFolder, ended: asyncio.Event
+    ) -> None:
+        """Take the job's seal, and what is set when its streams are complete."""
+        self.stdout = folder.sealed_stdout
+        self.stderr = folder.sealed_stderr
         # Never served: by the hash of a chunk one could ask for what one guesses.
-        self.plain = FolderBlobs(folder.path / "plain", is_durable=False)
-        self.ended = asyncio.Event()  # the sealed streams are complete
+        self.plain = FolderBlobs(folder.plain, is_durable=False)
+        self._ended = ended
         self._seal = seal
         self._lease_id = lease_id
         self._folder = folder
@@ -149,7 +153,7 @@ class Cover:
 
     async def seal_streams(self) -> None:
         """Seal what the job writes, while it writes; the collection does the rest."""
-        while not self.ended.is_set():
+        while not self._ended.is_set():
             with contextlib.suppress(
                 Unavailable
             ):  # the disk is full: perhaps not for long

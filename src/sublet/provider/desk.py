@@ -44,6 +44,10 @@ class Desk:
         self.manifest: Manifest | None = None  # with its secrets: in memory alone
         self.cover: Cover | None = None  # of a sealed job, once it was opened
         self.is_sealed = False  # what leaves this machine is sealed, or stays
+        self.delivered = (
+            asyncio.Event()
+        )  # from here on it is known whether it is sealed
+        self.sealed_ended = asyncio.Event()  # the sealed streams are complete
         self.outputs = Tree(files=())
         self.way_out = WayOut(folder.path, around.config.egress)
         self.ended = asyncio.Event()  # nothing runs; what the job said is complete
@@ -93,6 +97,8 @@ class Desk:
         if self.manifest is None:
             self.manifest = self.folder.find_manifest()
             self.is_sealed = bool(self.manifest and self.manifest.sealed)
+        if self.manifest is not None:
+            self.delivered.set()
         if self.manifest is not None and self.manifest.sealed is not None:
             self.open_job(self.manifest)
         return self.manifest
@@ -109,6 +115,7 @@ class Desk:
             provider=self.around.address,
             lease_id=self.record.lease.id,
             folder=self.folder,
+            ended=self.sealed_ended,
         )
         self.manifest = inner
         return inner
@@ -116,7 +123,7 @@ class Desk:
     @property
     def logs_ended(self) -> asyncio.Event:
         """Set when nothing more will be added to what is shown of the streams."""
-        return self.ended if self.cover is None else self.cover.ended
+        return self.sealed_ended if self.is_sealed else self.ended
 
     # ---- what runs beside the loop ------------------------------------------------
 

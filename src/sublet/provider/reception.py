@@ -63,6 +63,7 @@ class Reception:
                 desk.folder.write_manifest(manifest)
                 desk.manifest = manifest
                 desk.is_sealed = manifest.sealed is not None
+                desk.delivered.set()
                 self._wanted = find_wanted(manifest)
                 if stage is Stage.ACCEPTED:
                     desk.tell(ls.Delivered())

@@ -76,6 +76,9 @@ class LeaseFolder:
         self.parts = self.data / "parts"
         self.stdout = self.data / "stdout"
         self.stderr = self.data / "stderr"
+        self.plain = self.data / "plain"
+        self.sealed_stdout = self.data / "stdout.sealed"
+        self.sealed_stderr = self.data / "stderr.sealed"
 
     def create(self) -> None:
         """Make the folder, private to this user; twice is harmless.

@@ -15,13 +15,11 @@ from typing import Any, cast
 
 import asyncssh
 
-from sublet.provider.cover import Cover
 from sublet.provider.job_session import serve_job
 from sublet.provider.journal import Journal
 from sublet.provider.lease_files import LeaseFiles
 from sublet.provider.log_stream import follow
 from sublet.provider.port_forward import PortForwards
-from sublet.provider.record import LeaseFolder
 from sublet.provider.runner import LeaseRunner
 from sublet.provider.shell import serve_shell, shell_command
 
@@ -86,6 +84,10 @@ class LeaseServer(asyncssh.SSHServer):
     ) -> Any:
         """Connect to a port of the job, as ``ssh -L`` asks."""
         desk = self._get_runner().desk
+        if desk.is_sealed or not desk.delivered.is_set():
+            raise asyncssh.ChannelOpenError(
+                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "this job is sealed"
+            )
         return self._forwards.open(desk, host=dest_host, port=dest_port)
 
     def _open_files(self, channel: "asyncssh.channel.SSHChannel[bytes]") -> LeaseFiles:
@@ -128,6 +130,9 @@ class LeaseServer(asyncssh.SSHServer):
             return
         command = process.command or "sublet shell"
         words = _read_words(command)
+        if words != ["sublet", "job"]:
+            # Before that nobody knows whether it is sealed.
+            await runner.desk.delivered.wait()
         if runner.desk.is_sealed and words[:2] not in _SEALED_COMMANDS:
             process.stderr.write(b"sublet: this job is sealed\n")
             process.exit(126)
@@ -148,8 +153,10 @@ class LeaseServer(asyncssh.SSHServer):
 
 
 async def _serve_log(process: Process, runner: LeaseRunner, words: list[str]) -> None:
-    folder: LeaseFolder | Cover = runner.desk.cover or runner.desk.folder
+    folder = runner.desk.folder
     streams = {"stdout": folder.stdout, "stderr": folder.stderr}
+    if runner.desk.is_sealed:
+        streams = {"stdout": folder.sealed_stdout, "stderr": folder.sealed_stderr}
     is_plain = len(words) == 2 and words[0] in streams and words[1].isascii()
     if not is_plain or not words[1].isdigit() or len(words[1]) > OFFSET_DIGITS_MAX:
         process.stderr.write(b"sublet: logs stdout|stderr OFFSET\n")

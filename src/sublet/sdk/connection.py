@@ -119,7 +119,7 @@ class Connection:
             Unavailable: nobody answers at this address.
         """
         if self._market is None:
-            info = await self._ask(exchange.ask_market())
+            info = await self.ask(exchange.ask_market())
             market = read_market(info)
             self.nodes.learn(info.nodes)
             self._market, self._domain = market, Domain.of(market, info.id)
@@ -138,7 +138,7 @@ class Connection:
         Raises:
             MarketChanged: it is not the one that was pinned.
         """
-        info = await self._ask(exchange.ask_market())
+        info = await self.ask(exchange.ask_market())
         self._check_same(info, self.nodes.current)
         self.nodes.learn(info.nodes)
         return info
@@ -156,11 +156,11 @@ class Connection:
 
     async def offers(self) -> tuple[OfferRow, ...]:
         """List what is offered now."""
-        return (await self._ask(exchange.ask_offers())).offers
+        return (await self.ask(exchange.ask_offers())).offers
 
     async def quote(self, order: Order) -> Quote:
         """Ask what this order would get now; nothing is bought."""
-        return await self._ask(exchange.ask_quote(order))
+        return await self.ask(exchange.ask_quote(order))
 
     # ---- documents --------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class Connection:
             Unavailable: the market does not answer; the documents may be in the log.
         """
         try:
-            appendix = await self._ask(exchange.submit(documents))
+            appendix = await self.ask(exchange.submit(documents))
         except Refused as fault:
             # A single document is answered with its own status.
             appendix = exchange.refuse_one(fault, documents, await self.domain())
@@ -201,19 +201,19 @@ class Connection:
 
     async def account(self) -> Account:
         """Ask for the wallet of this key."""
-        return await self._ask(exchange.ask_account())
+        return await self.ask(exchange.ask_account())
 
     async def leases(self, *, is_all: bool = False) -> tuple[Lease, ...]:
         """List the leases of this key: open ones, or all."""
-        return (await self._ask(exchange.ask_leases(is_all=is_all))).leases
+        return (await self.ask(exchange.ask_leases(is_all=is_all))).leases
 
     async def lease(self, lease_id: Digest) -> Lease:
         """Ask for one lease of this key."""
-        return await self._ask(exchange.ask_lease(lease_id))
+        return await self.ask(exchange.ask_lease(lease_id))
 
     async def faucet(self) -> Account:
         """Ask for credits, where the operator gives them away."""
-        return await self._ask(exchange.ask_faucet())
+        return await self.ask(exchange.ask_faucet())
 
     async def watch_lease(self, lease_id: Digest) -> AsyncIterator[Lease]:
         """Give the lease now and after each change, until it is settled.
@@ -257,7 +257,7 @@ class Connection:
 
     # ---- moving bytes -----------------------------------------------------------
 
-    async def _ask(self, call: exchange.Call[T]) -> T:
+    async def ask(self, call: exchange.Call[T]) -> T:
         """Send one call; ask again, a few times, where nobody answers."""
         return await self._try_nodes(lambda url: self._ask_once(call, url))
 
@@ -292,7 +292,9 @@ class Connection:
     async def _ask_once(self, call: exchange.Call[T], url: str) -> T:
         headers = {"Content-Type": "application/json"} if call.body else {}
         if call.is_signed:
-            headers["Authorization"] = await self._authorize(call.method, call.path)
+            headers["Authorization"] = await self._authorize(
+                call.method, call.path, call.body
+            )
         try:
             async with self._session().request(
                 call.method,
@@ -342,13 +344,13 @@ class Connection:
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             raise _unreachable(url, exc) from exc
 
-    async def _authorize(self, method: str, path: str) -> str:
+    async def _authorize(self, method: str, path: str, body: bytes = b"") -> str:
         return authorize(
             key=self.key,
             domain=await self.domain(),
             method=method,
             path=path,
-            body=b"",
+            body=body,
             at_s=self._clock.now_s(),
             nonce=secrets.randbits(NONCE_BITS),
         )

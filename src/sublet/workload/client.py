@@ -292,7 +292,7 @@ class AsyncClient:
             Faults: sizes or prices that mean nothing.
         """
         found = Collector()
-        needs = parse_needs(_wish((), needed), found)
+        needs = parse_needs(make_wish((), needed), found)
         found.check()
         await self.pin()
         order = make_order(
@@ -343,11 +343,11 @@ class AsyncClient:
         job_id = secrets.token_hex(JOB_ID_BYTES)
         with ExitStack() as undo:
             undo.callback(self.home.drop_job, job_id)  # unless it is begun
-            work = await self._prepare(job_id, _wish(target, options))
+            work = await self.prepare(job_id, make_wish(target, options))
             await self.pin()
             undo.pop_all()
         self._learning = asyncio.create_task(self._learn_nodes())
-        tenant = Tenant(self.home, self.connection, self._clock)
+        tenant = self.as_tenant()
         folder = self.home.job_folder(work.id)
         hear: list[Callable[[AnyEvent], Awaitable[None]]] = []
 
@@ -358,7 +358,7 @@ class AsyncClient:
         job = RunningJob(
             Runner(tenant=tenant, work=work, show=show), work=work, folder=folder
         )
-        hear.append(job.hear if on_event is None else _listener(on_event))
+        hear.append(job.hear if on_event is None else listen_with(on_event))
         job.begin()
         return job
 
@@ -412,13 +412,13 @@ class AsyncClient:
         names = ("parallel", "retries", "timeout", "is_fail_fast", "retry_failed")
         own = {name: given.pop(name) for name in names if name in given}
         given["timeout"] = given.pop("lease", None)  # a worker's is that of its lease
-        wish = _wish(target, cast(Options, given))
+        wish = make_wish(target, cast(Options, given))
         await self.pin()
         return await begin_map(
             wish,
             MapWish(**own),
             tasks,
-            tenant=Tenant(self.home, self.connection, self._clock),
+            tenant=self.as_tenant(),
             environment=(
                 os.environ if self._environment is None else self._environment
             ),
@@ -426,7 +426,12 @@ class AsyncClient:
             show=_hear_nothing if on_event is None else on_event,
         )
 
-    async def _prepare(self, job_id: str, wish: Wish) -> Work:
+    def as_tenant(self) -> Tenant:
+        """Give what jobs are run with."""
+        return Tenant(self.home, self.connection, self._clock)
+
+    async def prepare(self, job_id: str, wish: Wish) -> Work:
+        """Read what a wish names, and put what goes along into the job's folder."""
         environment = os.environ if self._environment is None else self._environment
         terms = parse_terms(
             wish, environment=environment, read_secret=survey.read_secret
@@ -449,7 +454,8 @@ class AsyncClient:
         return Work(job_id, program, terms, inputs, FolderBlobs(folder))
 
 
-def _wish(target: Sequence[str], options: Needed | Options) -> Wish:
+def make_wish(target: Sequence[str], options: Needed | Options) -> Wish:
+    """Give what was asked for, as it was typed."""
     lists = ("regions", "inputs", "outputs", "env", "secrets", "egress")
     values = {
         name: tuple(value) if name in lists else value  # type: ignore[arg-type]
@@ -462,7 +468,9 @@ async def _hear_nothing(said: AnyMapEvent) -> None:
     """Whoever wants events says so."""
 
 
-def _listener(on_event: OnEvent) -> Callable[[AnyEvent], Awaitable[None]]:
+def listen_with(on_event: OnEvent) -> Callable[[AnyEvent], Awaitable[None]]:
+    """Make a listener that can be awaited of one that perhaps cannot."""
+
     async def listen(said: AnyEvent) -> None:
         answer = on_event(said)
         if answer is not None:

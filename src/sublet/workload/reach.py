@@ -11,6 +11,7 @@ from sublet.core.document import Stop
 from sublet.core.job.move import CANCELLED
 from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Phase
+from sublet.sdk.detached_jobs import DetachedJobs
 from sublet.sdk.job_channel import ClientKey, JobChannel, find_direct
 from sublet.workload.client import AsyncClient
 from sublet.workload.run.checked import check_known
@@ -94,6 +95,9 @@ async def stop_job(client: AsyncClient, record: JobRecord) -> str:
     """
     if find_state(record) == "over":
         raise Refused(f"job {record.id} is over already", code="job_over")
+    if record.is_detached:
+        await DetachedJobs(client.connection).stop(record.id)
+        return f"job {record.id} stops; fetch what there is with: sublet attach {record.id}"
     client.home.ask_stop(record.id)
     if not record.job.attempts or record.job.attempts[-1].ended_at_ms:
         return f"job {record.id} waits for a machine; it ends now"

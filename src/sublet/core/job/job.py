@@ -75,6 +75,11 @@ def start(
     return move.place(job)
 
 
+def resume(job: Job, *, at_ms: int) -> tuple[Job, tuple[Order, ...]]:
+    """Go on with a job that somebody looked after until some time ago."""
+    return move.resume(job, at_ms=at_ms)
+
+
 def step(job: Job, said: fact.Fact) -> tuple[Job, tuple[Order, ...]]:
     """Let one fact happen.
 

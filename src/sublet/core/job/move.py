@@ -48,6 +48,24 @@ def place(job: Job) -> Move:
     )
 
 
+def resume(job: Job, *, at_ms: int) -> Move:
+    """Find out how it stands by asking again: market, provider, whoever owes a word."""
+    if job.phase is JobPhase.FINISHED:
+        return job, ()
+    if job.phase is JobPhase.SEEKING:
+        return place(job)
+    attempt = job.attempt
+    job = _note(job, breaks=attempt.breaks + 1, redials=0, broken_at_ms=at_ms)
+    asking: tuple[order.Order, ...] = (
+        order.Dial(lease_id=attempt.lease_id),
+        order.WatchLease(lease_id=attempt.lease_id),
+    )
+    if job.phase is JobPhase.STOPPING:
+        stopping = order.StopLease(lease_id=attempt.lease_id, reason=CANCELLED)
+        asking = (*asking, stopping)
+    return job, asking
+
+
 def seek(job: Job, said: fact.SupplyDue) -> Move:
     """Ask again."""
     return place(job)

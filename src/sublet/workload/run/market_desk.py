@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
-from sublet.core.document import CheckpointKept, Stop
+from sublet.core.document import CheckpointKept, Order, Stop
 from sublet.core.job import fact, order
 from sublet.core.lease.phase import Fault, Lease, Phase
 from sublet.sdk.connection import Connection
@@ -70,7 +70,10 @@ class MarketDesk:
                 )
             )
 
-    async def _order_lease(self, one: order.PlaceOrder, resume: Tree) -> fact.Fact:
+    async def make_contract(
+        self, one: order.PlaceOrder, resume: Tree
+    ) -> tuple[Signed, Manifest]:
+        """Sign the order of one attempt; give it with what is to be run."""
         work, connection = self._work, self._connection
         manifest = make_manifest(
             work.program,
@@ -89,8 +92,14 @@ class MarketDesk:
             at_s=self._clock.now_s(),
             salt=secrets.randbits(SALT_BITS),
         )
-        signed = await connection.sign(document)
-        [result] = await connection.submit_signed(signed)
+        return await connection.sign(document), manifest
+
+    async def _order_lease(self, one: order.PlaceOrder, resume: Tree) -> fact.Fact:
+        signed, manifest = await self.make_contract(one, resume)
+        document = signed.document
+        if not isinstance(document, Order):
+            raise AssertionError("a contract is an order and its manifest")
+        [result] = await self._connection.submit_signed(signed)
         lease = result.lease
         if result.fault is not None:
             return self._refused(result)
@@ -115,7 +124,7 @@ class MarketDesk:
         fault = result.fault
         if fault is None:
             raise AssertionError("only a refused document is explained")
-        if fault.code == "no_match":
+        if fault.code in ("no_match", "delegation_busy"):
             return fact.NoMatch(
                 at_ms=self._now_ms(), message=fault.message, detail=fault.detail
             )

@@ -12,6 +12,7 @@ import contextlib
 import os
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from sublet.base.errors import PeerFault, Refused, Unavailable
@@ -45,16 +46,19 @@ class Runner:
         work: Work,
         show: Show,
         avoided: tuple[Address, ...] = (),
+        key: ClientKey | None = None,
     ) -> None:
-        """Take who, what, and where events go; nothing is started yet."""
+        """Take who, what, and where events go; whom to avoid, and the leases' key."""
         self._avoided = avoided
         self._home = tenant.home
         self._connection = tenant.connection
         self._clock = tenant.clock
         self._work = work
         self._show_event = show
-        self._purse = Purse(home=tenant.home, connection=tenant.connection)
-        self._key = ClientKey.generate()
+        self._purse = Purse(
+            home=tenant.home, connection=tenant.connection, mandate=work.mandate
+        )
+        self._key = key or ClientKey.generate()
         self._inbox: asyncio.Queue[fact.Fact] = asyncio.Queue()
         self._offset_ms = int(time.time() * 1_000) - tenant.clock.monotonic_ms()
         self._talks: dict[Digest, Talk] = {}
@@ -105,7 +109,7 @@ class Runner:
         """
         folder = self._home.job_folder(self._work.id)
         self._home.write_private(folder / "ssh_key", self._key.to_pem())
-        self._home.write_job(self._record())
+        await self._write()
         try:
             async with self._group:
                 await self._live()
@@ -117,18 +121,15 @@ class Runner:
                 await self._abandon()
             raise fault from None
         await self._settle_up()
-        record = self._record()
         with contextlib.suppress(Unavailable):
-            self._home.write_job(record)
+            await self._write()
+        record = self._record()
         checkpoint = self._find_checkpoint(self._job.checkpoint)
         await asyncio.to_thread(self.harvest.tidy, self._job, checkpoint=checkpoint)
         return record
 
     async def _live(self) -> None:
-        self._job, orders = job.start(
-            self._work.terms.limits, at_ms=self.now_ms(), avoided=self._avoided
-        )
-        await self._obey(orders)
+        await self._obey(self._begin())
         while self._job.phase is not JobPhase.FINISHED:
             said = await self._inbox.get()
             before = self._job
@@ -144,6 +145,12 @@ class Runner:
                 self._job, orders = job.step(before, blamed)
             await self._tell(before)
             await self._obey(orders)
+
+    def _begin(self) -> tuple[order.Order, ...]:
+        self._job, orders = job.start(
+            self._work.terms.limits, at_ms=self.now_ms(), avoided=self._avoided
+        )
+        return orders
 
     # ---- orders -----------------------------------------------------------------
 
@@ -241,7 +248,7 @@ class Runner:
                 order=self._desk.orders[lease_id],
                 domain=await self._desk.domain(),
                 blobs=self._work.blobs,
-                folder=self._home.job_folder(self._work.id),
+                folder=self._log_folder(lease_id),
                 key=self._key,
                 now_ms=self.now_ms,
                 say=self._say,
@@ -249,6 +256,9 @@ class Runner:
                 spawn=self._spawn,
             )
         return self._talks[lease_id]
+
+    def _log_folder(self, lease_id: Digest) -> Path:
+        return self._home.job_folder(self._work.id)
 
     def _find_checkpoint(self, key: Digest) -> Tree:
         for talk in self._talks.values():
@@ -291,10 +301,13 @@ class Runner:
         after = self._job
         if news := find_news(before, after, at_ms=self.now_ms()):
             await self._show_event(news)
-        if after.phase is not before.phase:
+        if after.phase is not before.phase or after.checkpoint != before.checkpoint:
             # A note for the other commands; without it the job goes on all the same.
             with contextlib.suppress(Unavailable):
-                self._home.write_job(self._record())
+                await self._write()
+
+    async def _write(self) -> None:
+        self._home.write_job(self._record())
 
     def _record(self) -> JobRecord:
         return JobRecord(

@@ -98,7 +98,7 @@ class Talk:
         self._say = say
         self._show = show
         self._spawn = spawn
-        self._logs = [Log(name, place=folder / name) for name in STREAMS]
+        self.logs = [Log(name, place=folder / name) for name in STREAMS]
         self._channel: JobChannel | None = None
         self._line: Line | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -165,7 +165,7 @@ class Talk:
     async def _wait_logs(self) -> None:
         if self._channel is not None:
             async with asyncio.timeout(LOGS_S):
-                for log in self._logs:
+                for log in self.logs:
                     await log.done.wait()
 
     async def send(self, message: Paid | Kept | Close | Trouble | Uploaded) -> None:
@@ -186,7 +186,7 @@ class Talk:
             return  # it broke in between, and that was said
         with contextlib.suppress(ChannelLost):
             await self._channel.say(self._half.deliver(self._manifest, self._order))
-        for log in self._logs:
+        for log in self.logs:
             if not log.done.is_set():
                 self._start(self._follow(self._channel, log))
 
@@ -204,7 +204,7 @@ class Talk:
             self.local_fault = await self._fetch(self.outputs)
         with contextlib.suppress(TimeoutError):  # a slow stream is no lie
             await self._wait_logs()
-        for log in self._logs:
+        for log in self.logs:
             log.check(self._hashed[log.stream])
         self._say(fact.OutputsStored(**self._here()))
 
