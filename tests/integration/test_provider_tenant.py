@@ -106,14 +106,14 @@ async def test_bounds_channels_of_connection(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "code"),
     [
-        ("cat /etc/passwd", 127),  # not a command of ours
+        ("cat /etc/passwd", 1),  # for the job's sandbox, and no job runs yet
+        ("sublet 'unclosed", 1),  # so is this: its shell says what is wrong with it
         ("sublet", 127),
         ("sublet job extra", 127),
         ("sublet logs ../../etc/passwd 0", 2),
         ("sublet logs stdout -1", 2),
         ("sublet logs stdout 1 2", 2),
         ("sublet logs stdout " + "9" * 40, 2),
-        ("sublet 'unclosed", 127),
         ("sublet exec true", 1),  # nothing runs yet
     ],
 )
@@ -265,17 +265,23 @@ async def test_shows_folder_but_follows_nothing(tmp_path: Path) -> None:
                 await sftp.open(path, "rb")
         with pytest.raises(asyncssh.SFTPError):
             await sftp.listdir("/work/d/etc")
-        for action in (
-            sftp.remove("/work/d/file"),
-            sftp.mkdir("/work/new"),
-            sftp.symlink("/etc/passwd", "/work/link"),
-            sftp.link("/work/d/file", "/work/hard"),
-            sftp.readlink("/work/p"),
-            sftp.rename("/work/d/file", "/work/other"),
-            sftp.statvfs("/work"),
+        out = "/work/d/etc"  # a symlink to a folder of the machine's
+        for forbid in (
+            lambda: sftp.open("/work/p", "r+b"),
+            lambda: sftp.open(f"{out}/new", "wb"),
+            lambda: sftp.remove(f"{out}/passwd"),
+            lambda: sftp.mkdir(f"{out}/new"),
+            lambda: sftp.rmdir(out),
+            lambda: sftp.chmod("/work/p", 0o777),
+            lambda: sftp.symlink("/etc/passwd", f"{out}/link"),
+            lambda: sftp.readlink(f"{out}/mtab"),
+            lambda: sftp.rename("/work/d/file", f"{out}/file"),
+            lambda: sftp.rename("/work/d/file", "/work/../record.json"),
+            lambda: sftp.link("/work/d/file", "/work/hard"),
+            lambda: sftp.statvfs("/work"),
         ):
             with pytest.raises(asyncssh.SFTPError):
-                await action
+                await forbid()
         assert (work / "d/file").read_bytes() == b"x\n"
 
 
