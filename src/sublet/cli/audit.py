@@ -88,7 +88,7 @@ def verify_log(
 ) -> None:
     """Recompute the whole log; name the first entry that is wrong."""
     from sublet.adapter.clock_system import SystemClock
-    from sublet.adapter.log_sqlite import LogDamaged
+    from sublet.adapter.sqlite_file import LogDamaged
     from sublet.wire.codec import DocumentCodec
     from sublet.wire.note import read_checkpoint
 

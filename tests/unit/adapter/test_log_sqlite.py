@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sublet.adapter.log_sqlite import LogDamaged, SqliteLog, SqliteLogReader
+from sublet.adapter.log_sqlite import SqliteLog, SqliteLogReader
+from sublet.adapter.sqlite_file import LogDamaged
 from sublet.base.errors import Refused, Unavailable
 
 
