@@ -16,17 +16,25 @@ import random
 import select
 import socket
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from benchmarks.rig import crash_market as rig
 from benchmarks.rig.frame import close, console, scratch, show
 from benchmarks.rig.zygote import Fork
+from sublet.adapter.log_postgres import PostgresLog
 from sublet.adapter.log_sqlite import SqliteLog
+from sublet.service.ports import Log
+from tests.postgres_server import run_server
 
 KILLS = int(os.environ.get("KILLS", "10000"))
 SEED = int(os.environ.get("SEED", "1"))
+OF_DATABASE = 0.01  # the share of kills that meet PostgreSQL, which recovers slowly
+WHOLE_SERVER = 0.3  # the share of those that meet all of its processes at once
 OF_NODE = 100  # deaths of one market's node, before its books are opened
 NOTE_BYTES = 70  # of one answer, in a client's file
 READY_S = 60.0  # at the longest
@@ -59,11 +67,11 @@ def wait_ready(ready: int, node: Fork) -> None:
         raise SystemExit(f"the node did not start: {node.journal.read_text()[-3_000:]}")
 
 
-def wait_heard(folder: Path, answers: int) -> None:
+def wait_heard(folder: Path, answers: int, *, most_s: float = SERVING_S) -> None:
     """Wait until the clients have noted so many more answers."""
     notes = list(folder.glob("heard-*"))
     enough = sum(path.stat().st_size for path in notes) + answers * NOTE_BYTES
-    deadline = time.monotonic() + SERVING_S
+    deadline = time.monotonic() + most_s
     while time.monotonic() < deadline:
         if sum(path.stat().st_size for path in notes) >= enough:
             return
@@ -88,16 +96,34 @@ def kill_node(home: Path, folder: Path, chance: random.Random) -> None:
             node.kill()
 
 
-def judge(folder: Path, log_path: Path) -> rig.Verdict:
+def judge(folder: Path, open_log: Callable[[], Log]) -> rig.Verdict:
     """Open the books, in a process of its own."""
 
     def work() -> None:
-        log = SqliteLog(log_path)
-        rig.write_verdict(log, folder, issued=rig.CREDITS * rig.TENANTS)
+        rig.write_verdict(open_log(), folder, issued=rig.CREDITS * rig.TENANTS)
 
     Fork(work, journal=folder / "judge.log").finish("the books cannot be read")
     raw = (folder / "verdict.json").read_bytes()
     return msgspec.json.decode(raw, type=rig.Verdict)
+
+
+def start_clients(folder: Path, port: int, chance: random.Random) -> list[Fork]:
+    """Let everybody talk at once."""
+    seeds = [chance.randrange(1 << 30) for _ in range(rig.CLIENTS)]
+    return [
+        Fork(
+            lambda n=n, seed=seed: rig.be_client(folder, n, port=port, seed=seed),
+            journal=folder / f"client-{n}.log",
+        )
+        for n, seed in enumerate(seeds)
+    ]
+
+
+def check_alive(*forks: Fork) -> None:
+    """Whoever was not killed has to be there."""
+    for fork in forks:
+        if fork.has_ended():
+            raise SystemExit(f"one gave up: {fork.journal.read_text()[-3_000:]}")
 
 
 def kill_nodes(folder: Path, kills: int, chance: random.Random) -> rig.Verdict:
@@ -108,26 +134,52 @@ def kill_nodes(folder: Path, kills: int, chance: random.Random) -> rig.Verdict:
     Fork(lambda: rig.prepare(home, folder), journal=folder / "prepare.log").finish(
         "the market was not founded"
     )
-    seeds = [chance.random() for _ in range(rig.CLIENTS)]
-    clients = [
-        Fork(
-            lambda n=n: rig.be_client(folder, n, port=port, seed=int(seeds[n] * 1e9)),
-            journal=folder / f"client-{n}.log",
-        )
-        for n in range(rig.CLIENTS)
-    ]
+    clients = start_clients(folder, port, chance)
     try:
         for _ in range(kills):
             kill_node(home, folder, chance)
-        for number, client in enumerate(clients):
-            if client.has_ended():
-                text = (folder / f"client-{number}.log").read_text()
-                raise SystemExit(f"a client gave up: {text[-3_000:]}")
+        check_alive(*clients)
     finally:
         for client in clients:
             if not client.has_ended():
                 client.stop()
-    return judge(folder, home / "log.db")
+    return judge(folder, lambda: SqliteLog(home / "log.db"))
+
+
+def kill_databases(folder: Path, kills: int, chance: random.Random) -> rig.Verdict:
+    """One market on PostgreSQL, whose processes die so often, one or all at once."""
+    folder.mkdir()
+    home, port = folder / "node", find_port()
+    with run_server("shared_buffers = 32MB") as server:
+        url = server.create_database()
+        rig.lay_out(home, port=port, log_url=url)
+        Fork(lambda: rig.prepare(home, folder), journal=folder / "prepare.log").finish(
+            "the market was not founded"
+        )
+        node, ready = start_node(home, folder)
+        clients: list[Fork] = []
+        try:
+            wait_ready(ready, node)
+            clients = start_clients(folder, port, chance)
+            for _ in range(kills):
+                wait_heard(folder, chance.randint(1, HEARD_MAX), most_s=READY_S)
+                processes = psutil.Process(server.pid).children()
+                if chance.random() < WHOLE_SERVER or not processes:
+                    server.kill()
+                    server.start()
+                else:  # the server ends all others, and recovers
+                    with suppress(psutil.NoSuchProcess):
+                        chance.choice(processes).kill()
+            wait_heard(folder, 1, most_s=READY_S)
+            check_alive(node, *clients)
+        finally:
+            os.close(ready)
+            for each in clients:
+                if not each.has_ended():
+                    each.stop()
+            if not node.has_ended():
+                node.kill()
+        return judge(folder, lambda: PostgresLog(url))
 
 
 def add(total: rig.Verdict, one: rig.Verdict) -> None:
@@ -136,15 +188,24 @@ def add(total: rig.Verdict, one: rig.Verdict) -> None:
         setattr(total, name, getattr(total, name) + getattr(one, name))
 
 
+def plan() -> list[tuple[Callable[..., rig.Verdict], int]]:
+    """Say whose kills, and how many, one market after another; the slow ones last."""
+    of_database = round(KILLS * OF_DATABASE)
+    of_nodes, markets = KILLS - of_database, -(-(KILLS - of_database) // OF_NODE)
+    chunks = [of_nodes // markets + (n < of_nodes % markets) for n in range(markets)]
+    shares: list[tuple[Callable[..., rig.Verdict], int]]
+    shares = [(kill_nodes, each) for each in chunks]
+    return [*shares, (kill_databases, of_database)] if of_database else shares
+
+
 def main() -> None:
     """Kill, and judge, until there were enough."""
     chance, total, done = random.Random(SEED), rig.Verdict(), 0
     begun = time.monotonic()
     with scratch() as folder:
-        for number in range(-(-KILLS // OF_NODE)):
-            kills = min(OF_NODE, KILLS - done)
+        for number, (what, kills) in enumerate(plan()):
             place = Path(folder) / f"market-{number}"
-            add(total, kill_nodes(place, kills, chance))
+            add(total, what(place, kills, chance))
             done += kills
             passed = time.monotonic() - begun
             left = passed / done * (KILLS - done)

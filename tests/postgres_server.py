@@ -36,6 +36,12 @@ class Server:
         self.port = port or find_port()
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of the server's first process, whose children serve."""
+        assert self._process is not None
+        return self._process.pid
+
     def create(self, *settings: str) -> None:
         """Make a cluster that trusts whoever is on this machine."""
         self.call("initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "-N")
