@@ -11,6 +11,7 @@ money to add up to what was issued, each lease to be paid once.
 ``KILLS=300 SEED=7 make bench NAME=crash`` is a small one.
 """
 
+import gc
 import os
 import random
 import select
@@ -28,6 +29,8 @@ from benchmarks.rig.frame import close, console, scratch, show
 from benchmarks.rig.zygote import Fork
 from sublet.adapter.log_postgres import PostgresLog
 from sublet.adapter.log_sqlite import SqliteLog
+from sublet.node.openapi import compute_openapi
+from sublet.node.route import ROUTES
 from sublet.service.ports import Log
 from tests.postgres_server import run_server
 
@@ -40,7 +43,7 @@ NOTE_BYTES = 70  # of one answer, in a client's file
 READY_S = 60.0  # at the longest
 EARLY = 0.3  # the share of deaths that come while the node starts
 EARLY_S = 0.05  # after it was forked, at most
-HEARD_MAX = 30  # answers that a node lives to give, at most
+HEARD_MAX = 20  # answers that a node lives to give, at most
 SERVING_S = 2.0  # at most, where nobody is answered
 
 
@@ -200,6 +203,8 @@ def plan() -> list[tuple[Callable[..., rig.Verdict], int]]:
 
 def main() -> None:
     """Kill, and judge, until there were enough."""
+    compute_openapi(ROUTES)  # once for all nodes that are forked from here
+    gc.freeze()  # what is loaded stays shared with every fork
     chance, total, done = random.Random(SEED), rig.Verdict(), 0
     begun = time.monotonic()
     with scratch() as folder:
