@@ -28,6 +28,7 @@ from sublet.cli.log_option import (
     JsonOption,
     LogOption,
     MarketOption,
+    find_file,
     find_lease_id,
     open_source,
     read_facts,
@@ -43,6 +44,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+
 WALLETS_SHOWN_MAX = 20
 JOBS_MAX = 64
 ENTRIES_FEW = 20_000  # two seconds' work for one process
@@ -52,7 +54,7 @@ FILE_BYTES_MAX = 65_536
 
 @app.command("verify")
 def verify_log(
-    log: LogOption = None,
+    log: LogOption = "",
     market: MarketOption = "",
     is_from_snapshot: Annotated[
         bool,
@@ -102,7 +104,7 @@ def verify_log(
         task = progress.add_task("checking", total=None)
         try:
             if named:
-                heard = hear(source, named, quorum=quorum, log=log)
+                heard = hear(source, named, quorum=quorum, log=find_file(log))
                 held += heard.notes
             with _open_executor(jobs or _choose_jobs(source)) as executor:
                 verdict = verify(
@@ -173,7 +175,7 @@ def check_split(
 @app.command("story")
 def tell_story(
     lease: Annotated[str, typer.Argument(metavar="LEASE", help="The lease's id.")],
-    log: LogOption = None,
+    log: LogOption = "",
     market: MarketOption = "",
     as_json: JsonOption = False,
 ) -> None:

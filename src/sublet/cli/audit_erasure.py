@@ -67,7 +67,7 @@ class ErasureReport(Struct, frozen=True):
 def audit_erasure(
     lease: Annotated[str, typer.Argument(metavar="LEASE", help="The lease's id.")],
     receipt: ReceiptOption = None,
-    log: LogOption = None,
+    log: LogOption = "",
     market: MarketOption = "",
     as_json: JsonOption = False,
 ) -> None:

@@ -55,6 +55,51 @@ def init(
     )
 
 
+@app.command("upgrade")
+def upgrade_market(
+    home: HomeOption = DEFAULT_HOME,
+    market: Annotated[
+        str,
+        typer.Option(
+            "--market",
+            metavar="URL[,URL]",
+            help="Nodes of the market; unless you say, those of config.toml.",
+        ),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+) -> None:
+    """Let the rules of a new version hold, once every node runs its program.
+
+    Until then new programs keep to the old rules, and you may go back to the old
+    program. Afterwards a program that does not read the new version stops.
+    """
+    from sublet.cli.upgrade import upgrade
+    from sublet.node.config import read_config
+    from sublet.sdk.nodes import parse_urls
+
+    home = home.expanduser()
+    config = read_config(home)
+    scheme = "https" if config.tls_cert else "http"
+    own = f"{scheme}://{config.host}:{config.port}"
+    urls = parse_urls(market) if market else config.nodes or (own,)
+    done = asyncio.run(upgrade(home, urls))
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    for url in done.away:
+        console.print(
+            f"[yellow]{url} does not answer; with an older program it will stop.[/yellow]"
+        )
+    if done.index < 0:
+        console.print(
+            f"The market is at version {done.version}, and the programs at "
+            f"{', '.join(done.nodes)} know no later one: nothing to do."
+        )
+    else:
+        console.print(f"Version {done.version} holds from entry {done.index} on.")
+
+
 @app.command()
 def start(
     home: HomeOption = DEFAULT_HOME,

@@ -17,6 +17,7 @@ from typer.main import get_command, get_group
 EXIT_REFUSED = 2  # fix the request
 EXIT_UNAVAILABLE = 3  # try again later
 EXIT_PEER_FAULT = 4  # the other side broke the protocol
+EXIT_OUTDATED = 5  # update sublet; starting it again does not help
 EXIT_BROKEN = 70  # a fault of Sublet itself
 EXIT_INTERRUPTED = 130
 
@@ -181,11 +182,13 @@ def load_everything() -> None:
 
 def _tell(fault: Any) -> int:
     """One line: what, where, and what to do about it."""
-    from sublet.base.errors import Broken, Faults, PeerFault, Refused
+    from sublet.base.errors import Broken, Faults, Outdated, PeerFault, Refused
 
     faults = fault.faults if isinstance(fault, Faults) else (fault,)
     for one in faults:
         print_error(one.message)
+    if isinstance(fault, Outdated):
+        return EXIT_OUTDATED
     if isinstance(fault, Broken):
         return EXIT_BROKEN
     if isinstance(fault, PeerFault):

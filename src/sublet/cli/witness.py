@@ -56,7 +56,12 @@ def init(
 
 @app.command()
 def add(
-    market: Annotated[str, typer.Argument(metavar="URL", help="Address of a node.")],
+    market: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL[,URL]", help="Address of a node, or of several of one market."
+        ),
+    ],
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Follow a market: learn its id and its log's key now, and hold it to them."""
@@ -66,8 +71,9 @@ def add(
 
     home = home.expanduser()
     read_config(home)
-    (url, *_) = parse_urls(market)
-    with HttpLogSource(url) as source:
+    urls = parse_urls(market)
+    url = ",".join(urls)
+    with HttpLogSource(*urls) as source:
         founded, document = source.read_market()
     pin = Pin(
         url=url, market=founded, verifier_key=document.note_key, name=document.name

@@ -25,6 +25,7 @@ from sublet.core.document import (
     Receipt,
     Start,
     Stop,
+    Upgrade,
 )
 from sublet.core.lease.phase import Lease, Phase
 
@@ -68,6 +69,8 @@ def _said(fact: Fact, moved: list[Lease], *, name_of: NameOf) -> str:
             return f"{name_of(provider)} is up"
         case ProviderLost(provider=provider):
             return f"{name_of(provider)} is lost"
+        case Upgrade(version=version):
+            return f"the rules of version {version} hold from here on"
         case Order() if moved:
             return _matched(moved[-1], name_of=name_of)
         case (

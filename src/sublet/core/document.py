@@ -43,6 +43,7 @@ Score = Annotated[int, _uint(32, (1 << 32) - 1)]
 Size = Annotated[int, _uint(64, 1 << 48)]  # a count of log entries
 ChainId = Annotated[int, _uint(64, 1 << 53)]
 Salt = Annotated[int, _uint(64, (1 << 63) - 1)]  # msgspec reads at most int64
+Version = Annotated[int, _uint(16, (1 << 16) - 1)]  # of the market's rules
 Delay = Annotated[int, _uint(40, 30 * 86_400)]  # seconds
 ExitCode = Annotated[int, Meta(ge=0, le=255, extra={"abi": "uint16"})]
 Text = Annotated[str, _text(limits.TEXT_LENGTH_MAX)]
@@ -149,6 +150,17 @@ class Seal(Document, frozen=True, tag="Seal"):
 
     size: Size
     book: Digest  # SHA-256 of the book's canonical bytes
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Upgrade(Document, frozen=True, tag="Upgrade"):
+    """From here on the rules of this version hold, and its kinds of documents.
+
+    A program that does not read that version stops serving here.
+    """
+
+    version: Version
     signed_at_s: Seconds
     salt: Salt
 
@@ -384,6 +396,7 @@ AnyDocument = (
     | Tick
     | Resume
     | Seal
+    | Upgrade
     | Offer
     | OfferWithdrawal
     | LeaseTerms

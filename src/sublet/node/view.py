@@ -9,6 +9,7 @@ from sublet.base import limits
 from sublet.base.ids import Address, Digest
 from sublet.core.book import view
 from sublet.core.lease.phase import Lease
+from sublet.core.version import RULES_VERSION
 from sublet.node.answer import answer_bytes, answer_json
 from sublet.node.intake import read_caller, read_count, read_lease_id
 from sublet.node.refusal import Forbidden, NotFound
@@ -31,6 +32,8 @@ async def get_market(node: Node, request: web.Request) -> web.StreamResponse:
             offers=counts.offers,
             leases_open=counts.leases_open,
             nodes=node.config.nodes,
+            version=book.version,
+            version_max=RULES_VERSION,
         )
     )
 

@@ -5,14 +5,14 @@ and a page against what was folded before it.
 """
 
 from sublet.base import limits
-from sublet.base.errors import Broken, PeerFault, Refused
+from sublet.base.errors import Outdated, PeerFault, Refused
 from sublet.core.document import Fact
 from sublet.core.merkle import leaf_hash
 from sublet.service.fold import Fold
 from sublet.service.ports import Codec, Log, LogForked
 
 
-class EntryUnread(Broken):
+class EntryUnread(Outdated):
     """An entry of the log cannot be read by this version; update sublet."""
 
     code = "entry_unread"

@@ -92,6 +92,8 @@ class MarketInfo(Message, frozen=True):
     offers: int
     leases_open: int
     nodes: tuple[str, ...] = ()  # addresses of this market's nodes; () for this one
+    version: int = 1  # of the rules that hold in this market
+    version_max: int = 1  # that this node reads
 
 
 class Quote(Message, frozen=True):

@@ -35,7 +35,7 @@ class WitnessConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Pin(Struct, frozen=True):
     """A market that is followed; its key stays what it was when it was added."""
 
-    url: str
+    url: str  # of a node; of several, with commas between them
     market: Digest
     verifier_key: str  # of its log
     name: str

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 
 import aiohttp
 
-from sublet.base.errors import SubletError
+from sublet.base.errors import SubletError, Unavailable
 from sublet.sdk.log_fetch import fetch_log
 from sublet.sdk.log_watch import LogLie, LogWatch, Memory
 from sublet.wire.codec import origin_of
@@ -116,7 +117,12 @@ class Follower:
                 )
             await asyncio.sleep(poll_s)
 
-    async def _fetch(self, url: str, path: str) -> bytes:
+    async def _fetch(self, urls: str, path: str) -> bytes:
+        """Ask one node of a market after the other, until one answers."""
         if self._http is None:
             raise AssertionError("use the follower as an async context")
-        return await fetch_log(self._http, url, path)
+        *others, last = urls.split(",")
+        for url in others:
+            with suppress(Unavailable):
+                return await fetch_log(self._http, url, path)
+        return await fetch_log(self._http, last, path)

@@ -32,6 +32,7 @@ class Book:
         self.market: Market | None = None
         self.market_id: Digest = NO_DIGEST
         self.operator: Address = NO_ADDRESS
+        self.version = 1  # of the rules that hold; an Upgrade raises it
         self.size = 0  # entries folded, void ones included
         self.now_s = 0  # the latest time stamp; never goes back
         self.ledger = Ledger()
