@@ -55,6 +55,37 @@ def init(
     )
 
 
+@app.command()
+def backup(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The copy; it must not exist yet.")
+    ],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Copy the log into FILE while the node runs; the keys are not in it.
+
+    To restore: FILE as log.db into a home with the same keys and config.toml, then
+    start the node there.
+    """
+    from sublet.adapter.log_backup import back_up
+    from sublet.base.errors import Refused
+    from sublet.node.compose import LOG_FILE
+    from sublet.node.config import read_config
+
+    home = home.expanduser()
+    if read_config(home).log_url:
+        raise Refused(
+            "this node's log is in PostgreSQL; back it up with: pg_dump -Fc -n sublet",
+            code="log_elsewhere",
+            field="log.url",
+        )
+    entries = back_up(home / LOG_FILE, file.expanduser())
+    Console(soft_wrap=True, highlight=False).print(
+        f"{entries} entries are in {file}. Check them: sublet audit verify --log {file}\n"
+        f"The keys are not in it; keep copies of {home / 'key'} and {home / 'note_key'}."
+    )
+
+
 @app.command("upgrade")
 def upgrade_market(
     home: HomeOption = DEFAULT_HOME,

@@ -103,7 +103,9 @@ def replay(
         if signed.size > fold.size:
             raise LogInconsistent(
                 f"the log holds {fold.size} entries and a checkpoint over {signed.size} "
-                "was signed; the last ones are missing: restore a newer backup"
+                "was signed; the last ones are missing: restore a newer backup, or, if "
+                "they are lost for good, tell your market so and move the home's "
+                "file `checkpoint` away"
             )
     return replayed
 
