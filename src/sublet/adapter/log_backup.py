@@ -9,7 +9,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sublet.adapter.log_sqlite import SqliteLogReader, translated
+from sublet.adapter.log_sqlite import SqliteLogReader
+from sublet.adapter.sqlite_file import translated
 from sublet.base.errors import Refused
 
 
