@@ -21,7 +21,7 @@ from sublet.provider.config import Config, write_config
 from sublet.provider.host_key import create_host_key
 from sublet.provider.journal import Journal
 from sublet.sdk.job_channel import ClientKey, JobChannel
-from sublet.service.erasure_ports import Scratch
+from sublet.service.erasure_ports import Scratch, Vram
 from sublet.service.ports import Clock, Sandbox
 from sublet.wire.channel import channel_of
 from sublet.wire.codec import sign
@@ -94,6 +94,7 @@ async def running_agent(
     *,
     sandbox: Sandbox | None = None,
     scratches: Sequence[Scratch] = (),
+    vram: Vram | None = None,
     listen: tuple[str, int] | None = None,
     clock: Clock | None = None,
     **changes: object,
@@ -106,6 +107,7 @@ async def running_agent(
             home,
             sandboxes=(sandbox or FakeSandbox(),),
             scratches=scratches,
+            vram=vram,
             journal=Journal(),
             listen=listen,
             clock=clock,
@@ -209,6 +211,7 @@ class RawTenant:
         *,
         duration_s: int = 600,
         features: tuple[str, ...] = (),
+        gpu_count: int = 0,
     ) -> Lease:
         """Order a machine for a manifest and give the lease."""
         order = Order(
@@ -217,7 +220,7 @@ class RawTenant:
             memory_bytes=manifest.memory_bytes,
             disk_bytes=manifest.disk_bytes,
             gpu_model="",
-            gpu_count=0,
+            gpu_count=gpu_count,
             gpu_memory_bytes=0,
             regions=(),
             sandbox="",

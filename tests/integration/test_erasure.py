@@ -13,6 +13,7 @@ from sublet.adapter import scratch_gocryptfs
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
 from sublet.adapter.scratch_gocryptfs import GocryptfsScratch
 from sublet.adapter.scratch_tmpfs import TmpfsScratch
+from sublet.adapter.vram_cuda import CudaVram
 from sublet.cli.audit import app
 from sublet.core.lease.phase import Phase
 from sublet.provider.lease_state import Stage
@@ -20,6 +21,7 @@ from sublet.service.erasure_ports import Scratch
 from sublet.wire.message import Close, Deliver, Ended, Metered, Sanitized, Trouble
 from sublet.wire.sanitization import find_faults, open_envelope
 from sublet.workload.run import event
+from tests.fakes.gpu_driver import MEMORY_BYTES, FakeGpus, compile_driver
 from tests.fakes.scratch_fake import FakeScratch
 from tests.integration.provider_house import (
     RawTenant,
@@ -157,6 +159,51 @@ async def test_claims_nothing_where_the_key_stays(tmp_path: Path) -> None:
         assert "ab" * 32 not in repr(Deliver(manifest=manifest, half="ab" * 32))
         for path in house.home.rglob("*"):
             assert not path.is_file() or b"ab" * 32 not in path.read_bytes()
+
+
+async def test_memory_of_leased_gpus_is_scrubbed_or_nothing_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "driver").mkdir()
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(compile_driver(tmp_path / "driver")))
+    monkeypatch.setenv("FAKE_GPUS", str(tmp_path / "driver"))
+    gpus = FakeGpus(tmp_path / "driver")
+    bad, sound = gpus.add(0), gpus.add(1)
+    sold = {
+        "gpu_uuids": (bad, sound),
+        "gpu_model": "h200",
+        "gpu_memory_bytes": MEMORY_BYTES,
+    }
+    async with (
+        running_house(
+            tmp_path, scratches=[FakeScratch()], vram=CudaVram(), **sold
+        ) as house,
+        tenant_of(tmp_path, house.guest) as client,
+    ):
+        raw = RawTenant(client)
+        gpus.add(0, fault="short")
+        said = {}
+        for _ in range(2):  # the second gets the other GPU: the first stays bound
+            manifest = make_manifest("true")
+            lease = await raw.rent(manifest, features=("erasure",), gpu_count=1)
+            async with raw.dial(lease) as channel:
+                await raw.begin(channel, manifest, half="ab" * 32, nonce="cd" * 16)
+                ended = await hear(channel, Ended)
+                await raw.pay(channel, lease, ended.channel_total)
+                await channel.say(Close(reason="done"))
+                envelope = (await hear(channel, Sanitized)).envelope
+            predicate = open_envelope(envelope.encode()).statement.predicate
+            (gpu,) = predicate.gpus
+            said[gpu.uuid] = predicate.category
+            step = next(each for each in predicate.steps if each.name == "scrub_vram")
+            assert step.is_ok == gpu.is_ok == (gpu.uuid == sound)
+            assert gpu.bytes_total == MEMORY_BYTES
+            assert 0 < gpu.bytes_overwritten < MEMORY_BYTES
+            assert (gpu.bytes_overwritten > MEMORY_BYTES // 2) == gpu.is_ok
+            if gpu.uuid == bad:  # paid, and yet nobody else gets this GPU
+                settled = await raw.wait_phase(lease, Phase.SETTLED)
+                assert settled.is_erasure_due
+        assert said == {sound: "clear", bad: "none"}
 
 
 @pytest.mark.sandbox

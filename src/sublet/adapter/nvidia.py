@@ -138,6 +138,39 @@ def _read_state(nvml: ModuleType, index: int) -> GpuState:
     )
 
 
+class GpuUse(Struct, frozen=True):
+    """Who is on one GPU."""
+
+    uuid: str
+    memory_bytes: int
+    programs: int  # that compute on it or show graphics
+    screens: int  # those of them that show graphics
+
+
+def read_gpu_uses() -> tuple[GpuUse, ...]:
+    """Say how many programs are on each GPU.
+
+    Raises:
+        Unavailable: no driver answers, or it does not say for one of them.
+    """
+    with _open_driver() as nvml:
+        return tuple(
+            _read_use(nvml, index) for index in range(nvml.nvmlDeviceGetCount())
+        )
+
+
+def _read_use(nvml: ModuleType, index: int) -> GpuUse:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    computing = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    showing = nvml.nvmlDeviceGetGraphicsRunningProcesses(handle)
+    return GpuUse(
+        uuid=str(nvml.nvmlDeviceGetUUID(handle)),
+        memory_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+        programs=len({program.pid for program in (*computing, *showing)}),
+        screens=len(showing),
+    )
+
+
 def find_gpu_files(uuids: Sequence[str]) -> GpuFiles:
     """Find the device nodes and libraries for these GPUs.
 

@@ -145,7 +145,7 @@ def start(
     from sublet.provider.compose import serve
     from sublet.provider.journal import Journal, send_to_stderr
     from sublet.provider.sandboxes import make_adapters
-    from sublet.provider.scratches import make_scratches
+    from sublet.provider.scratches import make_scratches, make_vram
 
     send_to_stderr(is_json=as_json)
     place = _parse_listen(listen) if listen else None
@@ -159,6 +159,7 @@ def start(
             home.expanduser(),
             sandboxes=make_adapters(),
             scratches=make_scratches(),
+            vram=make_vram(),
             journal=Journal(),
             listen=place,
             endpoint=endpoint,

@@ -68,7 +68,7 @@ async def serve(
     Args:
         home: the provider's folder, made by ``setup``.
         scratches: what can encrypt their data; without any, no erasure is promised.
-        vram: what scrubs GPUs; None where there are none.
+        vram: what scrubs GPUs, asked where the machine offers some.
         sandboxes: where strangers' programs run, best first; one at least must hold.
         journal: told what happens.
         listen: (host, port) where tenants reach this machine directly; None for not.
@@ -85,11 +85,14 @@ async def serve(
     if endpoint:
         config = replace(config, endpoint=endpoint)
     with _lock(home):
-        tried = await asyncio.to_thread(
-            try_out, sandboxes, has_gpus=bool(config.gpu_uuids)
-        )
+        has_gpus = bool(config.gpu_uuids)
+        tried = await asyncio.to_thread(try_out, sandboxes, has_gpus=has_gpus)
         tried.check()
-        rooms = await asyncio.to_thread(Scratches, scratches, vram=vram)
+        rooms = await asyncio.to_thread(
+            Scratches, scratches, vram=vram if has_gpus else None
+        )
+        if why := rooms.explain(has_gpus=has_gpus):
+            journal.info("no_erasure", why=why)
         async with open_agent(
             home,
             config,

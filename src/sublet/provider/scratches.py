@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from sublet.adapter.scratch_gocryptfs import GocryptfsScratch
 from sublet.adapter.scratch_tmpfs import TmpfsScratch
+from sublet.adapter.vram_cuda import CudaVram
 from sublet.base.errors import Refused
 from sublet.core.lease.phase import Lease
 from sublet.service.erasure_ports import Scratch, Vram
@@ -21,6 +22,11 @@ TMPFS_MEMORY_SHARE = 8  # and at most one part in so many of the lease's memory
 def make_scratches() -> tuple[Scratch, ...]:
     """Give all that Sublet knows; none was tried out yet."""
     return (GocryptfsScratch(), TmpfsScratch())
+
+
+def make_vram() -> Vram:
+    """Give what scrubs GPUs; it was not tried out yet."""
+    return CudaVram()
 
 
 class ScratchReport(Struct, frozen=True):
@@ -45,14 +51,27 @@ class Scratches:
             ScratchReport(name, probe.is_ok, probe.reason)
             for name, probe in probes.items()
         )
+        if vram is not None:
+            probe = vram.probe()
+            self.reports += (ScratchReport("vram", probe.is_ok, probe.reason),)
         self._working = {each.name for each in self.reports if each.is_ok}
 
     def may_erase(self, *, has_gpus: bool) -> bool:
         """Say whether this machine can promise erasure: data of any size, and VRAM."""
-        is_scrubbed = not has_gpus or (
-            self.vram is not None and self.vram.probe().is_ok
+        return "gocryptfs" in self._working and (
+            not has_gpus or "vram" in self._working
         )
-        return "gocryptfs" in self._working and is_scrubbed
+
+    def explain(self, *, has_gpus: bool) -> str:
+        """Say why erasure is not promised; "" where it is."""
+        if self.may_erase(has_gpus=has_gpus):
+            return ""
+        needed = {"gocryptfs", "vram"} if has_gpus else {"gocryptfs"}
+        reasons = {each.name: each.reason for each in self.reports}
+        return "; ".join(
+            reasons.get(name, f"there is no {name} here")
+            for name in sorted(needed - self._working)
+        )
 
     def choose(self, lease: Lease) -> Scratch:
         """Give what is quickest of what this lease may have.

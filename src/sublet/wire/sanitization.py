@@ -239,6 +239,9 @@ def find_faults(
         ),
         "the key was written down": not medium.is_key_persisted,
         "a GPU of the lease was not scrubbed": set(lease.gpu_uuids) <= scrubbed,
+        "a GPU is called scrubbed that by its figures was not": all(
+            _is_scrubbed(gpu) for gpu in said.gpus if gpu.is_ok
+        ),
         "the scratch was made before the lease": (
             not medium.kind or medium.created_at_s >= lease.matched_at_s - CLOCK_SLACK_S
         ),
@@ -251,3 +254,13 @@ def find_faults(
         "it answers another nonce than the tenant's": nonce in ("", said.nonce),
     }
     return tuple(fault for fault, is_right in checks.items() if not is_right)
+
+
+def _is_scrubbed(gpu: GpuScrub) -> bool:
+    """Say whether a GPU's figures bear out what is said of it."""
+    needed = gpu.bytes_total * limits.VRAM_COVERED_MIN_PPM
+    return (
+        gpu.bytes_sampled > 0
+        and gpu.bytes_overwritten * 1_000_000 >= needed > 0
+        and gpu.processes_left == 0
+    )

@@ -48,7 +48,7 @@ def make_predicate(lease: Lease, /, **changes: object) -> Sanitization:
             "gocryptfs", "AES-256-GCM", "cd" * 16, now_s, now_s + 9, False, "off", 3, 99
         ),
         steps=tuple(Step(name, now_s + 5, True, "done") for name in STEPS),
-        gpus=tuple(GpuScrub(uuid, 9, 8, 1, 0, True, "") for uuid in lease.gpu_uuids),
+        gpus=tuple(GpuScrub(uuid, 100, 90, 1, 0, True, "") for uuid in lease.gpu_uuids),
         nonce=NONCE,
         salt="00" * 16,
     )
@@ -112,7 +112,11 @@ def test_encodes_as_the_protocol_of_dsse_does() -> None:
         ({"category": "none"}, "claims no erasure"),
         ({"steps": ()}, "not those of an erasure"),
         ({"gpus": ()}, "GPU of the lease"),
-        ({"gpus": (GpuScrub("gpu-a", 9, 8, 1, 1, False, ""),)}, "GPU of the lease"),
+        ({"gpus": (GpuScrub("gpu-a", 9, 9, 1, 1, False, ""),)}, "GPU of the lease"),
+        ({"gpus": (GpuScrub("gpu-a", 100, 89, 1, 0, True, ""),)}, "by its figures"),
+        ({"gpus": (GpuScrub("gpu-a", 100, 99, 0, 0, True, ""),)}, "by its figures"),
+        ({"gpus": (GpuScrub("gpu-a", 100, 99, 1, 1, True, ""),)}, "by its figures"),
+        ({"gpus": (GpuScrub("gpu-a", 0, 0, 1, 0, True, ""),)}, "by its figures"),
         ({"nonce": "ff" * 16}, "another nonce"),
     ],
 )
