@@ -37,6 +37,7 @@ lint: .venv/synced-dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -r src
 
 unit: .venv/synced-dev # with the docs: tests/style holds them to the code, src holds the examples
 	$(PYTEST) -n $(WORKERS) --dist loadfile tests/unit tests/style src
@@ -53,11 +54,14 @@ format: .venv/synced-dev
 audit: .venv/synced-dev ## known holes in what we depend on; 3 means that it could not be checked
 	@$(BIN)/python .ci/audit.py
 
+fuzz: .venv/synced-fuzz ## one parser, coverage-guided: make fuzz NAME=x|all SECONDS=n
+	@$(BIN)/python -m tests.fuzz "$(NAME)" "$(or $(SECONDS),60)"
+
 sbom: .venv/bootstrapped # what is in it, as CycloneDX: dist/sublet.cdx.json
 	@mkdir -p dist
 	$(UV) export --quiet --locked --all-extras --no-dev --format cyclonedx1.5 --preview-features sbom-export -o dist/sublet.cdx.json >/dev/null
 
-.PHONY: audit sbom
+.PHONY: audit fuzz sbom
 lock: .venv/bootstrapped
 	$(UV) lock
 
@@ -91,6 +95,10 @@ clean: ## remove what make made: .venv, caches, demo output
 	@echo "installing what uv.lock says, development tools too; the first time it is downloaded"
 	@$(UV) sync --quiet --locked --all-extras --group dev --compile-bytecode
 	@touch .venv/synced $@
+
+.venv/synced-fuzz: .venv/synced-dev
+	@$(UV) sync --quiet --locked --all-extras --group dev --group fuzz
+	@touch $@
 
 # ---- the two system packages --------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ GPU_MEMORY_BYTES_MAX = 1 << 42  # 4 TiB a GPU
 PRICE_PER_HOUR_MAX = 1_000_000_000  # micro-USD per hour and unit: $1,000
 AMOUNT_MAX = 1 << 53  # micro-USD, about nine billion dollars
 LEASE_S_MAX = 30 * 24 * 3_600  # seconds
-TIME_S_MAX = 1 << 40  # seconds since the epoch
+TIME_S_MAX = 253_402_300_799  # seconds since the epoch: the end of the year 9999
 
 # Parties
 OFFERS_PER_PROVIDER_MAX = 64

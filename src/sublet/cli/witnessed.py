@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
 
 from msgspec import Struct
@@ -151,13 +152,28 @@ def _market_of(source: LogSource) -> Digest:
     return DocumentCodec().read_entry(rows[0].body).fact.id
 
 
+def _make_opener() -> urllib.request.OpenerDirector:
+    """HTTP and nothing else: no files, no FTP, nowhere that a witness sends us to."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+_OPENER = _make_opener()
+
+
 def _ask(url: str, market: Digest) -> bytes | None:
     from sublet.wire.note import NOTE_BYTES_MAX
 
     try:
-        with urllib.request.urlopen(  # noqa: S310 (http or https: parse_url)
-            f"{url}/checkpoint/{market}", timeout=TIMEOUT_S
-        ) as answer:
+        with _OPENER.open(f"{url}/checkpoint/{market}", timeout=TIMEOUT_S) as answer:
             note: bytes = answer.read(NOTE_BYTES_MAX + 1)
             return note
     except urllib.error.HTTPError as error:
@@ -166,7 +182,7 @@ def _ask(url: str, market: Digest) -> bytes | None:
         raise Unavailable(
             f"the witness at {url} answers {error.code}", code="witness_away"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise Unavailable(
             f"the witness at {url} does not answer ({str(error)[:200]})",
             code="witness_away",

@@ -10,7 +10,6 @@ Not here: keys (``adapter.key_file``), the Market document itself (``compose``).
 import difflib
 import ipaddress
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +19,7 @@ from msgspec import Meta, Struct
 
 from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.ids import Address
+from sublet.base.toml import BadToml, parse_toml
 from sublet.base.units import MicroUsd, format_money, parse_money
 from sublet.core.document import ChainId, Delay, Span, Text
 from sublet.wire.note import COSIGNATURE, BadNote, split_key
@@ -115,14 +115,14 @@ def read_config(
     """
     path = home / CONFIG_FILE
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Refused(
             f"there is no node in {home}; make one with: sublet node init --home {home}",
             code="no_node",
             field="--home",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (BadToml, UnicodeDecodeError) as error:
         raise Refused(
             f"{path} is not TOML: {error}; correct it or move it away and run "
             "sublet node init again",

@@ -8,6 +8,7 @@ Not here: what a witness decides (``witness``).
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -30,6 +31,8 @@ LOOK_S = 1.0  # between two looks for a newer checkpoint
 PAUSE_S_MAX = 60.0  # after a witness that did not answer
 TIMEOUT_S = 20.0
 COSIGNED_FILE = "cosigned"
+
+_SIZE = re.compile(rb"[0-9]{1,19}")  # a witness may say anything
 
 
 class Cosigning:
@@ -115,7 +118,7 @@ class Cosigning:
                 )
         body = write_request(AddCheckpoint(known, tuple(proof), note))
         status, answer = await _post(http, url, body)
-        if status == HTTPStatus.CONFLICT and answer.strip().isdigit():
+        if status == HTTPStatus.CONFLICT and _SIZE.fullmatch(answer.strip()):
             if int(answer) > size or int(answer) == known:
                 raise PeerFault(
                     f"the witness knows {int(answer)} entries of this log, and here "

@@ -5,7 +5,6 @@ by its owner. Not here: keys (``adapter.key_file``), how prices come about
 (``core.pricing``), what is measured (``benchmark``).
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sublet.base.errors import Faults, Refused, SubletError
+from sublet.base.toml import BadToml, parse_toml
 from sublet.base.units import format_money, parse_duration, parse_money, parse_size
 from sublet.core.document import Offer
 from sublet.core.egress import EgressRules
@@ -122,14 +122,14 @@ def read_config(home: Path) -> Config:
     """
     path = home / CONFIG_FILE
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Refused(
             f"there is no provider in {home}; make one with: sublet provider init",
             code="no_provider",
             field="--home",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (BadToml, UnicodeDecodeError) as exc:
         raise Refused(f"{path} is not TOML: {exc}", code="bad_config") from exc
     return parse_config(table)
 
@@ -222,7 +222,7 @@ def write_config(home: Path, config: Config, *, price_story: str) -> Path:
     """
     path = home / CONFIG_FILE
     text = _compose(config, price_story=price_story)
-    parse_config(tomllib.loads(text))
+    parse_config(parse_toml(text))
     write_atomic(path, text.encode())
     return path
 

@@ -21,20 +21,26 @@ def parse_url(text: str) -> str:
     >>> parse_url("http://127.0.0.1:8470/")
     'http://127.0.0.1:8470'
     """
-    parts = urlsplit(text.strip())
     try:
-        is_plain = parts.hostname and parts.port != 0
+        parts = urlsplit(text.strip())
+        is_plain = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        is_plain = False
+        raise _refuse(text) from None
     rest = (parts.path.strip("/"), parts.query, parts.fragment, parts.username)
+    # Spaces and control characters would be cut off, or shown, later.
+    is_plain &= parts.netloc.isprintable() and " " not in parts.netloc
     if parts.scheme not in ("http", "https") or not is_plain or any(rest):
-        raise Refused(
-            f"--market: {text[:200]!r} is not a market's address; write it like "
-            "http://127.0.0.1:8470",
-            code="bad_market",
-            field="--market",
-        )
+        raise _refuse(text)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _refuse(text: str) -> Refused:
+    return Refused(
+        f"--market: {text[:200]!r} is not a market's address; write it like "
+        "http://127.0.0.1:8470",
+        code="bad_market",
+        field="--market",
+    )
 
 
 def parse_urls(text: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
-from sublet.core.document import AnyDocument
+from sublet.core.document import AnyDocument, Seconds
 from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Lease
 
@@ -36,7 +36,7 @@ class LogEntry(Message, frozen=True, gc=False):
     """What the log holds: a signed document, who said it, when it was heard."""
 
     v: int
-    at_s: int
+    at_s: Seconds
     id: Digest
     signer: Address
     document: AnyDocument

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 from msgspec import Struct
 
 from sublet.base.errors import PeerFault, Refused
+from sublet.base.limits import TIME_S_MAX
 
 NOTE_BYTES_MAX = 16_384
 SIGNATURES_MAX = 64  # of one note: the log's own and its witnesses'
@@ -197,11 +198,14 @@ def find_signature(
             code="bad_note_signature",
         )
     before, signature = ours[0][:-_SIGNATURE_BYTES], ours[0][-_SIGNATURE_BYTES:]
-    message = text
-    if algorithm == COSIGNATURE:
-        message = cosigned_text(text, at_s=int.from_bytes(before, "big"))
     if len(before) != (_TIME_BYTES if algorithm == COSIGNATURE else 0):
         raise BadNote(f"a signature of key {name} has another length")
+    message = text
+    if algorithm == COSIGNATURE:
+        at_s = int.from_bytes(before, "big")
+        if at_s > TIME_S_MAX:
+            raise BadNote(f"key {name} signed at a time that no calendar has")
+        message = cosigned_text(text, at_s=at_s)
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message.encode())
     except (InvalidSignature, ValueError) as exc:

@@ -6,7 +6,6 @@ markets/         one file per market: address, id and the key of its log, pinned
 logs/            what was cosigned last, and evidence (``checkpoint_folder``)
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from msgspec import Meta, Struct
 
 from sublet.base.errors import Refused
 from sublet.base.ids import Digest
+from sublet.base.toml import BadToml, parse_toml
 
 CONFIG_FILE = "config.toml"
 KEY_FILE = "key"
@@ -49,7 +49,7 @@ def read_config(home: Path) -> WitnessConfig:
     """
     path = home / CONFIG_FILE
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = parse_toml(path.read_text(encoding="utf-8"))
         return msgspec.convert(table, WitnessConfig)
     except FileNotFoundError:
         raise Refused(
@@ -58,7 +58,7 @@ def read_config(home: Path) -> WitnessConfig:
             code="no_witness",
             field="--home",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.MsgspecError) as exc:
+    except (BadToml, UnicodeDecodeError, msgspec.MsgspecError) as exc:
         raise Refused(f"{path}: {exc}", code="bad_setting", field=str(path)) from exc
 
 
@@ -95,7 +95,7 @@ def read_pins(home: Path) -> list[Pin]:
     for path in sorted((home / "markets").glob("*.json"))[:MARKETS_MAX]:
         try:
             pins.append(msgspec.json.decode(path.read_bytes(), type=Pin))
-        except msgspec.MsgspecError as exc:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise Refused(
                 f"{path} is damaged: {exc}; remove it and add the market again",
                 code="bad_pin",

@@ -112,3 +112,13 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         read_request(body)
     except BadNote:
         return
+
+
+@pytest.mark.parametrize("time", [bytes(4_000), b"\x01" * 4_000, b"\xff" * 8])
+def test_refuses_times_that_are_none(time: bytes) -> None:
+    """Among them one whose digits alone would be too many for the interpreter."""
+    key_id = bytes.fromhex(WITNESS.verifier_key.split("+")[1])
+    line = b64encode(key_id + time + bytes(64)).decode()
+    note = NOTE + f"\N{EM DASH} witness.example {line}\n".encode()
+    with pytest.raises(BadNote, match=r"another length|no calendar"):
+        read_cosignature(note, verifier_key=WITNESS.verifier_key)
