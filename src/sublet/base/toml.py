@@ -30,7 +30,7 @@ def parse_toml(text: str, *, length_max: int = TOML_LENGTH_MAX) -> dict[str, Any
     {'a': {'b': 1}}
     """
     if len(text) > length_max:
-        raise BadToml(f"it has more than {length_max} characters")
+        raise BadToml(f"it is larger than {length_max} characters")
     if max(line.count(".") for line in text.split("\n")) > LINE_DOTS_MAX:
         raise BadToml(
             f"a line has more than {LINE_DOTS_MAX} dots; write lists one a line"

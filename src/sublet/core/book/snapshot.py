@@ -116,6 +116,16 @@ def load(raw: bytes) -> Book:
         state = _DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Broken(f"the snapshot is damaged: {error}; replay the log") from error
+    try:
+        return _make_book(state)
+    except (LookupError, ValueError) as error:
+        # Offers, leases and channels that name one another, and one is not there.
+        raise Broken(
+            f"the snapshot contradicts itself ({error}); replay the log"
+        ) from error
+
+
+def _make_book(state: BookState) -> Book:
     book = Book()
     book.version = state.format
     book.market, book.market_id = state.market, state.market_id
