@@ -192,6 +192,9 @@ def create_group(
             _write(memory / "memory.limit_in_bytes", str(memory_bytes))
             with contextlib.suppress(OSError):  # a kernel without swap accounting
                 _write(memory / "memory.memsw.limit_in_bytes", str(memory_bytes))
+            with contextlib.suppress(OSError):  # where it cannot be told apart
+                # Else what lies in sockets counts for nobody but the whole machine.
+                _write(memory / "memory.kmem.tcp.limit_in_bytes", str(memory_bytes))
             _write(paths["cpu"] / "cpu.cfs_period_us", str(PERIOD_US))
             _write(paths["cpu"] / "cpu.cfs_quota_us", str(quota_us))
             _write(paths["pids"] / "pids.max", str(processes_max))

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sublet.base.ids import Digest
 
 REMOVE_TRIES = 5
 PAUSE_S = 0.2
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def list_remains(folder: Path) -> tuple[Digest, int, int]:
@@ -18,26 +20,51 @@ def list_remains(folder: Path) -> tuple[Digest, int, int]:
 
     Blocks. The content is not read: it is noise without its key, and may be large.
     """
-    files = sorted(_walk(os.fsencode(folder)))
+    files = sorted((path, status.st_size) for path, status, _ in walk_deep(folder))
     hasher = hashlib.sha256()
     for path, size in files:
         hasher.update(path + b"\0" + str(size).encode() + b"\n")
     return "0x" + hasher.hexdigest(), len(files), sum(size for _, size in files)
 
 
-def _walk(top: bytes) -> Iterator[tuple[bytes, int]]:
-    waiting = [top]
-    while waiting:
-        try:
-            entries = list(os.scandir(waiting.pop()))
-        except FileNotFoundError:
-            continue
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(entry.path)
+def walk_deep(top: Path) -> Iterator[tuple[bytes, os.stat_result, int]]:
+    """Give what is no folder below one, however deep it lies: a job can nest folders
+    deeper than paths reach, recursion goes or descriptors last.
+
+    For folders at rest: the way back up is by "..". Gives relative path, status and
+    the open folder in which it lies, valid until the next one is asked for.
+    """
+    try:
+        folder = os.open(top, _FOLDER_FLAGS)
+    except FileNotFoundError:
+        return
+    try:
+        levels = [os.listdir(folder)]  # noqa: PTH208  # a descriptor
+        path: list[str] = []
+        while levels:
+            if not levels[-1]:
+                levels.pop()
+                if path:
+                    path.pop()
+                    folder = _step(folder, "..")
+                continue
+            name = levels[-1].pop()
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                folder = _step(folder, name)
+                path.append(name)
+                levels.append(os.listdir(folder))  # noqa: PTH208
             else:
-                size = entry.stat(follow_symlinks=False).st_size
-                yield os.path.relpath(entry.path, top), size
+                yield os.fsencode("/".join([*path, name])), status, folder
+    finally:
+        os.close(folder)
+
+
+def _step(folder: int, name: str) -> int:
+    """Open a folder from another, which is closed then."""
+    found = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+    os.close(folder)
+    return found
 
 
 async def remove_folder(folder: Path) -> None:

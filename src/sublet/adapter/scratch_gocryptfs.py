@@ -116,7 +116,8 @@ class GocryptfsScratch:
         code, said = await _finish(_spawn(argv, key=key))
         if code != 0:
             raise Unavailable(f"gocryptfs cannot begin: {said}")
-        argv = [*common, "-fg", "-nosyslog", "-idle", IDLE]
+        # The job sees the name among its mounts: by default a path of this machine.
+        argv = [*common, "-fg", "-nosyslog", "-idle", IDLE, "-fsname", "scratch"]
         if os.geteuid() == 0:
             argv.append("-allow_other")  # the folder around it is 0700, root's
         # It signals when it is ready. Who touches the mount before can lock it up for

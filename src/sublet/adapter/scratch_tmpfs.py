@@ -12,7 +12,7 @@ import stat
 from pathlib import Path, PurePath
 
 from sublet.adapter.mount_point import find_mount, find_swap, mount_tmpfs, unmount
-from sublet.adapter.remains import list_remains, remove_folder
+from sublet.adapter.remains import list_remains, remove_folder, walk_deep
 from sublet.adapter.scratch_probe import probe_scratch
 from sublet.base.errors import Refused, Unavailable
 from sublet.service.erasure_ports import ScratchEnd
@@ -90,20 +90,19 @@ class TmpfsScratch:
 
 def _overwrite(top: Path) -> tuple[str, int, int]:
     found = list_remains(top)
-    for folder, _, names, handle in os.fwalk(top):
-        del folder
-        for name in names:
-            flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            try:
-                fd = os.open(name, flags, dir_fd=handle)
-            except OSError:
-                continue  # a symlink, a pipe, a socket: no data of its own
-            try:
-                status = os.fstat(fd)
-                if stat.S_ISREG(status.st_mode):
-                    _fill(fd, status)
-            finally:
-                os.close(fd)
+    for path, status, folder in walk_deep(top):
+        if not stat.S_ISREG(status.st_mode):
+            continue  # a symlink, a pipe, a socket: no data of its own
+        name = path.rpartition(b"/")[2]
+        flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, dir_fd=folder)
+        except OSError:
+            continue  # immutable
+        try:
+            _fill(fd, status)
+        finally:
+            os.close(fd)
     return found
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 TICK_S = 1.0  # between two readings of meters and limits
+REST_S = 0.01  # after each look at a stream that is cut, so that it costs little
 GRACE_S = 5  # from SIGTERM to SIGKILL where nobody said otherwise
 DISK_SHARE = 10  # measuring the disk takes at most one part in so many of the time
 DISK_PAUSE_S_MAX = 5.0
@@ -64,6 +65,7 @@ class Warden:
             Stream(spec[name], bytes_max=spec["log_bytes_max"])
             for name in ("stdout", "stderr")
         ]
+        self.is_draining = False  # a stream had something to be thrown away
         self.poll = select.poll()
         self.child = 0  # bubblewrap outside, or the keeper of a runtime
         self.inner = 0  # bubblewrap as the sandbox's PID 1, as seen from here
@@ -194,6 +196,9 @@ class Warden:
         next_tick = time.monotonic() + TICK_S
         while True:
             until = min(next_tick, self.kill_at or next_tick) - time.monotonic()
+            if self.is_draining:
+                self.is_draining = False
+                time.sleep(REST_S)
             ready = [handle for handle, _ in self.poll.poll(max(5, int(until * 1e3)))]
             for handle in ready:
                 self.heed(handle)
@@ -210,8 +215,11 @@ class Warden:
     def heed(self, handle: int) -> None:
         """Do what a readable file descriptor asks for."""
         for stream in self.streams:
-            if handle == stream.source and not stream.pump():
+            if handle != stream.source:
+                continue
+            if not stream.pump():
                 self.poll.unregister(handle)
+            self.is_draining = self.is_draining or stream.is_cut
         if handle == self.status_source:
             self.read_status()
         elif handle == self.wakeup:

@@ -19,7 +19,6 @@ import hashlib
 import os
 import platform
 import secrets
-import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from msgspec import Struct
 
 from sublet.adapter.egress_proxy import REGISTRY, EgressProxy
 from sublet.adapter.job_python import find_job_python
+from sublet.adapter.remains import remove_folder, walk_deep
 from sublet.base.errors import Refused, Unavailable
 from sublet.core.egress import Destination
 from sublet.provider.install_output import Say, explain, follow
@@ -132,10 +132,11 @@ class Installer:
                 await self._build(key, requirements, say)
             record = environment.folder.with_suffix(".json")
             os.utime(record)
-        await asyncio.to_thread(self.evict, keep=environment.folder)
+        for trash in await asyncio.to_thread(self.evict, keep=environment.folder):
+            await _remove(trash)
         return environment
 
-    def evict(self, *, keep: Path) -> None:
+    def evict(self, *, keep: Path) -> list[Path]:
         """Remove the least recently used environments beyond the limit."""
         records = sorted(
             self._environments.glob("*.json"), key=lambda path: path.stat().st_mtime
@@ -145,6 +146,7 @@ class Installer:
             for path in records
         }
         total = sum(sizes.values())
+        gone: list[Path] = []
         wanted = {keep, *self._in_use()}
         for path in records:
             folder = path.with_suffix("")
@@ -157,7 +159,8 @@ class Installer:
             with contextlib.suppress(FileNotFoundError):
                 folder.rename(trash)
             path.unlink()
-            shutil.rmtree(trash, ignore_errors=True)
+            gone.append(trash)
+        return gone
 
     # -- building
 
@@ -258,7 +261,7 @@ class Installer:
     async def _discard(self, draft: Path) -> None:
         with contextlib.suppress(Refused):  # no sandbox was ever started in it
             await self._sandbox.stop(draft / "sandbox", grace_s=0)
-        await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+        await _remove(draft)
 
 
 def compute_key(requirements: Requirements, *, index: str) -> str:
@@ -275,12 +278,14 @@ def compute_key(requirements: Requirements, *, index: str) -> str:
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
 
 
+async def _remove(folder: Path) -> None:
+    """Remove what a stranger's installers filled, however deep; or leave it for now."""
+    with contextlib.suppress(Unavailable):  # tried again at the next start
+        await remove_folder(folder)
+
+
 def _measure(folder: Path) -> int:
-    total = 0
-    for _, _, names, handle in os.fwalk(folder):
-        for name in names:
-            total += os.stat(name, dir_fd=handle, follow_symlinks=False).st_blocks * 512
-    return total
+    return sum(status.st_blocks * 512 for _, status, _ in walk_deep(folder))
 
 
 def _find_uv() -> str:
