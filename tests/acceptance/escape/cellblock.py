@@ -1,5 +1,6 @@
 """Sandboxes of every kind for hostile programs, started through the sandbox port."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from sublet.adapter.sandbox_oci import GvisorSandbox, PodmanSandbox
 from sublet.service.ports import Bind, Sandbox, SandboxSpec
 
 MIB = 1 << 20
+# Its own, so that what another run leaves is not taken for this one's.
+FIRST_UID = 100_000 + os.getpid() % 10_000 * 40
 HERE = Path(__file__).parent
 PYTHON = find_job_python().inside
 KINDS: dict[str, Callable[[], Sandbox]] = {
@@ -31,7 +34,7 @@ class Inmate:
     def __init__(self, base: Path, sandbox: Sandbox, *, number: int = 0) -> None:
         self.base = base
         self.sandbox = sandbox
-        self.uid = 64_700 + number
+        self.uid = FIRST_UID + number
         self.work = base / "work"
         self.work.mkdir(parents=True)
         self.folder = base / "sandbox"

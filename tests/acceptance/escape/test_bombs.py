@@ -30,6 +30,7 @@ DISK = 16 * MIB
 LOG = 100_000
 CPUS_MILLI = 150
 PROCESSES = 48
+BESIDE_MIN = 4  # bombs that still go on when the honest job has done its work
 HELD = "held"  # goes on within its limits until it is stopped
 MEMORY_OUT = "out_of_memory"
 EITHER = (HELD, MEMORY_OUT, "exited")  # full before the kernel has to kill, or after
@@ -180,7 +181,7 @@ async def test_honest_job_does_its_work(ward: Ward) -> None:
     assert state is not None
     assert (state.exit_code, state.reason) == (0, "exited"), ward.honest.complained()
     assert len(ward.honest.said()) == 9
-    assert ward.running_at_the_end >= len(BOMBS) // 3  # beside them, not after them
+    assert ward.running_at_the_end >= BESIDE_MIN  # beside them, not after them
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -197,7 +198,7 @@ async def test_bomb_took_no_more_than_its_share(ward: Ward, name: str) -> None:
     outcome = ward.outcomes[name]
     state = outcome.state
     memory = MEMORY * 2 if ward.kind == "gvisor" else MEMORY
-    assert state.memory_bytes_max <= memory
+    assert state.memory_bytes_max <= memory + MIB  # the kernel charges in batches
     # A quota counts in periods of 100 ms, and each processor may be a slice ahead.
     assert state.cpu_ms <= state.ran_ms * CPUS_MILLI / 1_000 * 1.1 + 200
     own = 256 if ward.kind == "gvisor" else 8
