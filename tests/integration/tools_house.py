@@ -117,10 +117,11 @@ async def running_tools(
                 )
             )
             (lease,) = (house.home / "leases").iterdir()
-            await wait_true((lease / "work" / "up").exists)
+            work = lease / "data" / "work"
+            await wait_true((work / "up").exists)
             folder = tmp_path / "desk"
             folder.mkdir()
-            tools = Tools(house, client, job, client.home.path, folder, lease / "work")
+            tools = Tools(house, client, job, client.home.path, folder, work)
             said = await tools.sublet("ssh", "--config")
             assert said.code == 0, said.err
             assert said.out == b"ssh sublet-lab\n"
