@@ -28,6 +28,9 @@ KEEPALIVE_S = 15  # a tenant that answers none of three is gone
 CHANNELS_MAX = 16  # of one connection
 LEASE_ID_LENGTH = 64  # hex digits: the user's name
 OFFSET_DIGITS_MAX = 15
+# Each packet costs its turn through Python, whatever its size: few and large ones.
+# What a tenant may send unread stays asyncssh's 2 MiB a channel.
+PACKET_BYTES_MAX = 255 * 1024  # OpenSSH takes no packet of more than 256 KiB
 
 # What whoever holds the key of a sealed job's lease may ask for.
 _SEALED_COMMANDS = (["sublet", "job"], ["sublet", "logs"])
@@ -197,6 +200,7 @@ def server_options(
         "x11_forwarding": False,
         "allow_scp": False,
         "compression_algs": None,
+        "max_pktsize": PACKET_BYTES_MAX,
         "kex_algs": ["curve25519-sha256"],
         "encryption_algs": [
             "aes128-gcm@openssh.com",

@@ -26,13 +26,12 @@ from collections.abc import (
 from typing import Any, Self
 
 import asyncssh
-from blake3 import blake3
 from msgspec import Struct
 
-from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.lease.phase import Lease
+from sublet.sdk.chunk_files import keep_chunk, read_chunk, start_sftp, write_chunk
 from sublet.service.ports import Blobs
 from sublet.wire import codec
 from sublet.wire.message import JobSays, TenantSays
@@ -262,8 +261,7 @@ class JobChannel:
         async def put(sftp: asyncssh.SFTPClient, key: Digest) -> None:
             async with self._busy:
                 content = await asyncio.to_thread(blobs.get, key)
-                async with sftp.open(_place(key), "wb") as file:
-                    await file.write(content)
+                await write_chunk(sftp, key, content)
 
         await self._each_chunk(keys, put)
 
@@ -278,10 +276,8 @@ class JobChannel:
 
         async def get(sftp: asyncssh.SFTPClient, key: Digest) -> None:
             async with self._busy:
-                async with sftp.open(_place(key), "rb") as file:
-                    content = as_bytes(await file.read(limits.CHUNK_BYTES + 1))
-                check_chunk(content, key)
-                await asyncio.to_thread(blobs.put, content)
+                content = await read_chunk(sftp, key)
+                await asyncio.to_thread(keep_chunk, content, key, blobs=blobs)
 
         missing = [key for key in dict.fromkeys(keys) if not blobs.has(key)]
         await self._each_chunk(missing, get)
@@ -369,7 +365,7 @@ class JobChannel:
         async with self._sftp_lock:
             if self._sftp is None:
                 with translate():
-                    self._sftp = await self._connection.start_sftp_client()
+                    self._sftp = await start_sftp(self._connection)
             return self._sftp
 
 
@@ -379,20 +375,6 @@ class Terminal(Struct):
     kind: str  # such as xterm-256color
     size: tuple[int, int]  # columns, rows
     on_resize: Callable[[int, int], None] | None = None  # set while a shell runs
-
-
-def check_chunk(content: bytes, key: Digest) -> None:
-    """Check a chunk against its name.
-
-    Raises:
-        PeerFault: it is something else.
-    """
-    if "0x" + blake3(content).hexdigest() != key:
-        raise PeerFault(
-            f"the provider sent other bytes than chunk {key[:18]}… holds",
-            code="bad_chunk",
-            detail={"chunk": key},
-        )
 
 
 @contextlib.contextmanager
@@ -418,11 +400,6 @@ def brief(exc: BaseException) -> str:
     """One printable line of a foreign error: part of it may come from a stranger."""
     text = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
     return "".join(char for char in text if char.isprintable())[:200]
-
-
-def as_bytes(content: bytes | str) -> bytes:
-    # A file that was opened in binary gives bytes; asyncssh's types cannot say so.
-    return content if isinstance(content, bytes) else content.encode()
 
 
 def _pipe_stdin() -> int:
@@ -462,10 +439,6 @@ def _blocking_streams() -> Iterator[None]:
         for fd, is_blocking in before:
             with contextlib.suppress(OSError):
                 os.set_blocking(fd, is_blocking)
-
-
-def _place(key: Digest) -> str:
-    return f"/chunks/{key[2:]}"
 
 
 def _quote(argv: Sequence[str]) -> str:

@@ -17,8 +17,8 @@ from sublet.base.errors import PeerFault, Refused, SubletError
 from sublet.base.ids import NO_DIGEST, Digest
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import OWN_REASONS, Attempt, Job, JobPhase
+from sublet.sdk.chunk_files import check_chunk
 from sublet.sdk.detached_jobs import DetachedJobs
-from sublet.sdk.job_channel import check_chunk
 from sublet.wire import seal_kind
 from sublet.wire.detached import JobView
 from sublet.wire.manifest import check_tree, commitment, tree_id
