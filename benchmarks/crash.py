@@ -15,7 +15,9 @@ import gc
 import os
 import random
 import select
+import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -203,6 +205,7 @@ def plan() -> list[tuple[Callable[..., rig.Verdict], int]]:
 
 def main() -> None:
     """Kill, and judge, until there were enough."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end what was begun
     compute_openapi(ROUTES)  # once for all nodes that are forked from here
     gc.freeze()  # what is loaded stays shared with every fork
     chance, total, done = random.Random(SEED), rig.Verdict(), 0

@@ -67,6 +67,7 @@ def _be(work: Callable[[], None], journal: Path) -> None:
     code = 1
     try:
         os.setpgid(0, 0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         place = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(place, 1)
         os.dup2(place, 2)
