@@ -50,14 +50,10 @@ class FakeSandbox:
         env = {name: _outside(spec, value) for name, value in spec.env.items()}
         begun = time.monotonic()
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await _spawn(
                 *argv,
                 env={"PATH": "/usr/local/bin:/usr/bin:/bin"} | env,
                 cwd=_outside(spec, spec.directory),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
             )
         except (OSError, ValueError) as error:
             raise Unavailable(f"cannot start {argv[0]}: {error}") from error
@@ -112,6 +108,35 @@ class FakeSandbox:
             made.close()
             raise Refused(f"nothing listens on {port}", code="port_closed") from error
         return made
+
+
+async def _spawn(
+    *argv: str, env: dict[str, str], cwd: str
+) -> asyncio.subprocess.Process:
+    """Start a process; one whose start is cancelled dies with all of its kin.
+
+    Left alone, asyncio would kill the first process only and wait for the others to
+    let go of its pipes.
+    """
+    spawn = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *argv,
+            env=env,
+            cwd=cwd,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(spawn)
+    except asyncio.CancelledError:
+        process = await spawn
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        raise
 
 
 def _outside(spec: SandboxSpec, text: str) -> str:

@@ -10,20 +10,18 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from sublet.adapter.job_python import JobPython
-from sublet.adapter.nvidia import GpuFiles
+from sublet.adapter.nvidia import GPU_FOLDER, GpuFiles
 from sublet.base.errors import Refused
 from sublet.service.ports import Bind, SandboxSpec
 
 Option = str | bytes | tuple[str]
 
-UID_INSIDE = "1000"
 PROXY_PORT = 3128
 _BRIDGE = "/run/sublet/bridge.py"
 _NETWORK = "/run/sublet/network"  # the folder of the proxy's socket
 
 _ISOLATION = (
-    *("--unshare-user", "--uid", UID_INSIDE, "--gid", UID_INSIDE),
-    *("--disable-userns", "--unshare-pid", "--unshare-ipc"),
+    *("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc"),
     *("--unshare-uts", "--unshare-cgroup", "--hostname", "job"),
     *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
 )
@@ -72,15 +70,19 @@ def build_options(
     Raises:
         Refused: a text holds a NUL, which would end it and begin another option.
     """
-    binds = [*python.binds, *gpu.binds, *spec.binds]
+    binds = [*gpu.binds, *spec.binds]
     binds += build_network_binds(spec, bridge=bridge)
-    options: list[Option] = [*_ISOLATION, *_system_root(root_links)]
+    options: list[Option] = [*_ISOLATION]
+    options += ["--uid", str(spec.inside_uid), "--gid", str(spec.inside_gid)]
     if not shares_network:
         options.append("--unshare-net")
-    for path, text in WRITTEN.items():
-        content = text.format(home=spec.directory).encode()
-        options += ["--perms", "0644", "--ro-bind-data", content, path]
-    options += ["--proc", "/proc", "--dev", "/dev", "--dir", "/run"]
+    if spec.root:  # an image has its mount points, and an /etc of its own
+        options += ["--ro-bind", (spec.root,), "/"]
+        options += ["--tmpfs", GPU_FOLDER] if gpu.binds else []
+    else:
+        options += _system_root(root_links, home=spec.directory)
+        binds = [*python.binds, *binds]
+    options += ["--proc", "/proc", "--dev", "/dev"]
     options += ["--size", str(spec.tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
     for node in gpu.devices:
         options += ["--dev-bind", node, node]
@@ -108,13 +110,20 @@ def build_argv(spec: SandboxSpec, *, python: JobPython) -> tuple[str, ...]:
     """Say what runs inside: the program, behind the bridge where it has a network.
 
     Raises:
-        Refused: there is no program, or a NUL in its arguments.
+        Refused: there is no program, a NUL in its arguments, or an image with a
+            network: the bridge is a program of this host, and images lack its Python.
     """
     if not spec.argv:
         raise Refused("a job needs a program to run", code="bad_command", field="argv")
     check_texts(list(spec.argv))
     if spec.network == "none":
         return spec.argv
+    if spec.root:
+        raise Refused(
+            "a job in an image has no way out yet; leave out --egress or --image",
+            code="image_has_no_egress",
+            field="egress",
+        )
     path = f"{_NETWORK}/{PurePath(spec.network).name}"
     door = (python.inside, "-I", "-S", _BRIDGE, str(PROXY_PORT), path)
     return (*door, *spec.argv)
@@ -149,13 +158,16 @@ def build_proxy_env() -> dict[str, str]:
     return env | {name.lower(): value for name, value in env.items()}
 
 
-def _system_root(root_links: Mapping[str, str]) -> list[Option]:
-    options: list[Option] = ["--ro-bind", "/usr", "/usr"]
+def _system_root(root_links: Mapping[str, str], *, home: str) -> list[Option]:
+    options: list[Option] = ["--ro-bind", "/usr", "/usr", "--dir", "/run"]
     for path, target in root_links.items():
         kind = ["--symlink", target] if target else ["--ro-bind", path]
         options += [*kind, path]
     for path in SHARED:
         options += ["--ro-bind-try", path, path]
+    for path, text in WRITTEN.items():
+        content = text.format(home=home).encode()
+        options += ["--perms", "0644", "--ro-bind-data", content, path]
     return options
 
 

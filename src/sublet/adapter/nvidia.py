@@ -20,6 +20,7 @@ from sublet.service.ports import Bind, Gpu
 
 _log = logging.getLogger(__name__)
 
+GPU_FOLDER = "/run/nvidia"  # where an image finds the driver's libraries
 _CONTROL_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm")
 _LIBRARY = re.compile(r"\s(lib(?:cuda|nvidia-|nvcuvid|nvoptix)[^ ]*) .*=> (/\S+)$")
 _UNLISTED = Path("/usr/local/nvidia/lib64")  # clouds keep the driver here, unlisted
@@ -35,7 +36,7 @@ class GpuFiles(Struct, frozen=True):
     """What a job must be given to use some GPUs, and only those."""
 
     devices: tuple[str, ...]  # device nodes
-    binds: tuple[Bind, ...]  # libraries that lie outside /usr
+    binds: tuple[Bind, ...]  # libraries; those in /usr a job sees anyway
     env: dict[str, str]
 
 

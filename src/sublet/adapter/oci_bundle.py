@@ -25,7 +25,7 @@ from sublet.adapter.bubblewrap_options import (
     check_texts,
 )
 from sublet.adapter.job_python import JobPython
-from sublet.adapter.nvidia import GpuFiles
+from sublet.adapter.nvidia import GPU_FOLDER, GpuFiles
 from sublet.base.errors import Refused
 from sublet.service.ports import Bind, SandboxSpec
 
@@ -40,7 +40,7 @@ _MASKED = (
     *("/sys/firmware", "/sys/fs/selinux", "/sys/dev/block"),
 )
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-_IN_MEMORY = ("/tmp/", "/dev/")  # noqa: S108  # the runtime makes points there
+_IN_MEMORY = ("/tmp/", "/dev/", f"{GPU_FOLDER}/")  # noqa: S108  # the runtime makes points there
 _DEV_BYTES = 64 << 10
 
 
@@ -111,6 +111,8 @@ def build_bundle(
     sources = tuple(dict.fromkeys([*named, spec.root] if spec.root else named))
     staged = {source: f"{STAGE}/{number}" for number, source in enumerate(sources)}
     mounts = [*_own_mounts(spec)]
+    if spec.root and gpu.binds:
+        mounts.append(_memory(GPU_FOLDER, _DEV_BYTES, "mode=755"))
     for bind in binds:
         mounts.append(_bind(staged[bind.source], bind.target, bind.is_writable))
     for node in gpu.devices:
@@ -214,29 +216,30 @@ def _system_root(
     return _System(binds, folders, links, files)
 
 
-def _own_mounts(spec: SandboxSpec) -> list[dict[str, Any]]:
-    def memory(target: str, size: int, *options: str) -> dict[str, Any]:
-        sized = ["nosuid", "nodev", f"size={size}", *options]
-        return {
-            "destination": target,
-            "type": "tmpfs",
-            "source": "tmpfs",
-            "options": sized,
-        }
+def _memory(target: str, size: int, *options: str) -> dict[str, Any]:
+    sized = ["nosuid", "nodev", f"size={size}", *options]
+    return {
+        "destination": target,
+        "type": "tmpfs",
+        "source": "tmpfs",
+        "options": sized,
+    }
 
+
+def _own_mounts(spec: SandboxSpec) -> list[dict[str, Any]]:
     proc = {
         "destination": "/proc",
         "type": "proc",
         "source": "proc",
         "options": ["nosuid", "noexec", "nodev"],
     }
-    dev = memory("/dev", _DEV_BYTES, "strictatime", "mode=755")
+    dev = _memory("/dev", _DEV_BYTES, "strictatime", "mode=755")
     dev["options"].remove("nodev")
     return [
         proc,
         dev,
-        memory("/dev/shm", spec.tmp_bytes, "noexec", "mode=1777"),  # noqa: S108
-        memory("/tmp", spec.tmp_bytes, "mode=1777"),  # noqa: S108
+        _memory("/dev/shm", spec.tmp_bytes, "noexec", "mode=1777"),  # noqa: S108
+        _memory("/tmp", spec.tmp_bytes, "mode=1777"),  # noqa: S108
     ]
 
 

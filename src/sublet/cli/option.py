@@ -71,6 +71,16 @@ RegionOption = Annotated[
     list[str] | None,
     typer.Option("--region", metavar="CODE", help="DE or US-CA; any of several."),
 ]
+ImageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        metavar="REF",
+        help="An image to run in: python:3.12, ghcr.io/owner/name@sha256:…, or a file "
+        "of yours: oci-archive:FILE, docker-archive:FILE, dir:FILE (a root folder as "
+        "one tar).",
+    ),
+]
 SandboxOption = Annotated[
     str | None,
     typer.Option(

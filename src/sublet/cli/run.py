@@ -14,6 +14,7 @@ from sublet.cli.option import (
     DiskOption,
     GpuOption,
     HomeOption,
+    ImageOption,
     JsonOption,
     MarketOption,
     MaxPriceOption,
@@ -59,9 +60,9 @@ class RunCommand(TyperCommand):
 def run(
     ctx: typer.Context,
     target: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="SCRIPT_OR_COMMAND [ARGS]...", show_default=False),
-    ],
+    ] = None,
     gpu: GpuOption = None,
     vram: VramOption = None,
     cpus: CpusOption = None,
@@ -71,6 +72,7 @@ def run(
     max_total: MaxTotalOption = None,
     region: RegionOption = None,
     sandbox: SandboxOption = None,
+    image: ImageOption = None,
     inputs: Annotated[
         list[str] | None,
         typer.Option("--input", metavar="PATH", help="A file or folder to bring."),
@@ -175,7 +177,8 @@ def run(
     A .py file is a script: its PEP 723 metadata says what it needs. Of a folder, all
     goes along and its __main__.py or main.py is the script; without metadata in it,
     the dependencies of its pyproject.toml are taken. Anything else, and whatever
-    stands behind --, is a command of the provider's system.
+    stands behind --, is a command of the provider's system, or of the --image: without
+    any, the image's own program runs.
 
     The job's work folder holds what you bring with --input, each under its own name.
     Its exit code is this command's. Ctrl-C stops the job and settles it; twice leaves
@@ -189,6 +192,7 @@ def run(
       sublet run --secret HF_TOKEN --env MODE=fast script.py
       sublet run --memory 4GiB -- sort --version
       sublet run --detach --max-total 5.00 --checkpoint ckpt train.py
+      sublet run --image python:3.12 --input data -- python -m json.tool data/x.json
       sublet run --egress huggingface.co:443 --egress '*.hf.co:443' fetch.py
     """
     options: Options = {
@@ -202,6 +206,7 @@ def run(
         "max_total": max_total,
         "regions": region or (),
         "sandbox": sandbox,
+        "image": image,
         "inputs": inputs or (),
         "outputs": outputs or (),
         "checkpoint": checkpoint,
@@ -221,9 +226,11 @@ def run(
     if is_detached or expires is not None:
         from sublet.cli.leaving import detach
 
-        asyncio.run(detach(client, target, options, expires, notices, as_json=as_json))
+        asyncio.run(
+            detach(client, target or [], options, expires, notices, as_json=as_json)
+        )
         return
-    code = asyncio.run(_run(client, target, options, notices, as_json=as_json))
+    code = asyncio.run(_run(client, target or [], options, notices, as_json=as_json))
     raise typer.Exit(code)
 
 
@@ -313,6 +320,7 @@ def quote(
     max_total: MaxTotalOption = None,
     region: RegionOption = None,
     sandbox: SandboxOption = None,
+    image: ImageOption = None,
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
     market: MarketOption = None,
@@ -341,6 +349,7 @@ def quote(
                 max_total=max_total,
                 regions=region or (),
                 sandbox=sandbox,
+                image=image,
                 timeout=timeout,
             )
 

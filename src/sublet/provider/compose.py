@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sublet.adapter.clock_system import SystemClock
+from sublet.adapter.images_skopeo import SkopeoImages
 from sublet.adapter.key_file import load_key
 from sublet.adapter.seal import SealKey
 from sublet.base.errors import Refused, Unavailable
@@ -21,6 +22,7 @@ from sublet.provider.agent import NODES_FILE, Agent
 from sublet.provider.config import MARKET_FILE, Config, read_config
 from sublet.provider.data_plane import DataPlane
 from sublet.provider.host_key import load_host_key, public_line
+from sublet.provider.image_program import make_opener
 from sublet.provider.installer import Installer
 from sublet.provider.journal import Journal
 from sublet.provider.link import MarketLink
@@ -135,6 +137,14 @@ async def open_agent(
         in_use=roster.environments,
     )
     await installer.open()
+    images = SkopeoImages(
+        sandboxes.find(""),
+        folder=home / "images",
+        uid=INSTALL_UID,
+        rules=config.images,
+        in_use=roster.environments,
+    )
+    await images.open()
     urls = tuple(dict.fromkeys((*parse_urls(config.market), *_find_nodes(home))))
     async with Connection(*urls, key=key, clock=clock, market=known) as node:
         market = await _learn_market(node, home, journal)
@@ -166,7 +176,8 @@ async def open_agent(
                 provider=key.address,
             ),
             seal_key=SealKey.load_or_create(home / SEAL_KEY_FILE),
-            install=_adapt(installer),
+            install=_adapt(installer, make_opener(images, config.images)),
+            images=images.probe(),
             records=roster.records,
             paid=roster.paid,
         )
@@ -202,8 +213,10 @@ def _make_options(
     return server_options(find, host_key=host_key, journal=journal)
 
 
-def _adapt(installer: Installer) -> Install:
+def _adapt(installer: Installer, open_image: Install) -> Install:
     async def install(manifest: Manifest, folder: LeaseFolder, say: Say) -> Program:
+        if manifest.image:
+            return await open_image(manifest, folder, say)
         script = _read_script(folder.work / manifest.argv[0])
         environment = await installer.install(script, say=say)
         return Program(

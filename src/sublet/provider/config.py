@@ -16,13 +16,17 @@ from sublet.base.toml import BadToml, parse_toml
 from sublet.base.units import format_money, parse_duration, parse_money, parse_size
 from sublet.core.document import Offer
 from sublet.core.egress import EgressRules
+from sublet.core.image import ImageRules
 from sublet.core.owner.rules import Rules
 from sublet.provider.owner_file import (
     EgressFile,
+    ImagesFile,
     RulesFile,
     compose_egress,
+    compose_images,
     compose_rules,
     read_egress,
+    read_images,
     read_rules,
 )
 from sublet.provider.record import write_atomic
@@ -83,6 +87,7 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     measured: _Measured = _Measured()
     habits: _Habits = _Habits()
     egress: EgressFile = EgressFile()
+    images: ImagesFile = ImagesFile()
     rules: RulesFile = RulesFile()
 
 
@@ -110,6 +115,7 @@ class Config(Struct, frozen=True, kw_only=True):
     retention_s: int = 600  # outputs that nobody fetches are kept for so long
     voucher_s: int = 5  # between two vouchers
     egress: EgressRules = EgressRules()  # what jobs may reach
+    images: ImageRules = ImageRules()  # what images jobs may run in
     rules: Rules = Rules()  # when it is on offer
 
 
@@ -172,6 +178,7 @@ def parse_config(table: dict[str, object]) -> Config:
         retention_s=reader.span("habits.retention", file.habits.retention),
         voucher_s=max(1, reader.span("habits.voucher", file.habits.voucher)),
         egress=read_egress(file.egress, reader.faults),
+        images=read_images(file.images, reader.faults),
         rules=read_rules(file.rules, reader.faults),
     )
     if reader.faults:
@@ -262,6 +269,7 @@ retention = "{config.retention_s}s"  # results that nobody fetches are kept for 
 voucher = "{config.voucher_s}s"  # between two payments
 
 {compose_egress(config.egress)}
+{compose_images(config.images)}
 {compose_rules(config.rules)}"""
 
 

@@ -108,7 +108,7 @@ class Effects:
         if manifest.resume.files:
             await asyncio.to_thread(self._reception.watch.pass_over_resumed)
         program = Program(argv=manifest.argv, env={})
-        if manifest.kind == "script":
+        if manifest.kind == "script" or manifest.image:
             install = self._around.install
             program = await install(manifest, desk.folder, say)
             desk.update(environment=program.environment)

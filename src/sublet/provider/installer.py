@@ -16,7 +16,6 @@ Least recently used environments go when all together become too large.
 import asyncio
 import contextlib
 import hashlib
-import os
 import platform
 import secrets
 from collections.abc import Callable, Collection
@@ -27,7 +26,7 @@ from msgspec import Struct
 
 from sublet.adapter.egress_proxy import REGISTRY, EgressProxy
 from sublet.adapter.job_python import find_job_python
-from sublet.adapter.remains import remove_folder, walk_deep
+from sublet.adapter.shelf import Shelf, clear_away, measure
 from sublet.base.errors import Refused, Unavailable
 from sublet.core.egress import Destination
 from sublet.provider.install_output import Say, explain, follow
@@ -65,7 +64,7 @@ class Environment(Struct, frozen=True):
 
 
 class _Record(Struct, frozen=True):
-    """Beside each environment: its size; the file's time is that of its last use."""
+    """Beside each environment."""
 
     size_bytes: int
     requirements: Requirements
@@ -104,7 +103,9 @@ class Installer:
         self._bytes_max = bytes_max
         self._index = index
         self._allow = allow
-        self._in_use = in_use
+        self._shelf = Shelf(
+            self._environments, trash=self._drafts, bytes_max=bytes_max, in_use=in_use
+        )
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def open(self) -> None:
@@ -127,40 +128,12 @@ class Installer:
         check_python(requirements, version=platform.python_version())
         key = compute_key(requirements, index=self._index)
         async with self._locks.setdefault(key, asyncio.Lock()):
-            environment = Environment(self._environments / key)
+            environment = Environment(self._shelf.place(key))
             if not environment.folder.is_dir():
                 await self._build(key, requirements, say)
-            record = environment.folder.with_suffix(".json")
-            os.utime(record)
-        for trash in await asyncio.to_thread(self.evict, keep=environment.folder):
-            await _remove(trash)
+            self._shelf.touch(key)
+        await self._shelf.evict(keep=environment.folder)
         return environment
-
-    def evict(self, *, keep: Path) -> list[Path]:
-        """Remove the least recently used environments beyond the limit."""
-        records = sorted(
-            self._environments.glob("*.json"), key=lambda path: path.stat().st_mtime
-        )
-        sizes = {
-            path: msgspec.json.decode(path.read_bytes(), type=_Record).size_bytes
-            for path in records
-        }
-        total = sum(sizes.values())
-        gone: list[Path] = []
-        wanted = {keep, *self._in_use()}
-        for path in records:
-            folder = path.with_suffix("")
-            if total <= self._bytes_max:
-                break
-            if folder in wanted:
-                continue
-            total -= sizes[path]
-            trash = self._drafts / f"trash-{secrets.token_hex(4)}"
-            with contextlib.suppress(FileNotFoundError):
-                folder.rename(trash)
-            path.unlink()
-            gone.append(trash)
-        return gone
 
     # -- building
 
@@ -253,15 +226,13 @@ class Installer:
         )
 
     def _publish(self, draft: Path, key: str, requirements: Requirements) -> None:
-        record = _Record(_measure(draft / "env"), requirements)
-        place = self._environments / key
-        place.with_suffix(".json").write_bytes(msgspec.json.encode(record))
-        (draft / "env").rename(place)
+        record = _Record(measure(draft / "env"), requirements)
+        self._shelf.put(draft / "env", key=key, record=record)
 
     async def _discard(self, draft: Path) -> None:
         with contextlib.suppress(Refused):  # no sandbox was ever started in it
             await self._sandbox.stop(draft / "sandbox", grace_s=0)
-        await _remove(draft)
+        await clear_away(draft)
 
 
 def compute_key(requirements: Requirements, *, index: str) -> str:
@@ -276,16 +247,6 @@ def compute_key(requirements: Requirements, *, index: str) -> str:
         _LAYOUT,
     )
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
-
-
-async def _remove(folder: Path) -> None:
-    """Remove what a stranger's installers filled, however deep; or leave it for now."""
-    with contextlib.suppress(Unavailable):  # tried again at the next start
-        await remove_folder(folder)
-
-
-def _measure(folder: Path) -> int:
-    return sum(status.st_blocks * 512 for _, status, _ in walk_deep(folder))
 
 
 def _find_uv() -> str:

@@ -132,6 +132,7 @@ class Offering:
         found = [EGRESS] if config.egress.allow else []
         if scratches.may_erase(has_gpus=has_gpus):
             found.append(ERASURE)
+        found += config.images.features if self._around.images.is_ok else ()
         return tuple(found)
 
     def _post(self, config: Config) -> None:

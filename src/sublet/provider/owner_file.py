@@ -22,10 +22,12 @@ from sublet.core.egress import (
     check_network,
     parse_destination,
 )
+from sublet.core.image import ImageRules, parse_registry
 from sublet.core.owner.hours import parse_window, show_window
 from sublet.core.owner.rules import Rules
 
 T = TypeVar("T")
+HTTPS_PORT = 443
 
 Words = Annotated[tuple[str, ...], Meta(max_length=1_024)]
 
@@ -39,6 +41,20 @@ class EgressFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bytes: str = "100GB"
     rate: str = "0B"
     connections: Annotated[int, Meta(ge=1, le=1_024)] = 64
+
+
+class ImagesFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[images]``: what jobs may bring instead of this machine's system."""
+
+    registries: Annotated[tuple[str, ...], Meta(max_length=8)] = (
+        "docker.io",
+        "ghcr.io",
+        "quay.io",
+    )
+    hosts: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
+    own: bool = True
+    size: str = "20GiB"
+    shelf: str = "60GiB"
 
 
 class RulesFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,6 +127,38 @@ local = {listed(rules.local)}  # networks of yours that they may reach all the s
 bytes = "{rules.bytes_max}B"  # of one lease, both ways together
 rate = "{rules.rate_bytes_s}B"  # a second, of one lease; 0B for any
 connections = {rules.connections_max}  # of one lease at one time
+"""
+
+
+def read_images(file: ImagesFile, faults: list[SubletError]) -> ImageRules:
+    """Give the table its final shape; what is wrong goes into ``faults``. Pure."""
+    reader = Reader(faults)
+    registry = partial(parse_registry, field="images.registries")
+    host = partial(parse_destination, field="images.hosts", port=HTTPS_PORT)
+    return ImageRules(
+        registries=reader.all(file.registries, registry),
+        hosts=tuple(map(str, reader.all(file.hosts, host))),
+        own=file.own,
+        bytes_max=reader.one(file.size, partial(parse_size, field="images.size"), 0),
+        shelf_bytes_max=reader.one(
+            file.shelf, partial(parse_size, field="images.shelf"), 0
+        ),
+    )
+
+
+def compose_images(rules: ImageRules) -> str:
+    """Write the table, with what its words mean."""
+
+    def listed(values: tuple[object, ...]) -> str:
+        return "[" + ", ".join(f'"{value}"' for value in values) + "]"
+
+    return f"""\
+[images]  # what jobs may bring along instead of this machine's own system
+registries = {listed(rules.registries)}  # that they may come from; "http://10.0.0.5:5000" by http
+hosts = {listed(rules.hosts)}  # that these registries send downloads to, "cdn.example.org:443"
+own = {str(rules.own).lower()}  # images that tenants send along with the job
+size = "{rules.bytes_max}B"  # of one at most, unpacked
+shelf = "{rules.shelf_bytes_max}B"  # that all images of registries may hold together
 """
 
 

@@ -14,6 +14,7 @@ from sublet.provider import lease_state as ls
 from sublet.provider.conversation import Listener
 from sublet.provider.desk import Desk
 from sublet.provider.erasure import make_room, must_erase
+from sublet.provider.image_program import check_image
 from sublet.provider.lease_state import OVER, Stage
 from sublet.provider.pledge import check_order, make_pledge
 from sublet.provider.preparation import check_delivery, find_missing, find_wanted
@@ -52,6 +53,7 @@ class Reception:
         desk, manifest = self._desk, said.manifest
         check_delivery(manifest, desk.record.lease)
         check_wanted(manifest.egress, desk.around.config.egress)
+        check_image(manifest, desk.around)
         check_order(said.order, desk.record.lease, domain=desk.around.domain)
         async with self.room:
             stage = desk.record.stage

@@ -47,6 +47,7 @@ class Status(Struct, frozen=True):
     earned_total: int
     leases_settled: int
     leases: tuple[LeaseStatus, ...]
+    images: SandboxReport | None = None  # None while no agent runs
     held_back: tuple[str, ...] = ()  # why the owner's rules do not let it be offered
 
 
@@ -78,6 +79,7 @@ def read_status(agent: Agent) -> Status:
         earned_total=earnings.total,
         leases_settled=earnings.leases,
         leases=tuple(_describe(record) for record in agent.roster.records()),
+        images=SandboxReport("images", around.images.is_ok, around.images.reason),
         held_back=agent.owner_watch.reasons(),
     )
 

@@ -17,7 +17,8 @@ from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.sandboxes import Sandboxes
 from sublet.provider.scratches import Scratches
 from sublet.provider.till import Till
-from sublet.service.ports import Bind, Clock
+from sublet.service.image_port import Image
+from sublet.service.ports import Bind, Clock, Probe
 from sublet.wire import codec
 from sublet.wire.message import Manifest, Signed
 from sublet.wire.signature import Key
@@ -34,6 +35,8 @@ class Program:
     env: dict[str, str]
     binds: tuple[Bind, ...] = ()
     environment: str = ""  # host folder of installed dependencies that it needs
+    image: Image | None = None  # whose root it has, and whose user it is
+    directory: str = ""  # where it starts; "" for its work folder
 
 
 Say = Callable[[str], None]  # one line for the tenant, while it waits
@@ -57,6 +60,7 @@ class Surroundings:
     till: Till
     seal_key: SealKey
     install: Install
+    images: Probe  # whether jobs can run in images of their own here
     records: Callable[[], Sequence[LeaseRecord]]  # all leases, oldest first
     paid: Callable[[Lease], int]  # what the lease's channel has paid, micro-USD
 

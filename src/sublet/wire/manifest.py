@@ -16,6 +16,7 @@ from sublet.base import limits
 from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.ids import NO_DIGEST, Digest
 from sublet.core.egress import EgressTable, check_destinations
+from sublet.core.image import ARCHIVES, parse_reference
 from sublet.wire.codec import encode
 from sublet.wire.message import PROTOCOL_VERSION, FileEntry, Manifest, Tree
 
@@ -185,7 +186,9 @@ def _manifest_faults(manifest: Manifest) -> Iterable[SubletError]:
         return
     if manifest.sealed is None:
         yield from _argv_faults(manifest)
-    elif manifest.argv or manifest.env or manifest.secrets:
+        if manifest.image:
+            yield from _image_faults(manifest)
+    elif manifest.argv or manifest.env or manifest.secrets or manifest.image:
         yield _fault("argv", "what a sealed job runs stands under its seal alone")
     yield from _variable_faults(manifest)
     yield from _tree_faults(manifest.inputs, field="inputs")
@@ -201,7 +204,8 @@ def _manifest_faults(manifest: Manifest) -> Iterable[SubletError]:
 def _argv_faults(manifest: Manifest) -> Iterable[SubletError]:
     if manifest.kind not in KINDS:
         yield _fault("kind", f"is one of {', '.join(KINDS)}")
-    if not manifest.argv or not manifest.argv[0]:
+    is_missing = not manifest.argv and not manifest.image
+    if is_missing or (manifest.argv and not manifest.argv[0]):
         yield _fault("argv", "names no program")
     if any("\0" in argument for argument in manifest.argv):
         yield _fault("argv", "has a NUL character")
@@ -209,6 +213,22 @@ def _argv_faults(manifest: Manifest) -> Iterable[SubletError]:
         script = manifest.argv[0]
         if all(file.path != script for file in manifest.inputs.files):
             yield _fault("argv", f"the script {_show(script)} is not among the inputs")
+
+
+def _image_faults(manifest: Manifest) -> Iterable[SubletError]:
+    if manifest.kind != "command":
+        yield _fault("image", "goes with the kind 'command' alone")
+    if manifest.egress:
+        yield _fault("image", "a job in an image has no way out yet: no egress")
+    try:
+        reference = parse_reference(manifest.image, field="image")
+    except Refused as fault:
+        yield fault
+        return
+    if reference.kind in ARCHIVES and all(
+        file.path != reference.path for file in manifest.inputs.files
+    ):
+        yield _fault("image", f"{_show(reference.path)} is not among the inputs")
 
 
 def _variable_faults(manifest: Manifest) -> Iterable[SubletError]:

@@ -74,6 +74,7 @@ class Needed(TypedDict, total=False):
     max_total: str | None  # US dollars
     regions: Sequence[str]
     sandbox: str | None  # the class: "bubblewrap", "podman", "gvisor"; None for any
+    image: str | None  # "python:3.12", "oci-archive:FILE"
     timeout: str | None
 
 

@@ -36,6 +36,7 @@ def make_manifest(
         disk_bytes=needs.disk_bytes,
         timeout_s=needs.timeout_s,
         egress=needs.egress,
+        image=program.image,
     )
     check_manifest(manifest)
     return manifest
@@ -79,6 +80,8 @@ def make_order(
 def _find_features(needs: Needs) -> tuple[str, ...]:
     """Name what the provider's offer has to promise."""
     wanted = {EGRESS: bool(needs.egress), ERASURE: needs.erasure}
+    if needs.image is not None:
+        wanted[needs.image.feature] = True
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 

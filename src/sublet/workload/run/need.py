@@ -5,6 +5,7 @@ import re
 from sublet.base import limits
 from sublet.base.units import parse_duration, parse_money, parse_size
 from sublet.core.egress import check_destinations
+from sublet.core.image import Reference, parse_reference
 from sublet.workload.run.wish import Collector, Needs, Wish, refuse
 
 CPUS = "1"
@@ -61,6 +62,7 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
         sandbox=found.take("", _parse_sandbox, wish.sandbox),
         erasure=wish.erasure,
         egress=found.take((), _parse_egress, wish.egress),
+        image=found.take(None, _parse_image, wish),
     )
 
 
@@ -148,6 +150,19 @@ def _parse_gpu(wish: Wish) -> tuple[str, int]:
 
 def _parse_egress(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(str(one) for one in check_destinations(texts, field="--egress"))
+
+
+def _parse_image(wish: Wish) -> Reference | None:
+    if wish.image is None:
+        return None
+    if wish.egress:
+        raise refuse(
+            "--image",
+            "a job in an image reaches nothing yet; leave out --egress, and bring what "
+            "it needs with --input",
+            code="image_has_no_egress",
+        )
+    return parse_reference(wish.image, field="--image")
 
 
 def _parse_sandbox(text: str | None) -> str:

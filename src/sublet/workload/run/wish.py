@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 from msgspec import Struct
 
 from sublet.base.errors import Faults, Refused, SubletError
+from sublet.core.image import Reference
 from sublet.core.job.state import JobLimits
 
 P = ParamSpec("P")
@@ -31,6 +32,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     max_total: str | None = None
     regions: tuple[str, ...] = ()
     sandbox: str | None = None
+    image: str | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     checkpoint: str | None = None
@@ -60,6 +62,7 @@ class Needs(Struct, frozen=True):
     sandbox: str = ""  # the class that it has to be; "" for any
     egress: tuple[str, ...] = ()  # destinations, as the manifest has them
     erasure: bool = False  # encrypted scratch, and a statement that it is gone
+    image: Reference | None = None  # as typed: an archive's path is a local one
 
 
 class Wanted(Struct, frozen=True):
