@@ -137,14 +137,7 @@ async def open_agent(
         in_use=roster.environments,
     )
     await installer.open()
-    images = SkopeoImages(
-        sandboxes.find(""),
-        folder=home / "images",
-        uid=INSTALL_UID,
-        rules=config.images,
-        in_use=roster.environments,
-    )
-    await images.open()
+    images = await _open_images(home, config, sandboxes, roster)
     urls = tuple(dict.fromkeys((*parse_urls(config.market), *_find_nodes(home))))
     async with Connection(*urls, key=key, clock=clock, market=known) as node:
         market = await _learn_market(node, home, journal)
@@ -211,6 +204,20 @@ def _make_options(
         return await roster.wait_lease(lease_id, timeout_s=FIND_S)
 
     return server_options(find, host_key=host_key, journal=journal)
+
+
+async def _open_images(
+    home: Path, config: Config, sandboxes: Sandboxes, roster: Roster
+) -> SkopeoImages:
+    images = SkopeoImages(
+        sandboxes.find(""),
+        folder=home / "images",
+        uid=INSTALL_UID,
+        rules=config.images,
+        in_use=roster.environments,
+    )
+    await images.open()
+    return images
 
 
 def _adapt(installer: Installer, open_image: Install) -> Install:
