@@ -81,7 +81,9 @@ class FakeProvider:
         assert isinstance(challenge, Challenge)
         path = f"/v1/link?nonce={challenge.nonce}"
         hello = Hello(
-            provider=self.key.address, authorization=self._authorize("GET", path)
+            provider=self.key.address,
+            authorization=self._authorize("GET", path),
+            instance=secrets.token_hex(16),
         )
         await self._link.send_str(codec.encode(hello).decode())
         assert isinstance(await self._hear(), Welcome)

@@ -41,10 +41,16 @@ class Crooked:
     target: str
     rewrite: Rewrite = honest
     tamper: Tamper = faithful
+    logs: str = ""  # the node whose log is shown, where it is another one
     url: str = ""
     seen: bytearray = field(default_factory=bytearray)  # all that was relayed
     frames: list[tuple[str, bool, bytes]] = field(default_factory=list)
     _sockets: list[aiohttp.ClientWebSocketResponse] = field(default_factory=list)
+
+    def find_target(self, path: str) -> str:
+        """Say which node answers this."""
+        is_log = self.logs and path.startswith("/v1/log/")
+        return self.logs if is_log else self.target
 
     async def cut(self) -> None:
         """Break every WebSocket that stands."""
@@ -68,7 +74,7 @@ async def crooked_door(target: str) -> AsyncIterator[Crooked]:
             }
             async with http.request(
                 request.method,
-                door.target + request.path_qs,
+                door.find_target(request.path) + request.path_qs,
                 data=await request.read(),
                 headers=headers,
                 allow_redirects=False,

@@ -11,17 +11,18 @@ from contextlib import aclosing
 import msgspec
 
 from sublet.base import limits
-from sublet.base.errors import SubletError, Unavailable
+from sublet.base.errors import Refused, SubletError, Unavailable
 from sublet.core.document import Offer
 from sublet.core.lease.phase import Lease, Phase
 from sublet.provider.data_plane import DataPlane
 from sublet.provider.lease_state import OCCUPYING, Stage
-from sublet.provider.link import MarketLink
+from sublet.provider.link import KeyInUse, MarketLink
 from sublet.provider.nodes import NodeLinks
 from sublet.provider.offering import Offering
 from sublet.provider.owner_watch import OwnerWatch
 from sublet.provider.record import LeaseRecord, write_atomic
 from sublet.provider.roster import Roster
+from sublet.provider.scrutiny import Scrutiny
 from sublet.provider.surroundings import Surroundings
 from sublet.sdk.connection import Connection
 from sublet.wire.message import Appended, Dial, LeaseChanged, Signed, Welcome
@@ -30,6 +31,7 @@ FLUSH_S = 5.0  # for the last documents, when the agent stops
 COUNTDOWN_S = 5  # between two reminders that the machine is wanted back
 FETCH_S = 60  # a tenant's time to fetch its outputs from an agent that drains
 NODES_FILE = "nodes.json"  # what the market announced last
+IN_USE_TRIES = 4  # to be admitted where another process with this key is linked
 _CLOCK_CODES = frozenset({"signed_ahead", "signed_long_ago"})
 _CLOCK_CURE = "set this machine's clock: timedatectl set-ntp true"
 
@@ -54,17 +56,29 @@ class Agent:
         self.owner_watch = OwnerWatch(
             around, runners=roster.runners, hold=self._hold, release=self._release
         )
+        self.scrutiny = Scrutiny(
+            connection,
+            home=around.home,
+            journal=around.journal,
+            caught=lambda lie: offering.bar(f"the market lies: {lie}"),
+        )
         self.clock_ahead_s = 0  # of this machine, against the node's
         self._connection = connection
         self._links = links
         self._data_plane = data_plane
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._refused: Refused | None = None  # why it cannot go on
+        self._in_use = 0  # times in a row that a link was refused for it
         self._asking: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Serve until it has drained or was stopped; jobs of a stop go on."""
+        """Serve until it has drained or was stopped; jobs of a stop go on.
+
+        Raises:
+            KeyInUse: another process with this key has the link, and keeps it.
+        """
         self.around.outbox.load()
         self.offering.load()
         self.roster.load()
@@ -73,6 +87,7 @@ class Agent:
             asyncio.create_task(self._supervise("outbox", self.around.outbox.run)),
             asyncio.create_task(self._supervise("offering", self.offering.run)),
             asyncio.create_task(self._supervise("owner_watch", self.owner_watch.run)),
+            asyncio.create_task(self._supervise("scrutiny", self.scrutiny.run)),
         ]
         done = asyncio.create_task(self._wait_done())
         try:
@@ -85,6 +100,8 @@ class Agent:
             await asyncio.gather(*tasks, done, *extra, return_exceptions=True)
             await self._data_plane.close()
             await self.roster.close()
+        if self._refused is not None:
+            raise self._refused
 
     # ---- the owner ----------------------------------------------------------------
 
@@ -193,6 +210,7 @@ class Agent:
             )
             if isinstance(signed.document, Offer):
                 self.offering.note_refused()
+        self.scrutiny.note(answer)
         self.roster.heard(signed, answer)
 
     @property
@@ -205,14 +223,30 @@ class Agent:
             async for link, message in messages:
                 await self._take(link, message)
 
+    def _give_way(self, fault: KeyInUse) -> None:
+        """Another process has the link: end, unless it is about to be gone."""
+        if self.is_linked:
+            return  # to another node; whoever offers there is this agent
+        self._in_use += 1
+        self.around.journal.warn("key_in_use", why=fault.message, tries=self._in_use)
+        if self._in_use >= IN_USE_TRIES:
+            self.offering.bar(fault.message)
+            self._refused = fault
+            self.stop()
+
     async def _take(self, link: MarketLink, message: object) -> None:
         if message is None:
             self._ask_later([])  # the reason may be a clock that is wrong
+        elif isinstance(message, KeyInUse):
+            self._give_way(message)
         elif isinstance(message, LeaseChanged):
             self.roster.market_says(message.lease)
         elif isinstance(message, Dial):
             self._data_plane.answer(link, message.session)
         elif isinstance(message, Welcome):
+            self._in_use = 0
+            self.offering.admit()
+            self.scrutiny.look_soon()
             self.around.journal.info("link_up", leases=len(message.leases))
             self._catch_up(message.leases)
 

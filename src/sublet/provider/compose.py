@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -143,6 +144,7 @@ async def open_agent(
         market = await _learn_market(node, home, journal)
         domain = await node.domain()
         agent: Agent | None = None
+        instance = secrets.token_hex(16)
 
         async def submit(documents: tuple[Signed, ...]) -> tuple[Appended, ...]:
             return await node.submit_signed(*documents)
@@ -183,7 +185,9 @@ async def open_agent(
         )
         links = NodeLinks(
             urls,
-            make=lambda url: MarketLink(url, key=key, domain=domain, clock=clock),
+            make=lambda url: MarketLink(
+                url, key=key, domain=domain, clock=clock, instance=instance
+            ),
             journal=journal,
         )
         agent = Agent(

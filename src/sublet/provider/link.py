@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from sublet.base import limits
-from sublet.base.errors import PeerFault, Unavailable
+from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.provider.journal import Journal
 from sublet.sdk.tunnel import Tunnel
 from sublet.service.ports import Clock
@@ -35,6 +35,7 @@ SILENT_PINGS = 3  # a node that misses so many pings is gone
 FRAME_BYTES_MAX = 4 * 1024 * 1024  # a welcome lists all open leases
 NONCE_BITS = 62
 REPLACED_CLOSE = 4_409  # as a node closes a link whose place a newer one took
+IN_USE_CLOSE = 4_423  # the node: another process with this key is linked
 
 
 class LinkLost(Unavailable):
@@ -49,15 +50,27 @@ class LinkReplaced(LinkLost):
     code = "link_replaced"
 
 
+class KeyInUse(Refused):
+    """Another process offers with this provider's key, and its link stands."""
+
+    code = "key_in_use"
+
+
 class MarketLink:
     """Dials one node with one key. Use it as an async context."""
 
-    def __init__(self, url: str, *, key: Key, domain: Domain, clock: Clock) -> None:
-        """Take the address; nothing is opened yet."""
+    def __init__(
+        self, url: str, *, key: Key, domain: Domain, clock: Clock, instance: str
+    ) -> None:
+        """Take the address; nothing is opened yet.
+
+        ``instance`` is drawn once by each process: all its links have the same.
+        """
         self._url = url
         self._key = key
         self._domain = domain
         self._clock = clock
+        self._instance = instance
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "MarketLink":
@@ -75,6 +88,7 @@ class MarketLink:
 
         Raises:
             LinkLost: it broke, or never stood.
+            KeyInUse: another process with this key is linked.
             PeerFault: what came is not of this protocol, or of another market.
         """
         socket = await self._connect("/v1/link", headers={})
@@ -102,6 +116,7 @@ class MarketLink:
         hello = Hello(
             provider=self._key.address,
             authorization=self._authorize(f"/v1/link?nonce={challenge.nonce}"),
+            instance=self._instance,
         )
         await socket.send_str(codec.encode(hello).decode())
         welcome = await _hear(socket, timeout_s=HELLO_S)
@@ -167,6 +182,12 @@ async def _hear(socket: aiohttp.ClientWebSocketResponse, *, timeout_s: float) ->
                 await socket.pong(frame.data)
         elif frame.type is aiohttp.WSMsgType.TEXT:
             return codec.decode(frame.data.encode(), NodeSays, size_max=FRAME_BYTES_MAX)
+        elif frame.type is aiohttp.WSMsgType.CLOSE and frame.data == IN_USE_CLOSE:
+            raise KeyInUse(
+                "another agent offers with this provider's key, and its link stands; a "
+                "key is for one machine: stop the other agent, or give this machine a "
+                "home and key of its own with: sublet provider init --home FOLDER"
+            )
         elif frame.type is not aiohttp.WSMsgType.PONG:
             why = frame.extra if isinstance(frame.extra, str) else ""
             if frame.data == REPLACED_CLOSE:
@@ -183,6 +204,7 @@ async def listen_for_ever(
 
     Raises:
         LinkReplaced: another link with this key took its place.
+        KeyInUse: another process with this key is linked.
     """
     pause_s = PAUSE_S
     while True:

@@ -10,7 +10,12 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 from sublet.provider.journal import Journal
-from sublet.provider.link import LinkReplaced, MarketLink, listen_for_ever
+from sublet.provider.link import (
+    KeyInUse,
+    LinkReplaced,
+    MarketLink,
+    listen_for_ever,
+)
 from sublet.sdk.nodes import Nodes
 
 WAITING_MAX = 1_024  # messages that the agent may be behind
@@ -49,7 +54,10 @@ class NodeLinks:
         return bool(self._up)
 
     async def listen(self) -> AsyncGenerator[Heard, None]:
-        """Give each message with the link that it came by; a None is a break."""
+        """Give each message with the link that it came by; a None is a break.
+
+        A ``KeyInUse`` says that another process has the link to that node.
+        """
         try:
             self.learn(())
             while True:
@@ -73,11 +81,17 @@ class NodeLinks:
     async def _keep(self, url: str) -> None:
         async with self._make(url) as link:
             while True:
-                with contextlib.suppress(LinkReplaced):
+                is_replaced = False
+                try:
                     await self._pass_on(url, link)
+                except LinkReplaced:
+                    is_replaced = True
+                except KeyInUse as fault:
+                    self._up.discard(url)
+                    await self._messages.put((link, fault))
                 self._up.discard(url)
                 await asyncio.sleep(SETTLE_S)
-                if self._up:
+                if self._up and is_replaced:
                     # Two addresses of one node: the other one's link stands.
                     self._journal.info("same_node", url=url)
                     return

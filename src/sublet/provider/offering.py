@@ -30,6 +30,9 @@ class Offering:
         self._around = around
         self._ssh_host_key = ssh_host_key
         self._posted: dict[Digest, Offer] = {}
+        self.barred = ""  # why nothing more is offered, whatever the owner's rules say
+        self._has_posted = False
+        self._admitted = asyncio.Event()  # to a control link, once
         self._withdrawn = asyncio.Event()
         self._moved = asyncio.Event()  # held, released, or for another time
         self._is_held = around.config.rules.is_any  # until the rules were looked at
@@ -58,7 +61,12 @@ class Offering:
         return list(self._posted.items())[-1]
 
     async def run(self) -> None:
-        """Post the offer and renew it, until it is withdrawn."""
+        """Post the offer and renew it, until it is withdrawn.
+
+        Nothing is posted before a node has admitted this agent: there may be another
+        one with its key.
+        """
+        await self._admitted.wait()
         while not self._withdrawn.is_set():
             self._moved.clear()
             if not self._is_held:
@@ -91,6 +99,18 @@ class Offering:
             for task in (withdrawn, refused, moved):
                 task.cancel()
 
+    def admit(self) -> None:
+        """A node has admitted this agent: from now on it offers."""
+        self._admitted.set()
+
+    def bar(self, reason: str) -> None:
+        """Offer nothing more, for good; what this agent has posted is taken back."""
+        if not self.barred:
+            self.barred = reason
+            if self._has_posted:
+                self.hold()
+            self._is_held = True
+
     def note_refused(self) -> None:
         """The market has refused the offer: post it again in a while."""
         self._refused.set()
@@ -113,6 +133,8 @@ class Offering:
 
     def release(self, until_s: int) -> None:
         """Offer again, until then (0: for good); once more is harmless."""
+        if self.barred:
+            return
         is_same = not self._is_held and until_s == self._until_s
         self._is_held, self._until_s = False, until_s
         if not is_same:
@@ -153,4 +175,5 @@ class Offering:
         for offer_id in list(self._posted)[:-KEPT_MAX]:
             del self._posted[offer_id]
         write_atomic(self._path, msgspec.json.encode(self._posted))
+        self._has_posted = True
         self._around.put(offer)

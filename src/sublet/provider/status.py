@@ -48,7 +48,7 @@ class Status(Struct, frozen=True):
     leases_settled: int
     leases: tuple[LeaseStatus, ...]
     images: SandboxReport | None = None  # None while no agent runs
-    held_back: tuple[str, ...] = ()  # why the owner's rules do not let it be offered
+    held_back: tuple[str, ...] = ()  # why it is not offered
 
 
 def read_status(agent: Agent) -> Status:
@@ -80,7 +80,8 @@ def read_status(agent: Agent) -> Status:
         leases_settled=earnings.leases,
         leases=tuple(_describe(record) for record in agent.roster.records()),
         images=SandboxReport("images", around.images.is_ok, around.images.reason),
-        held_back=agent.owner_watch.reasons(),
+        held_back=tuple(filter(None, (agent.offering.barred,)))
+        + agent.owner_watch.reasons(),
     )
 
 

@@ -24,6 +24,7 @@ from sublet.base.ids import Digest
 from sublet.core.document import AnyDocument, Market, Order
 from sublet.core.lease.phase import Lease, Phase
 from sublet.sdk import exchange
+from sublet.sdk.log_fetch import fetch_log
 from sublet.sdk.nodes import Nodes
 from sublet.sdk.tunnel import Tunnel
 from sublet.service.ports import Clock
@@ -236,6 +237,15 @@ class Connection:
         finally:
             await socket.close()
         raise Unavailable("the market stopped telling about the lease")
+
+    async def fetch_log(self, path: str) -> bytes:
+        """Fetch what the market shows of its log, as it is.
+
+        Raises:
+            Unavailable: nobody answers.
+            Refused: what the market says it refuses.
+        """
+        return await self._try_nodes(lambda url: fetch_log(self._session(), url, path))
 
     async def dial(self, lease_id: Digest) -> Tunnel:
         """Open a byte stream to the provider of a lease, through the market's relay.

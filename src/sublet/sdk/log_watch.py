@@ -9,7 +9,7 @@ Not here: HTTP (the caller fetches), files (``Memory``), whether entries are law
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from sublet.core.merkle import (
 from sublet.wire.codec import ENTRY_BYTES_MAX, DocumentCodec, origin_of
 from sublet.wire.note import BadNote, Checkpoint, read_checkpoint
 from sublet.wire.split_view import SplitView, make_split_view
+from sublet.wire.typed_data import Domain
 
 LEAVES_MAX = 1 << 22  # fetched to prove a lie: 128 MiB
 LOOKS = 4  # at a log that seems shorter: another node of it may be behind
@@ -124,6 +125,48 @@ class LogWatch:
             pause_s *= 2
         raise AssertionError("the last look returns or raises")
 
+    async def look_for(
+        self, acknowledged: Mapping[Digest, int], *, domain: Domain
+    ) -> Checkpoint:
+        """Look, and have the market prove that it keeps what it acknowledged.
+
+        Args:
+            acknowledged: index in the log, as the market answered, by document id.
+            domain: that of the market, in which ids are computed.
+
+        Raises:
+            LogLie: as ``look``; ``log_withheld`` where something is not in the log,
+                or its checkpoints do not come to reach so far.
+            Unavailable: as ``look``.
+        """
+        size = max(acknowledged.values(), default=-1) + 1
+        pause_s = PAUSE_S
+        for left in reversed(range(LOOKS)):
+            checkpoint = await self._look_or_none()
+            if checkpoint is not None and checkpoint.size >= size:
+                for id_, index in acknowledged.items():
+                    await self.check_included(
+                        checkpoint, index=index, id=id_, domain=domain
+                    )
+                return checkpoint
+            if left:
+                await asyncio.sleep(pause_s)
+                pause_s *= 2
+        signed = checkpoint.size if checkpoint else 0
+        raise LogLie(
+            f"the market acknowledged a document as entry {size - 1} of its log, and "
+            f"goes on signing for {signed} entries only",
+            code="log_withheld",
+        )
+
+    async def _look_or_none(self) -> Checkpoint | None:
+        try:
+            return (await self.look())[0]
+        except Refused as refusal:
+            if refusal.code != "no_checkpoint":
+                raise
+            return None
+
     async def take(self, note: bytes) -> Checkpoint:
         """Hold a checkpoint against the one that is kept; keep the newer of the two.
 
@@ -148,6 +191,7 @@ class LogWatch:
         *,
         index: int,
         id: Digest,  # noqa: A002
+        domain: Domain,
     ) -> None:
         """Have the market prove that a document it acknowledged is in its log.
 
@@ -160,7 +204,7 @@ class LogWatch:
             body = (await self._fetch(path)).removesuffix(b"\n")
             if len(body) > ENTRY_BYTES_MAX:
                 raise PeerFault("it is too large")
-            entry = DocumentCodec().verify_entry(body, market=self._market)
+            entry = DocumentCodec(domain).verify_entry(body, market=self._market)
             if entry.fact.id != id:
                 raise PeerFault(f"it is document {entry.fact.id}")
             proof = await self._fetch_proof(

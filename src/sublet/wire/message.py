@@ -180,6 +180,7 @@ class Hello(Message, frozen=True, tag="hello", tag_field="type"):
 
     provider: Address
     authorization: str  # as the header of a signed GET /v1/link?nonce=…
+    instance: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]  # drawn by each process
 
 
 class Welcome(Message, frozen=True, tag="welcome", tag_field="type"):

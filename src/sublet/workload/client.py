@@ -146,6 +146,7 @@ class RunningJob:
             folder=str(self._folder),
             fault=self._runner.harvest.fault,
             checkpoint=self._runner.harvest.checkpoint,
+            market_lie=self._runner.scrutiny.lie,
         )
 
     def stop(self) -> None:

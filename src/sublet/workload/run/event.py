@@ -102,6 +102,14 @@ class Erased(Event, frozen=True, kw_only=True):
     path: str  # where the signed statement lies
 
 
+class MarketLied(Event, frozen=True, kw_only=True):
+    """The market contradicts its own signature or word; the job itself is not wrong."""
+
+    code: str  # log_forked, log_truncated, log_forged, log_withheld
+    message: str
+    evidence: str  # path of a file for ``sublet audit split``; "" where there is none
+
+
 AnyEvent = (
     Waiting
     | Matched
@@ -117,4 +125,5 @@ AnyEvent = (
     | Collecting
     | Missing
     | Erased
+    | MarketLied
 )

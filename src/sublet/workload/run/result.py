@@ -6,6 +6,7 @@ from sublet.base.ids import Address, Digest
 from sublet.core.egress import EgressTable
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Attempt
+from sublet.workload.run.exit_code import EXIT_PEER_FAULT
 
 
 class AttemptResult(Struct, frozen=True):
@@ -41,6 +42,7 @@ class JobResult(Struct, frozen=True):
     stdout: str  # path of a copy
     stderr: str
     checkpoint: str = ""  # local path of the last one, where the job did not end well
+    market_lie: str = ""  # how the market contradicted itself meanwhile; "" for not
 
 
 def make_result(
@@ -50,6 +52,7 @@ def make_result(
     folder: str,
     fault: str = "",
     checkpoint: str = "",
+    market_lie: str = "",
 ) -> JobResult:
     """Say what a job came to.
 
@@ -59,14 +62,16 @@ def make_result(
         folder: of the job, where the copies of its logs are.
         fault: what could not be done on this machine, or "".
         checkpoint: where the last checkpoint lies, or "".
+        market_lie: in which the market was caught, or "".
     """
     job = record.job
+    own_code = EXIT_LOCAL if fault else EXIT_PEER_FAULT if market_lie else 0
     return JobResult(
         job_id=record.id,
         name=record.name,
         command=record.command,
-        exit_code=job.exit_code or (EXIT_LOCAL if fault else 0),
-        message=fault or job.message,
+        exit_code=job.exit_code or own_code,
+        message="; ".join(filter(None, (fault or job.message, market_lie))),
         cost=job.cost,
         ran_ms=sum(attempt.ran_ms for attempt in job.attempts),
         attempts=tuple(map(_describe, job.attempts)),
@@ -74,6 +79,7 @@ def make_result(
         stdout=f"{folder}/stdout",
         stderr=f"{folder}/stderr",
         checkpoint=checkpoint,
+        market_lie=market_lie,
     )
 
 

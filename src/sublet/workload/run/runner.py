@@ -29,6 +29,7 @@ from sublet.workload.run.line import Line, open_line
 from sublet.workload.run.market_desk import MarketDesk
 from sublet.workload.run.news import find_news
 from sublet.workload.run.purse import Purse
+from sublet.workload.run.scrutiny import Scrutiny
 from sublet.workload.run.talk import Show, Talk
 from sublet.workload.run.work import Tenant, Work
 
@@ -76,6 +77,9 @@ class Runner:
         self._job = Job()
         self._created_at_ms = self.now_ms()
         self.harvest = Harvest(home=tenant.home, work=work)
+        self.scrutiny = Scrutiny(
+            tenant.connection, home=tenant.home, desk=self._desk, now_ms=self.now_ms
+        )
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch, by a clock that never goes back."""
@@ -120,12 +124,19 @@ class Runner:
             if isinstance(fault, Unavailable):
                 await self._abandon()
             raise fault from None
+        looking = asyncio.create_task(
+            self.scrutiny.look(
+                {lease_id: talk.receipt for lease_id, talk in self._talks.items()},
+                show=self._show_event,
+            )
+        )
         await self._settle_up()
         with contextlib.suppress(Unavailable):
             await self._write()
         record = self._record()
         checkpoint = self._find_checkpoint(self._job.checkpoint)
         await asyncio.to_thread(self.harvest.tidy, self._job, checkpoint=checkpoint)
+        await looking
         return record
 
     async def _live(self) -> None:

@@ -85,6 +85,7 @@ class Talk:
         self.lease = lease
         self.outputs = Tree(files=())
         self.checkpoints: dict[Digest, Tree] = {}
+        self.receipt: Signed | None = None  # as the provider showed it
         self.local_fault = ""  # why this machine cannot take the outputs
         self._hashed: dict[str, Digest] = {}  # by the receipt
         self._manifest = manifest
@@ -264,7 +265,7 @@ class Talk:
             asked=self._manifest.outputs or ("",),
             bytes_max=self.lease.disk_bytes,
         )
-        self.outputs = said.outputs
+        self.outputs, self.receipt = said.outputs, said.receipt
         self._hashed = {"stdout": receipt.stdout, "stderr": receipt.stderr}
         self._say(
             fact.ReceiptShown(
