@@ -37,7 +37,7 @@ from tests.integration.node_house import Guest, running_node
 
 T = TypeVar("T")
 
-WAIT_S = 20
+WAIT_S = 60
 GIB = 1 << 30
 
 CONFIG = Config(

@@ -31,7 +31,13 @@ class SilentProxy:
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Carry one connection."""
+        """Carry one connection, until ``close``."""
+        with contextlib.suppress(asyncio.CancelledError, OSError):
+            await self._serve(reader, writer)
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.opened += 1
         speaks, task = self._speaks, asyncio.current_task()
         if task is not None:

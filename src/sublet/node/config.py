@@ -59,7 +59,7 @@ class NodeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     requests_burst: Count = 8_000  # of one IP address, at once
     websockets_max: Count = 4_096
     relays_per_lease_max: Count = 16
-    relay_idle_s: Wait = 600  # without one frame either way
+    relay_idle_s: Wait = 90  # without one frame either way; SSH says one in 15
     relay_join_s: Wait = 10  # for the provider to dial back
     body_s: Wait = 30  # for a request's body to arrive
     keepalive_s: Wait = 30  # for the next request's head to arrive

@@ -65,7 +65,7 @@ class Agent:
         self.clock_ahead_s = 0  # of this machine, against the node's
         self._connection = connection
         self._links = links
-        self._data_plane = data_plane
+        self.data_plane = data_plane
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
         self._refused: Refused | None = None  # why it cannot go on
@@ -98,7 +98,7 @@ class Agent:
             for task in (*tasks, done, *extra):
                 task.cancel()
             await asyncio.gather(*tasks, done, *extra, return_exceptions=True)
-            await self._data_plane.close()
+            await self.data_plane.close()
             await self.roster.close()
         if self._refused is not None:
             raise self._refused
@@ -242,7 +242,7 @@ class Agent:
         elif isinstance(message, LeaseChanged):
             self.roster.market_says(message.lease)
         elif isinstance(message, Dial):
-            self._data_plane.answer(link, message.session)
+            self.data_plane.answer(link, message.session)
         elif isinstance(message, Welcome):
             self._in_use = 0
             self.offering.admit()

@@ -48,6 +48,8 @@ PAUSE_S = 0.15  # before the second try; doubled each time
 PAUSE_S_MAX = 5.0
 TIMEOUT_S = 30.0  # of one answer
 CONNECT_S = 5.0
+HEARTBEAT_S = 20.0  # between two pings on a stream of events; half of it to answer
+CLOSE_S = 2.0  # for the market to answer a close
 NONCE_BITS = 62
 _FAULT_HEADER = "Sublet-Fault"
 _BUSY = frozenset({"too_many_requests", "market_busy"})  # no reason to go elsewhere
@@ -223,7 +225,9 @@ class Connection:
             Unavailable: the market is gone; watch again later.
         """
         path = f"/v1/leases/{lease_id}/events"
-        socket = await self._upgrade(path, size_max=limits.DOCUMENT_BYTES_MAX)
+        socket = await self._upgrade(
+            path, size_max=limits.DOCUMENT_BYTES_MAX, heartbeat_s=HEARTBEAT_S
+        )
         try:
             async for message in socket:
                 if message.type is not aiohttp.WSMsgType.TEXT:
@@ -319,7 +323,7 @@ class Connection:
         return exchange.read_answer(call, status=answer.status, body=body)
 
     async def _upgrade(
-        self, path: str, *, size_max: int
+        self, path: str, *, size_max: int, heartbeat_s: float | None = None
     ) -> aiohttp.ClientWebSocketResponse:
         """Open a WebSocket at one of the nodes; each is tried once.
 
@@ -329,7 +333,9 @@ class Connection:
             url = self.nodes.current
             try:
                 await self._check_node(url)
-                return await self._upgrade_once(url, path, size_max=size_max)
+                return await self._upgrade_once(
+                    url, path, size_max=size_max, heartbeat_s=heartbeat_s
+                )
             except Unavailable:
                 self.nodes.move(away_from=url)
                 if not left:
@@ -337,12 +343,17 @@ class Connection:
         raise AssertionError("the last try returns or raises")
 
     async def _upgrade_once(
-        self, url: str, path: str, *, size_max: int
+        self, url: str, path: str, *, size_max: int, heartbeat_s: float | None
     ) -> aiohttp.ClientWebSocketResponse:
         headers = {"Authorization": await self._authorize("GET", path)}
         try:
             return await self._session().ws_connect(
-                url + path, headers=headers, max_msg_size=size_max, compress=0
+                url + path,
+                headers=headers,
+                max_msg_size=size_max,
+                compress=0,
+                heartbeat=heartbeat_s,
+                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
             )
         except aiohttp.WSServerHandshakeError as exc:
             code = exc.headers.get(_FAULT_HEADER, "") if exc.headers else ""
