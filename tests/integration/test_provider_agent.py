@@ -139,7 +139,7 @@ async def test_serves_tenants_directly(tmp_path: Path) -> None:
             home, guest.url, listen=("127.0.0.1", 0), endpoint="127.0.0.1:1"
         ) as (agent, _):
             await wait_offered(guest)
-            port = agent._data_plane._listener.get_port()  # type: ignore[union-attr]
+            port = agent.data_plane._listener.get_port()  # type: ignore[union-attr]
             async with tenant_of(tmp_path, guest) as client:
                 tenant = RawTenant(client)
                 lease = await tenant.rent(manifest)
