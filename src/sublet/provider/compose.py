@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import asyncssh
@@ -183,13 +184,10 @@ async def open_agent(
         data_plane = DataPlane(
             _make_options(roster, host_key, journal), journal=journal
         )
-        links = NodeLinks(
-            urls,
-            make=lambda url: MarketLink(
-                url, key=key, domain=domain, clock=clock, instance=instance
-            ),
-            journal=journal,
+        make_link = partial(
+            MarketLink, key=key, domain=domain, clock=clock, instance=instance
         )
+        links = NodeLinks(urls, make=make_link, journal=journal)
         agent = Agent(
             around,
             connection=node,

@@ -333,37 +333,18 @@ class Connection:
             url = self.nodes.current
             try:
                 await self._check_node(url)
-                return await self._upgrade_once(
-                    url, path, size_max=size_max, heartbeat_s=heartbeat_s
+                return await _open_socket(
+                    self._session(),
+                    url + path,
+                    headers={"Authorization": await self._authorize("GET", path)},
+                    size_max=size_max,
+                    heartbeat_s=heartbeat_s,
                 )
             except Unavailable:
                 self.nodes.move(away_from=url)
                 if not left:
                     raise
         raise AssertionError("the last try returns or raises")
-
-    async def _upgrade_once(
-        self, url: str, path: str, *, size_max: int, heartbeat_s: float | None
-    ) -> aiohttp.ClientWebSocketResponse:
-        headers = {"Authorization": await self._authorize("GET", path)}
-        try:
-            return await self._session().ws_connect(
-                url + path,
-                headers=headers,
-                max_msg_size=size_max,
-                compress=0,
-                heartbeat=heartbeat_s,
-                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
-            )
-        except aiohttp.WSServerHandshakeError as exc:
-            code = exc.headers.get(_FAULT_HEADER, "") if exc.headers else ""
-            code = code[:64] or "refused"
-            message = f"the market refuses the connection: {code} (HTTP {exc.status})"
-            if exc.status // 100 == 5 or exc.status == 429:
-                raise Unavailable(message, code=code) from exc
-            raise Refused(message, code=code) from exc
-        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            raise _unreachable(url, exc) from exc
 
     async def _authorize(self, method: str, path: str, body: bytes = b"") -> str:
         return authorize(
@@ -380,6 +361,34 @@ class Connection:
         if self._http is None:
             raise AssertionError("use the connection as an async context")
         return self._http
+
+
+async def _open_socket(
+    session: aiohttp.ClientSession,
+    url: str,
+    *,
+    headers: dict[str, str],
+    size_max: int,
+    heartbeat_s: float | None,
+) -> aiohttp.ClientWebSocketResponse:
+    try:
+        return await session.ws_connect(
+            url,
+            headers=headers,
+            max_msg_size=size_max,
+            compress=0,
+            heartbeat=heartbeat_s,
+            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
+        )
+    except aiohttp.WSServerHandshakeError as exc:
+        code = exc.headers.get(_FAULT_HEADER, "") if exc.headers else ""
+        code = code[:64] or "refused"
+        message = f"the market refuses the connection: {code} (HTTP {exc.status})"
+        if exc.status // 100 == 5 or exc.status == 429:
+            raise Unavailable(message, code=code) from exc
+        raise Refused(message, code=code) from exc
+    except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+        raise _unreachable(url.partition("/v1/")[0], exc) from exc
 
 
 def _unreachable(url: str, exc: BaseException) -> Unavailable:

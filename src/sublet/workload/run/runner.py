@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,17 +124,14 @@ class Runner:
             if isinstance(fault, Unavailable):
                 await self._abandon()
             raise fault from None
-        looking = asyncio.create_task(
-            self.scrutiny.look(
-                {lease_id: talk.receipt for lease_id, talk in self._talks.items()},
-                show=self._show_event,
-            )
-        )
+        receipts = {lease_id: talk.receipt for lease_id, talk in self._talks.items()}
+        look = self.scrutiny.look(receipts, show=self._show_event)
+        looking = asyncio.create_task(look)
         await self._settle_up()
         with contextlib.suppress(Unavailable):
             await self._write()
         record = self._record()
-        checkpoint = self._find_checkpoint(self._job.checkpoint)
+        checkpoint = _find_checkpoint(self._talks, self._job.checkpoint)
         await asyncio.to_thread(self.harvest.tidy, self._job, checkpoint=checkpoint)
         await looking
         return record
@@ -169,7 +166,7 @@ class Runner:
         for one in orders:
             match one:
                 case order.PlaceOrder():
-                    resume = self._find_checkpoint(one.resume)
+                    resume = _find_checkpoint(self._talks, one.resume)
                     self._spawn(self._desk.place(one, resume=resume))
                 case order.AwaitSupply():
                     self._spawn(self._await_supply(one.delay_ms))
@@ -271,12 +268,6 @@ class Runner:
     def _log_folder(self, lease_id: Digest) -> Path:
         return self._home.job_folder(self._work.id)
 
-    def _find_checkpoint(self, key: Digest) -> Tree:
-        for talk in self._talks.values():
-            if key in talk.checkpoints:
-                return talk.checkpoints[key]
-        return Tree(files=())
-
     def _say(self, said: fact.Fact) -> None:
         self._inbox.put_nowait(said)
 
@@ -335,10 +326,9 @@ class Runner:
 
     async def _abandon(self) -> None:
         """This machine cannot go on: leave no lease that nobody looks after."""
-        if self._job.phase in (JobPhase.SEEKING, JobPhase.FINISHED):
-            return
-        lease_id = self._job.attempt.lease_id
-        await self._desk.stop(order.StopLease(lease_id=lease_id, reason=CANCELLED))
+        if self._job.phase not in (JobPhase.SEEKING, JobPhase.FINISHED):
+            lease_id = self._job.attempt.lease_id
+            await self._desk.stop(order.StopLease(lease_id=lease_id, reason=CANCELLED))
 
     async def _settle_up(self) -> None:
         """Ask what attempts cost that did not end by a receipt."""
@@ -347,6 +337,13 @@ class Runner:
             said = self._inbox.get_nowait()
             if isinstance(said, fact.LeaseSettled):
                 self._job, _ = job.step(self._job, said)
+
+
+def _find_checkpoint(talks: Mapping[Digest, Talk], key: Digest) -> Tree:
+    for talk in talks.values():
+        if key in talk.checkpoints:
+            return talk.checkpoints[key]
+    return Tree(files=())
 
 
 def _accuse(

@@ -260,11 +260,8 @@ class Talk:
 
     def _hear_end(self, said: Ended) -> None:
         receipt = check_ended(said, lease=self.lease, domain=self._domain)
-        check_files(
-            said.outputs,
-            asked=self._manifest.outputs or ("",),
-            bytes_max=self.lease.disk_bytes,
-        )
+        asked = self._manifest.outputs or ("",)
+        check_files(said.outputs, asked=asked, bytes_max=self.lease.disk_bytes)
         self.outputs, self.receipt = said.outputs, said.receipt
         self._hashed = {"stdout": receipt.stdout, "stderr": receipt.stderr}
         self._say(
@@ -314,9 +311,9 @@ class Talk:
         keys = [key for file in tree.files for key in file.chunks]
         try:
             await self._channel.get_chunks(keys, blobs=self._blobs)
-        except ChannelLost:
-            raise
         except Unavailable as fault:
+            if isinstance(fault, ChannelLost):
+                raise
             return fault.message
         return ""
 
