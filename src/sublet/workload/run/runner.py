@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,7 @@ class Runner:
         self._job = Job()
         self._created_at_ms = self.now_ms()
         self.harvest = Harvest(home=tenant.home, work=work)
-        self.scrutiny = Scrutiny(
-            tenant.connection, home=tenant.home, desk=self._desk, now_ms=self.now_ms
-        )
+        self.scrutiny = Scrutiny(tenant, self._desk, now_ms=self.now_ms, show=show)
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch, by a clock that never goes back."""
@@ -125,16 +123,14 @@ class Runner:
                 await self._abandon()
             raise fault from None
         receipts = {lease_id: talk.receipt for lease_id, talk in self._talks.items()}
-        look = self.scrutiny.look(receipts, show=self._show_event)
-        looking = asyncio.create_task(look)
+        looking = asyncio.create_task(self.scrutiny.look(receipts))
         await self._settle_up()
         with contextlib.suppress(Unavailable):
             await self._write()
-        record = self._record()
-        checkpoint = _find_checkpoint(self._talks, self._job.checkpoint)
+        checkpoint = self._find_checkpoint(self._job.checkpoint)
         await asyncio.to_thread(self.harvest.tidy, self._job, checkpoint=checkpoint)
         await looking
-        return record
+        return self._record()
 
     async def _live(self) -> None:
         await self._obey(self._begin())
@@ -166,7 +162,7 @@ class Runner:
         for one in orders:
             match one:
                 case order.PlaceOrder():
-                    resume = _find_checkpoint(self._talks, one.resume)
+                    resume = self._find_checkpoint(one.resume)
                     self._spawn(self._desk.place(one, resume=resume))
                 case order.AwaitSupply():
                     self._spawn(self._await_supply(one.delay_ms))
@@ -268,6 +264,10 @@ class Runner:
     def _log_folder(self, lease_id: Digest) -> Path:
         return self._home.job_folder(self._work.id)
 
+    def _find_checkpoint(self, key: Digest) -> Tree:
+        kept = (talk.checkpoints.get(key) for talk in self._talks.values())
+        return next(filter(None, kept), Tree(files=()))
+
     def _say(self, said: fact.Fact) -> None:
         self._inbox.put_nowait(said)
 
@@ -337,13 +337,6 @@ class Runner:
             said = self._inbox.get_nowait()
             if isinstance(said, fact.LeaseSettled):
                 self._job, _ = job.step(self._job, said)
-
-
-def _find_checkpoint(talks: Mapping[Digest, Talk], key: Digest) -> Tree:
-    for talk in talks.values():
-        if key in talk.checkpoints:
-            return talk.checkpoints[key]
-    return Tree(files=())
 
 
 def _accuse(

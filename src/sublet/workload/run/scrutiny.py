@@ -9,17 +9,16 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from sublet.adapter.checkpoint_folder import CheckpointFolder
-from sublet.adapter.home_folder import Home
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.lease.phase import Phase
-from sublet.sdk.connection import Connection
 from sublet.sdk.log_watch import LogLie, LogWatch
 from sublet.wire.message import Signed
 from sublet.wire.typed_data import digest
 from sublet.workload.run import event
 from sublet.workload.run.market_desk import MarketDesk
 from sublet.workload.run.talk import Show
+from sublet.workload.run.work import Tenant
 
 LOOK_S = 8.0  # for all of it; a node that lags behind is looked at for half of that
 SETTLED_S = 1.5  # for the market to settle what has just ended
@@ -32,27 +31,25 @@ class Scrutiny:
 
     def __init__(
         self,
-        connection: Connection,
-        *,
-        home: Home,
+        tenant: Tenant,
         desk: MarketDesk,
+        *,
         now_ms: Callable[[], int],
+        show: Show,
     ) -> None:
-        """Take the market and what was said to it; nothing is asked yet."""
+        """Take the market, what was said to it, and who is told of a lie."""
         self.lie = ""  # in which the market was caught
-        self._connection = connection
-        self._memory = CheckpointFolder(home.path / FOLDER)
+        self._connection = tenant.connection
+        self._memory = CheckpointFolder(tenant.home.path / FOLDER)
         self._desk = desk
         self._now_ms = now_ms
+        self._show = show
 
-    async def look(
-        self, receipts: Mapping[Digest, Signed | None], *, show: Show
-    ) -> None:
+    async def look(self, receipts: Mapping[Digest, Signed | None]) -> None:
         """Look once; show a lie. Never raises.
 
         Args:
             receipts: what providers showed at the end of each lease.
-            show: is told of a lie.
         """
         if not self._desk.indexes:
             return  # nothing was acknowledged
@@ -64,7 +61,7 @@ class Scrutiny:
             self.lie = lie.message
             if place:
                 self.lie += f"; proof for anyone is in {place} (sublet audit split)"
-            await show(
+            await self._show(
                 event.MarketLied(
                     at_ms=self._now_ms(),
                     code=lie.code,
