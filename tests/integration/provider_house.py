@@ -208,7 +208,6 @@ class RawTenant:
             gpu_memory_bytes=0,
             regions=(),
             sandbox="",
-            features=(),
             avoid=(),
             price_hour_max=1_000_000_000,
             total_max=100_000_000,

@@ -158,7 +158,7 @@ class Market(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(TENANTS), budget=st.sampled_from([0, 100_000]))
     def delegate(self, tenant: str, budget: int) -> None:
         expires_at_s = self.world.now_s + 100
-        delegation = Delegation(OPERATOR, budget, (), "", expires_at_s, 1, self.salt)
+        delegation = Delegation(OPERATOR, budget, "", expires_at_s, 1, self.salt)
         self.say(tenant, delegation)
 
     @rule(data=st.data(), duration_s_max=st.sampled_from([10, 3_600]))

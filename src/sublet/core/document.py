@@ -171,7 +171,6 @@ class Offer(Document, frozen=True, tag="Offer"):
     gpu_uuids: GpuUuids
     region: Text  # ISO 3166: "DE" or "US-CA"; "" undeclared
     sandboxes: Texts  # adapters whose probe succeeded, such as "bubblewrap"
-    features: Texts  # what else it can do or promises: "image", "egress", "erasure"
     cpu_price_hour: Price  # floor, for one CPU
     memory_price_hour: Price  # floor, for one GiB
     gpu_price_hour: Price  # floor, for one GPU
@@ -179,7 +178,6 @@ class Offer(Document, frozen=True, tag="Offer"):
     disk_score: Score
     gpu_score: Score
     ssh_host_key: KeyLine  # the tenant pins it
-    seal_key: KeyLine  # "x25519:<hex>": what is sealed to it only this machine opens
     endpoint: Text  # "host:port" where reachable directly, else ""
     expires_at_s: Seconds
     signed_at_s: Seconds
@@ -281,7 +279,6 @@ class Order(Document, frozen=True, tag="Order"):
     gpu_memory_bytes: GpuMemory  # at least, of each
     regions: Texts  # any of; empty for anywhere
     sandbox: Text  # the class that is required; "" for any
-    features: Texts  # all of these are required
     avoid: Addresses  # providers that are not wanted
     price_hour_max: Price  # for the whole slice
     total_max: Amount  # for the whole lease
@@ -298,7 +295,6 @@ class Delegation(Document, frozen=True, tag="Delegation"):
 
     delegate: Address
     budget: Amount
-    providers: Addresses  # with whom alone it may deal; empty for anyone
     scope: Text  # what it is for; shown to people
     expires_at_s: Seconds
     signed_at_s: Seconds

@@ -101,9 +101,7 @@ class Offering:
         offer = make_offer(
             config,
             ssh_host_key=self._ssh_host_key,
-            seal_key="",
             sandboxes=(self._around.sandbox.name,),
-            features=(),
             now_s=self._around.clock.now_s(),
             lasts_s=LASTS_S,
             salt=draw_salt(),

@@ -107,8 +107,6 @@ def _match(
         disk_bytes=order.disk_bytes,
         gpu_uuids=tuple(offer.gpus_free()[: order.gpu_count]),
         manifest=order.manifest,
-        sandbox=order.sandbox,
-        features=order.features,
         ssh_key=order.ssh_key,
         ssh_host_key=offer.offer.ssh_host_key,
         endpoint=offer.offer.endpoint,

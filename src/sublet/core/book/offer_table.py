@@ -40,7 +40,6 @@ class Column(IntEnum):
     CPU_PRICE_HOUR = 12
     MEMORY_PRICE_HOUR = 13
     GPU_PRICE_HOUR = 14
-    FEATURES = 15  # interned
 
 
 # Of these an order wants at least so much: they lie together, compared in one go.
@@ -65,7 +64,6 @@ class OfferTable:
         self.gpu_models = Vocabulary()
         self.regions = Vocabulary()
         self.sandboxes = Vocabulary()
-        self.features = Vocabulary()
 
     def copy(self) -> "OfferTable":
         """Give an independent table; vocabularies only ever grow and are shared."""
@@ -181,7 +179,6 @@ class OfferTable:
             offer.cpu_price_hour,
             offer.memory_price_hour,
             offer.gpu_price_hour,
-            self.features.intern(offer.features, words=offer.features),
         )
 
     def _take_row(self, now_s: int) -> int:

@@ -138,10 +138,6 @@ def _wishes(offers: OfferTable, order: Order) -> Mapping[str, NDArray[np.bool_]]
         fits["sandbox"] = offers.sandboxes.match(
             column(Column.SANDBOXES), words=[order.sandbox]
         )
-    for feature in order.features:  # each of them, where the others take any
-        fits[f"feature_{feature}"] = offers.features.match(
-            column(Column.FEATURES), words=[feature]
-        )
     if order.avoid:
         fits["avoided"] = ~offers.providers.match(
             column(Column.PROVIDER), words=order.avoid

@@ -47,8 +47,6 @@ class Lease(Struct, frozen=True, gc=False):
     disk_bytes: int
     gpu_uuids: tuple[str, ...]  # the GPUs that are bound, by UUID
     manifest: Digest
-    sandbox: str  # the class that the order required; "" for any
-    features: tuple[str, ...]  # that the order required
     ssh_key: str  # the tenant's
     ssh_host_key: str  # the provider's, as in the offer
     endpoint: str

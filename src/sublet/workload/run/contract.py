@@ -60,7 +60,6 @@ def make_order(
         gpu_memory_bytes=needs.gpu_memory_bytes,
         regions=needs.regions,
         sandbox="",
-        features=(),
         avoid=avoid,
         price_hour_max=needs.price_hour_max,
         total_max=max(needs.total_max - spent, 0),

@@ -120,7 +120,7 @@ def test_open_leases_are_bounded() -> None:
 def delegate(world: World, budget: int = 60_000, span_s: int = 100) -> str:
     expires_at_s = world.now_s + span_s
     salt = len(world.facts)
-    world.say(TENANT, Delegation(DELEGATE, budget, (), "ci", expires_at_s, 1, salt))
+    world.say(TENANT, Delegation(DELEGATE, budget, "ci", expires_at_s, 1, salt))
     return world.facts[-1].id
 
 
@@ -172,7 +172,7 @@ def test_refuses_orders_beyond_delegation() -> None:
 
 def test_refuses_an_expired_delegation() -> None:
     world = World()
-    document = Delegation(DELEGATE, 1, (), "", START_S, 1, 1)
+    document = Delegation(DELEGATE, 1, "", START_S, 1, 1)
     assert world.refused(TENANT, document) == "delegation_expired"
 
 
@@ -189,7 +189,7 @@ def test_delegations_are_bounded() -> None:
     world.say(DELEGATE, make_order(delegation=busy))
     for _ in range(DELEGATIONS_PER_TENANT_MAX - 1):
         delegate(world, span_s=5)
-    one_more = Delegation(DELEGATE, 1, (), "", START_S + 900, 1, -1)
+    one_more = Delegation(DELEGATE, 1, "", START_S + 900, 1, -1)
     assert world.refused(TENANT, one_more) == "too_many_delegations"
     world.wait(5)
     world.say(TENANT, one_more)  # those that are over are forgotten

@@ -21,7 +21,7 @@ def make_world() -> World:
         gpu_model="h200", gpu_memory_bytes=141 * GIB, gpu_uuids=("a", "b", "c")
     )
     world.add_channel()
-    world.say(TENANT, Delegation(address(9), 5, (), "x", START_S + 900, 1, 1))
+    world.say(TENANT, Delegation(address(9), 5, "x", START_S + 900, 1, 1))
     world.lease_in(Phase.SETTLED)
     world.lease_in(Phase.RUNNING, gpu_count=2)
     return world

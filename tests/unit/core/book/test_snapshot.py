@@ -34,7 +34,7 @@ def make_world() -> World:
     world.add_provider(PROVIDER, machine="brief", expires_at_s=START_S + 5)
     channel = world.add_channel()
     world.vouch(channel, 50)
-    world.say(TENANT, Delegation(address(9), 5, (), "x", START_S + 900, 1, 1))
+    world.say(TENANT, Delegation(address(9), 5, "x", START_S + 900, 1, 1))
     for phase in (Phase.SETTLED, Phase.RUNNING, Phase.SETTLING, Phase.PREPARING):
         world.lease_in(phase, avoid=(OTHER_PROVIDER,))
     world.order(avoid=(PROVIDER,))
