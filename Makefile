@@ -26,7 +26,7 @@ demo: .venv/synced system ## a real job on three providers, one of which dies; t
 	@$(BIN)/python -m compileall -q src
 	@$(BIN)/python examples/digits/demo.py
 
-bench: .venv/synced-dev system-if-possible ## one benchmark: make bench NAME=overhead|lease_latency|log|install
+bench: .venv/synced-dev system-if-possible ## one benchmark: make bench NAME=overhead|lease_latency|log|install|idle|crash|recovery|data_plane
 	@test -n "$(NAME)" || { echo "make bench NAME=x, where x is one of:" $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))); exit 2; }
 	@test -f "benchmarks/$(NAME).py" || { echo "no benchmark is called $(NAME)"; exit 2; }
 	@$(BIN)/python -m compileall -q src
@@ -37,6 +37,7 @@ lint: .venv/synced-dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -r src
 
 unit: .venv/synced-dev # with the docs: tests/style holds them to the code, src holds the examples
 	$(PYTEST) -n $(WORKERS) --dist loadfile tests/unit tests/style src
@@ -50,6 +51,17 @@ format: .venv/synced-dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+audit: .venv/synced-dev ## known holes in what we depend on; 3 means that it could not be checked
+	@$(BIN)/python .ci/audit.py
+
+fuzz: .venv/synced-fuzz ## one parser, coverage-guided: make fuzz NAME=x|all SECONDS=n
+	@$(BIN)/python -m tests.fuzz "$(NAME)" "$(or $(SECONDS),60)"
+
+sbom: .venv/bootstrapped # what is in it, as CycloneDX: dist/sublet.cdx.json
+	@mkdir -p dist
+	$(UV) export --quiet --locked --all-extras --no-dev --format cyclonedx1.5 --preview-features sbom-export -o dist/sublet.cdx.json >/dev/null
+
+.PHONY: audit fuzz sbom
 lock: .venv/bootstrapped
 	$(UV) lock
 
@@ -84,6 +96,10 @@ clean: ## remove what make made: .venv, caches, demo output
 	@$(UV) sync --quiet --locked --all-extras --group dev --compile-bytecode
 	@touch .venv/synced $@
 
+.venv/synced-fuzz: .venv/synced-dev
+	@$(UV) sync --quiet --locked --all-extras --group dev --group fuzz
+	@touch $@
+
 # ---- the two system packages --------------------------------------------------------------------------
 
 SYSTEM_OK := command -v bwrap >/dev/null && /sbin/ldconfig -p 2>/dev/null | grep -q 'libseccomp\.so\.2'
@@ -91,9 +107,19 @@ SYSTEM_OK := command -v bwrap >/dev/null && /sbin/ldconfig -p 2>/dev/null | grep
 system:
 	@{ $(SYSTEM_OK); } || $(call apt_install,bubblewrap libseccomp2)
 
+# What the tests need beside: gocryptfs and FUSE for encrypted scratch.
+TESTS_OK := command -v gocryptfs >/dev/null && command -v fusermount3 >/dev/null
+# The other sandboxes, and what the tests build their images of.
+CONTAINERS := crun runsc catatonit skopeo busybox-static
+CONTAINERS_OK := for name in crun runsc catatonit skopeo busybox; do command -v $$name >/dev/null || exit 1; done
+
 .PHONY: system-if-possible
 system-if-possible:
+	@{ command -v ssh && command -v rsync; } >/dev/null || $(call apt_install,openssh-client rsync) || echo "going on without ssh and rsync: what needs them is skipped, with the reason"
 	@{ $(SYSTEM_OK); } || $(call apt_install,bubblewrap libseccomp2) || echo "going on without a sandbox: what needs one is skipped, with the reason"
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call install_postgresql) || echo "going on without PostgreSQL: what needs it is skipped, with the reason"
+	@{ $(TESTS_OK); } || $(call apt_install,gocryptfs fuse3) || echo "going on without encrypted scratch: what needs it is skipped, with the reason"
+	@( $(CONTAINERS_OK) ) || $(call apt_install,$(CONTAINERS)) || echo "going on without containers: what needs them is skipped, with the reason"
 
 # As root, or with a sudo that asks for no password; otherwise one line that says what to do.
 define apt_install
@@ -103,4 +129,11 @@ define apt_install
 	else echo "please run: sudo apt-get install $(1)"; exit 1; fi; \
 	echo "installing by apt: $(1)"; \
 	$$as apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$as apt-get install -qq -y $(1) >/dev/null )
+endef
+
+# Tests make clusters of their own; Debian's package would start another, so it is told not to.
+define install_postgresql
+( if [ "$$(id -u)" = 0 ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then \
+	mkdir -p /etc/postgresql-common; echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf; fi; \
+	$(call apt_install,postgresql) )
 endef

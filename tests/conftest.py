@@ -1,12 +1,17 @@
-"""What every test shares: which machines a marked test can run on. No fixtures."""
+"""What every test shares: which machines a marked test can run on."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.postgres_server"]  # a server, for those that ask for one
+
+_CONTAINERS = ("crun", "runsc", "catatonit", "skopeo", "busybox")
+_ABSENT = [name for name in _CONTAINERS if shutil.which(name) is None]
 _MISSING = {
     "gpu": None if Path("/dev/nvidiactl").exists() else "no NVIDIA GPU here",
+    "container": f"not installed: {', '.join(_ABSENT)}" if _ABSENT else None,
     "sandbox": None if shutil.which("bwrap") else "bubblewrap is not installed",
 }
 

@@ -53,9 +53,11 @@ def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> No
 
 
 def close(name: str, **figures: float) -> None:
-    """Print the last line; integers as they are, floats with one decimal."""
+    """Print the last line; integers as they are, floats with what counts of them."""
     pairs = " ".join(
-        f"{key}={value:.1f}" if isinstance(value, float) else f"{key}={value}"
+        f"{key}={value:.{1 if value >= 1 else 4}f}"
+        if isinstance(value, float)
+        else f"{key}={value}"
         for key, value in figures.items()
     )
     console.print(f"result: {name} {pairs}", soft_wrap=True)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from sublet.workload.client import AsyncClient, RunningJob
+    from sublet.workload.map.result import TaskResult
+    from sublet.workload.map.task import Task
     from sublet.workload.portal import Client, Job
     from sublet.workload.run.result import AttemptResult, JobResult
 
@@ -31,6 +33,8 @@ __all__ = [
     "Refused",
     "RunningJob",
     "SubletError",
+    "Task",
+    "TaskResult",
     "Unavailable",
 ]
 
@@ -39,6 +43,8 @@ _HOMES = {
     "RunningJob": "workload.client",
     "Client": "workload.portal",
     "Job": "workload.portal",
+    "Task": "workload.map.task",
+    "TaskResult": "workload.map.result",
     "AttemptResult": "workload.run.result",
     "JobResult": "workload.run.result",
     "Broken": "base.errors",

@@ -47,6 +47,7 @@ def make_order(world: World, tenant: Key) -> Candidate:
         gpu_memory_bytes=0,
         regions=(),
         sandbox="",
+        features=(),
         avoid=(),
         price_hour_max=1_000_000,
         total_max=1_000_000,

@@ -1,11 +1,20 @@
 """A log in memory that keeps the port's promises, and can be told to fail."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from sublet.base.errors import Unavailable
 from sublet.base.ids import Address, Digest
-from sublet.service.ports import Row, Snapshot
+from sublet.service.ports import (
+    ANY_GROUND,
+    Ground,
+    LogForked,
+    Overtaken,
+    Placing,
+    Row,
+    Snapshot,
+)
 
 
 class FakeLog:
@@ -15,6 +24,8 @@ class FakeLog:
     fail as a full disk would. While ``gate`` is clear every append is held back, and
     ``held`` says that one is.
     """
+
+    is_shared = False
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -32,7 +43,12 @@ class FakeLog:
     def fail_append_number(self, number: int) -> None:
         self._to_fail.add(number)
 
-    def append(self, rows: Sequence[tuple[Digest, bytes, bytes]]) -> list[int]:
+    def append(
+        self,
+        rows: Sequence[tuple[Digest, bytes, bytes]],
+        *,
+        ground: Ground = ANY_GROUND,
+    ) -> Placing:
         if not self.gate.is_set():
             self.held.set()
             self.gate.wait()
@@ -40,13 +56,30 @@ class FakeLog:
             self.batches.append(len(rows))
             if len(self.batches) in self._to_fail:
                 raise Unavailable("the disk is full", code="disk_full")
-            numbers = []
+            size, numbers = len(self.rows), []
+            if any(row[0] not in self._numbers for row in rows):
+                self._check_ground(ground)
             for id_, body, leaf in rows:
                 if id_ not in self._numbers:
                     self._numbers[id_] = len(self.rows)
                     self.rows.append(Row(len(self.rows), id_, body, leaf))
                 numbers.append(self._numbers[id_])
-            return numbers
+            return Placing(size, numbers)
+
+    def _check_ground(self, ground: Ground) -> None:
+        if ground.size:
+            tip = self.rows[ground.size - 1 : ground.size]
+            if [row.leaf for row in tip] != [ground.leaf]:
+                raise LogForked
+        if ground.is_next and ground.size != len(self.rows):
+            raise Overtaken
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        yield
+
+    def wait_more(self, *, size: int, timeout_s: float) -> bool:
+        return len(self.rows) > size
 
     def read(self, *, first: int, limit: int) -> list[Row]:
         return self.rows[first : first + limit]

@@ -6,7 +6,9 @@ is what the real agent cannot do. For tests alone: it runs what it is given.
 
 import asyncio
 import contextlib
+import json
 import secrets
+import shlex
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -69,6 +71,7 @@ class FakeProvider:
         self._link: aiohttp.ClientWebSocketResponse
         self._tasks: set[asyncio.Task[None]] = set()
         self.connections: set[asyncssh.SSHServerConnection] = set()
+        self.programs: set[asyncio.subprocess.Process] = set()
         self.work = FakeWork(self)
 
     async def __aenter__(self) -> "FakeProvider":
@@ -78,7 +81,9 @@ class FakeProvider:
         assert isinstance(challenge, Challenge)
         path = f"/v1/link?nonce={challenge.nonce}"
         hello = Hello(
-            provider=self.key.address, authorization=self._authorize("GET", path)
+            provider=self.key.address,
+            authorization=self._authorize("GET", path),
+            instance=secrets.token_hex(16),
         )
         await self._link.send_str(codec.encode(hello).decode())
         assert isinstance(await self._hear(), Welcome)
@@ -98,6 +103,9 @@ class FakeProvider:
         for job in self.jobs.values():
             if job.process is not None and job.process.returncode is None:
                 job.process.kill()
+        for program in self.programs:
+            with contextlib.suppress(ProcessLookupError):
+                program.kill()
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
         await self._link.close()
@@ -105,7 +113,7 @@ class FakeProvider:
     async def offer(self) -> None:
         """Offer four CPUs."""
         now_s = int(time.time())
-        await self.submit(
+        self.pledged = self.sign(
             Offer(
                 machine="test",
                 cpus_milli=4_000,
@@ -116,6 +124,7 @@ class FakeProvider:
                 gpu_uuids=(),
                 region="DE",
                 sandboxes=("none",),
+                features=(),
                 cpu_price_hour=self.temper.first_price,
                 memory_price_hour=0,
                 gpu_price_hour=0,
@@ -123,20 +132,39 @@ class FakeProvider:
                 disk_score=1,
                 gpu_score=1,
                 ssh_host_key=_line(self.host_key),
+                seal_key="",
                 endpoint="",
+                leases_max=0,
+                refuses=(),
                 expires_at_s=now_s + 3_600,
                 signed_at_s=now_s,
                 salt=secrets.randbits(60),
+            )
+        )
+        await self.submit(self.pledged)
+
+    def sign(self, document: Any) -> Signed:
+        """Sign, as itself."""
+        return codec.sign(document, key=self.key, domain=self.domain)
+
+    def make_terms(self, lease: Lease) -> Signed:
+        """Sign what it understood the match to be."""
+        return self.sign(
+            LeaseTerms(
+                lease_id=lease.id,
+                offer_id=lease.offer_id,
+                tenant=lease.tenant,
+                provider=lease.provider,
+                price_hour=lease.price_hour,
+                duration_s=lease.duration_s,
+                **stamp(),
             )
         )
 
     async def submit(self, *documents: Any) -> tuple[Appended, ...]:
         """Sign and append, as itself."""
         signed = tuple(
-            one
-            if isinstance(one, Signed)
-            else codec.sign(one, key=self.key, domain=self.domain)
-            for one in documents
+            one if isinstance(one, Signed) else self.sign(one) for one in documents
         )
         body = codec.encode(Submission(documents=signed))
         async with self._http.post(self.url + "/v1/documents", data=body) as answer:
@@ -182,15 +210,7 @@ class FakeProvider:
         job = self.jobs[lease.id]
         job.lease = lease
         if lease.phase is Phase.MATCHED:
-            terms = LeaseTerms(
-                lease_id=lease.id,
-                offer_id=lease.offer_id,
-                tenant=lease.tenant,
-                provider=lease.provider,
-                price_hour=lease.price_hour,
-                duration_s=lease.duration_s,
-                **stamp(),
-            )
+            terms = self.make_terms(lease)
             self._spawn(self._submit_quietly(terms))
         elif lease.phase is Phase.CLOSING and job.process is not None:
             job.reason = "stopped"
@@ -262,8 +282,37 @@ class FakeProvider:
             await connection.wait_closed()
         await tunnel.close()
 
+    async def _execute(self, job: Job, process: Any, argv: list[str]) -> None:
+        """Run a command beside the job, for as long as its tenant is there."""
+        program = await asyncio.create_subprocess_exec(
+            *argv, cwd=job.folder / "work", stdin=-1, stdout=-1
+        )
+        assert program.stdin is not None
+        assert program.stdout is not None
+        stdin = program.stdin
+
+        async def carry_in() -> None:
+            async for line in process.stdin:
+                stdin.write(line)
+            stdin.close()
+
+        typing = asyncio.create_task(carry_in())
+        self.keep(typing)
+        self.programs.add(program)
+        try:
+            while line := await program.stdout.readline():
+                lie = self.temper.clerk_lie
+                process.stdout.write(_lie_line(line, lie) if lie else line)
+                await process.stdout.drain()
+        finally:
+            typing.cancel()
+            with contextlib.suppress(ProcessLookupError):
+                program.kill()
+            self.programs.discard(program)
+        process.exit(await program.wait())
+
     async def _serve_command(self, job: Job, process: Any) -> None:
-        words = (process.command or "").split()
+        words = shlex.split(process.command or "")
         if words[:2] == ["sublet", "job"]:
             with contextlib.suppress(asyncssh.Error, OSError):
                 await self.work.talk(job, process)
@@ -271,15 +320,31 @@ class FakeProvider:
         elif words[:2] == ["sublet", "logs"]:
             await send_log(job, process, words[2], int(words[3]))
         elif words[:2] == ["sublet", "exec"]:
-            done = await asyncio.create_subprocess_exec(
-                *words[2:], cwd=job.folder / "work", stdout=-1, stderr=-1
-            )
-            out, err = await done.communicate()
-            process.stdout.write(out)
-            process.stderr.write(err)
-            process.exit(done.returncode)
+            await self._execute(job, process, words[2:])
         else:
             process.exit(127)
+
+
+def _lie_line(line: bytes, lie: str) -> bytes:
+    """Say something else than the clerk: what a stranger could."""
+    if b'"held"' in line:
+        return line if lie != "held" else b'{"held":[7]}\n'
+    said = json.loads(line)
+    if lie == "foreign":
+        said["task"] += 1_000
+    elif lie == "twice":
+        return line + line
+    elif lie == "garbage":
+        return b"[" * 100_000 + b"\n"
+    elif lie == "endless":
+        return b"x" * (5 << 20)
+    elif lie == "outcome":
+        said["outcome"] = "splendid"
+    elif lie == "cancelled":
+        said["outcome"] = "cancelled"
+    elif lie == "files":
+        said["has_files"] = True
+    return json.dumps(said).encode() + b"\n"
 
 
 def _line(key: asyncssh.SSHKey) -> str:

@@ -22,7 +22,7 @@ from sublet.core.document import (
     Start,
     UsageRecord,
 )
-from sublet.core.lease.phase import Lease
+from sublet.core.lease.phase import Lease, Phase
 from sublet.wire import codec
 from sublet.wire.manifest import commitment, tree_id
 from sublet.wire.message import (
@@ -39,6 +39,7 @@ from sublet.wire.message import (
     Progress,
     Signed,
     TenantSays,
+    Terms,
     Tree,
     Trouble,
     Uploaded,
@@ -65,6 +66,7 @@ class Temper:
     host_key: asyncssh.SSHKey | None = None  # not the one in the offer
     dies_at: str = ""  # "running" or "checkpointed": drops everything, for good
     breaks_at: str = ""  # the same words: drops the connection, once; goes on
+    clerk_lie: str = ""  # what a worker's results are turned into
     first_price: int = 3_600_000  # micro-USD an hour for a CPU
 
 
@@ -83,6 +85,7 @@ class Job:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     say: Any = None  # the newest job channel's writer
     paid: int = 0
+    owed: int = 0
     kept: list[int] = field(default_factory=list)
     checkpoints: int = 0
     closes: list[str] = field(default_factory=list)
@@ -107,6 +110,8 @@ class FakeWork:
                 process.stdout.write(codec.encode(message) + b"\n")
 
         job.say = say
+        provider = self.provider
+        say(Terms(terms=provider.make_terms(job.lease), offer=provider.pledged))
         async for line in process.stdin:
             said = codec.decode(line.rstrip(b"\n"), TenantSays, size_max=SIZE_MAX)
             match said:
@@ -241,7 +246,13 @@ class FakeWork:
             job.lease.hold,
         )
         owed = due + self.temper.overcharges
-        before = job.lease.channel_total - job.lease.owed
+        job.owed = owed
+        # What the channel has to hold for its other leases, open ones as well.
+        before = sum(
+            other.lease.paid if other.lease.phase is Phase.SETTLED else other.owed
+            for other in self.provider.jobs.values()
+            if other is not job and other.lease.tenant == job.lease.tenant
+        )
         total = before + owed + self.temper.overstates_channel
         return {"owed": owed, "channel_total": total}
 
@@ -284,6 +295,7 @@ class FakeWork:
                 job.folder / "stderr" if swaps else job.folder / "stdout"
             ),
             stderr=_hash_file(job.folder / "stderr"),
+            egress=NO_DIGEST,
             **stamp(),
         )
         job.receipt = self._sign(receipt)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import time
 from pathlib import Path, PurePath
 
@@ -27,6 +28,7 @@ class FakeSandbox:
     """Plain subprocesses with the manners of a sandbox."""
 
     name = "fake"
+    has_gpu = True
 
     def __init__(self) -> None:
         """Know nothing yet; what is found again is found in the folders."""
@@ -43,19 +45,15 @@ class FakeSandbox:
             raise Refused(f"{place} has been used", code="sandbox_exists")
         if not spec.argv:
             raise Refused("a job needs a program", code="bad_command", field="argv")
-        place.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 (one folder)
+        place.mkdir(parents=True, exist_ok=True)
         argv = [_outside(spec, word) for word in spec.argv]
         env = {name: _outside(spec, value) for name, value in spec.env.items()}
         begun = time.monotonic()
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await _spawn(
                 *argv,
                 env={"PATH": "/usr/local/bin:/usr/bin:/bin"} | env,
                 cwd=_outside(spec, spec.directory),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
             )
         except (OSError, ValueError) as error:
             raise Unavailable(f"cannot start {argv[0]}: {error}") from error
@@ -96,6 +94,49 @@ class FakeSandbox:
         if self.read_state(folder).phase != "ended":
             (Path(folder) / "stop").write_text(str(grace_s))
         return await self.wait_ended(folder)
+
+    async def connect(self, folder: PurePath, *, port: int) -> socket.socket:
+        """Connect to the host's port: here a job has no network of its own."""
+        if self.read_state(folder).phase == "ended":
+            raise Refused("nothing runs in this sandbox", code="not_running")
+        made = socket.socket()
+        made.setblocking(False)
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(made, ("127.0.0.1", port))
+        except OSError as error:
+            made.close()
+            raise Refused(f"nothing listens on {port}", code="port_closed") from error
+        return made
+
+
+async def _spawn(
+    *argv: str, env: dict[str, str], cwd: str
+) -> asyncio.subprocess.Process:
+    """Start a process; one whose start is cancelled dies with all of its kin.
+
+    Left alone, asyncio would kill the first process only and wait for the others to
+    let go of its pipes.
+    """
+    spawn = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *argv,
+            env=env,
+            cwd=cwd,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(spawn)
+    except asyncio.CancelledError:
+        process = await spawn
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        raise
 
 
 def _outside(spec: SandboxSpec, text: str) -> str:

@@ -137,6 +137,7 @@ class World:
             gpu_uuids=tuple(f"GPU-{number}" for number in range(gpus)),
             region="DE",
             sandboxes=("bubblewrap",),
+            features=(),
             cpu_price_hour=20_000,
             memory_price_hour=2_000,
             gpu_price_hour=gpu_price,
@@ -144,7 +145,10 @@ class World:
             disk_score=1_000,
             gpu_score=0,
             ssh_host_key="ssh-ed25519 AAAAhost",
+            seal_key="",
             endpoint="",
+            leases_max=0,
+            refuses=(),
             expires_at_s=self.clock.at_s + 86_400,
             **self.stamp(),
         )
@@ -162,6 +166,7 @@ class World:
             gpu_memory_bytes=0,
             regions=(),
             sandbox="",
+            features=(),
             avoid=(),
             price_hour_max=1_000_000,
             total_max=1_000_000,
@@ -227,6 +232,7 @@ class World:
             outputs="0x" + "33" * 32,
             stdout=NO_DIGEST,
             stderr=NO_DIGEST,
+            egress=NO_DIGEST,
             **self.stamp(),
         )
         return self.say(receipt, self.key_of(lease.provider))

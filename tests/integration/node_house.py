@@ -124,14 +124,18 @@ class Guest:
         _, body = await self.get("/v1/account", key=key)
         return decode(body, Account, size_max=ANSWER_MAX)
 
-    async def link(self, provider: Key) -> "ProviderLink":
+    async def link(self, provider: Key, *, instance: str = "0" * 32) -> "ProviderLink":
         """Connect a provider's control link, up to the welcome."""
         socket = await self.http.ws_connect(self.url + "/v1/link", max_msg_size=0)
         challenge = await read_message(socket, Challenge)
         assert challenge.market == self.world.domain.market
         path = f"/v1/link?nonce={challenge.nonce}"
         header = self.authorize(provider, path)["Authorization"]
-        hello = Hello(provider=provider.address, authorization=header)
+        hello = Hello(
+            provider=provider.address,
+            authorization=header,
+            instance=instance,
+        )
         await socket.send_str(encode(hello).decode())
         return ProviderLink(socket, await read_message(socket, Welcome))
 

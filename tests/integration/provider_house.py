@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,12 @@ from sublet.provider.config import Config, write_config
 from sublet.provider.host_key import create_host_key
 from sublet.provider.journal import Journal
 from sublet.sdk.job_channel import ClientKey, JobChannel
+from sublet.service.erasure_ports import Scratch, Vram
 from sublet.service.ports import Clock, Sandbox
 from sublet.wire.channel import channel_of
 from sublet.wire.codec import sign
 from sublet.wire.manifest import commitment
-from sublet.wire.message import Deliver, Manifest, Missing, Paid, Tree, Uploaded
+from sublet.wire.message import Deliver, Manifest, Missing, Paid, Signed, Tree, Uploaded
 from sublet.wire.signature import Key
 from sublet.wire.typed_data import digest
 from sublet.workload.client import AsyncClient
@@ -36,7 +37,7 @@ from tests.integration.node_house import Guest, running_node
 
 T = TypeVar("T")
 
-WAIT_S = 20
+WAIT_S = 60
 GIB = 1 << 30
 
 CONFIG = Config(
@@ -92,6 +93,8 @@ async def running_agent(
     url: str,
     *,
     sandbox: Sandbox | None = None,
+    scratches: Sequence[Scratch] = (),
+    vram: Vram | None = None,
     listen: tuple[str, int] | None = None,
     clock: Clock | None = None,
     **changes: object,
@@ -102,7 +105,9 @@ async def running_agent(
     task = asyncio.create_task(
         serve(
             home,
-            sandbox=sandbox or FakeSandbox(),
+            sandboxes=(sandbox or FakeSandbox(),),
+            scratches=scratches,
+            vram=vram,
             journal=Journal(),
             listen=listen,
             clock=clock,
@@ -126,13 +131,16 @@ async def running_house(
     tmp_path: Path,
     *,
     sandbox: Sandbox | None = None,
+    scratches: Sequence[Scratch] = (),
     node: dict[str, object] | None = None,
     **changes: object,
 ) -> AsyncIterator[House]:
     """Run a node and one agent that offers."""
     async with running_node(tmp_path / "node", World(), **(node or {})) as guest:
         home = tmp_path / "provider"
-        async with running_agent(home, guest.url, sandbox=sandbox, **changes) as (
+        async with running_agent(
+            home, guest.url, sandbox=sandbox, scratches=scratches, **changes
+        ) as (
             agent,
             task,
         ):
@@ -195,8 +203,16 @@ class RawTenant:
         self.connection = client.connection
         self.key = ClientKey.generate()
         self.blobs = MemoryBlobs()
+        self.order: Signed | None = None  # the last one
 
-    async def rent(self, manifest: Manifest, *, duration_s: int = 600) -> Lease:
+    async def rent(
+        self,
+        manifest: Manifest,
+        *,
+        duration_s: int = 600,
+        features: tuple[str, ...] = (),
+        gpu_count: int = 0,
+    ) -> Lease:
         """Order a machine for a manifest and give the lease."""
         order = Order(
             tenant=self.connection.key.address,
@@ -204,10 +220,11 @@ class RawTenant:
             memory_bytes=manifest.memory_bytes,
             disk_bytes=manifest.disk_bytes,
             gpu_model="",
-            gpu_count=0,
+            gpu_count=gpu_count,
             gpu_memory_bytes=0,
             regions=(),
             sandbox="",
+            features=features,
             avoid=(),
             price_hour_max=1_000_000_000,
             total_max=100_000_000,
@@ -218,7 +235,8 @@ class RawTenant:
             signed_at_s=int(time.time()),
             salt=secrets.randbits(60),
         )
-        (result,) = await self.connection.submit(order)
+        self.order = await self.connection.sign(order)
+        (result,) = await self.connection.submit_signed(self.order)
         assert result.lease is not None, result
         return result.lease
 
@@ -239,10 +257,12 @@ class RawTenant:
         finally:
             await tunnel.close()
 
-    async def begin(self, channel: JobChannel, manifest: Manifest) -> None:
+    async def begin(
+        self, channel: JobChannel, manifest: Manifest, **secret: str
+    ) -> None:
         """Deliver a manifest with its chunks."""
         await channel.open_job()
-        await channel.say(Deliver(manifest=manifest))
+        await channel.say(Deliver(manifest=manifest, order=self.order, **secret))
         missing = await hear(channel, Missing)
         await channel.put_chunks(missing.chunks, blobs=self.blobs)
         await channel.say(Uploaded())

@@ -80,7 +80,7 @@ async def test_bomb_is_refused_by_name(tmp_path: Path, what: str, tree: Tree) ->
         lease = await tenant.rent(manifest)
         async with tenant.dial(lease) as channel:
             await channel.open_job()
-            await channel.say(Deliver(manifest=manifest))
+            await channel.say(Deliver(manifest=manifest, order=tenant.order))
             trouble = await hear(channel, Trouble)
             assert trouble.code in ("faults", "bad_field", "not_leased", "bad_chunk")
             assert trouble.message
@@ -104,7 +104,7 @@ async def test_chunk_may_not_outgrow_itself(tmp_path: Path) -> None:
         lease = await tenant.rent(manifest)
         async with tenant.dial(lease) as channel:
             await channel.open_job()
-            await channel.say(Deliver(manifest=manifest))
+            await channel.say(Deliver(manifest=manifest, order=tenant.order))
             assert (await hear(channel, Missing)).chunks == (CHUNK,)
             sftp = await channel.open_sftp()
             piece = b"y" * (1 << 20)
@@ -159,7 +159,7 @@ async def test_full_disk_fails_one_job(tmp_path: Path, small_disk: Path) -> None
         lease = await tenant.rent(manifest)
         async with tenant.dial(lease) as channel:
             await channel.open_job()
-            await channel.say(Deliver(manifest=manifest))
+            await channel.say(Deliver(manifest=manifest, order=tenant.order))
             [key] = (await hear(channel, Missing)).chunks
             sftp = await channel.open_sftp()
             with pytest.raises(asyncssh.SFTPError):

@@ -83,7 +83,7 @@ async def test_hello_with_wrong_key_denied(tmp_path: Path) -> None:
             challenge = await read_message(socket, Challenge)
             path = f"/v1/link?nonce={nonce or challenge.nonce}"
             header = guest.authorize(signer, path)["Authorization"]
-            hello = Hello(provider=claimed, authorization=header)
+            hello = Hello(provider=claimed, authorization=header, instance="0" * 32)
             await socket.send_str(encode(hello).decode())
             await socket.receive(timeout=5)
             assert socket.close_code == DENIED_CLOSE
@@ -111,7 +111,11 @@ async def test_silent_provider_is_lost_too(tmp_path: Path) -> None:
         socket = await guest.http.ws_connect(guest.url + "/v1/link", autoping=False)
         challenge = await read_message(socket, Challenge)
         header = guest.authorize(provider, f"/v1/link?nonce={challenge.nonce}")
-        hello = Hello(provider=provider.address, authorization=header["Authorization"])
+        hello = Hello(
+            provider=provider.address,
+            authorization=header["Authorization"],
+            instance="0" * 32,
+        )
         await socket.send_str(encode(hello).decode())
         await guest.accept(guest.world.offer(provider))
         lease = await order_lease(guest)

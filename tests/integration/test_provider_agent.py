@@ -45,14 +45,14 @@ class _BrokenSandbox(FakeSandbox):
 async def test_serves_nobody_without_sandbox(tmp_path: Path) -> None:
     make_home(tmp_path / "home", "http://127.0.0.1:9")
     with pytest.raises(Refused, match="not installed") as error:
-        await serve(tmp_path / "home", sandbox=_BrokenSandbox(), journal=Journal())
+        await serve(tmp_path / "home", sandboxes=(_BrokenSandbox(),), journal=Journal())
     assert error.value.code == "no_sandbox"
 
 
 async def test_refuses_a_second_agent(tmp_path: Path) -> None:
     async with running_house(tmp_path) as house:
         with pytest.raises(Refused) as error:
-            await serve(house.home, sandbox=FakeSandbox(), journal=Journal())
+            await serve(house.home, sandboxes=(FakeSandbox(),), journal=Journal())
         assert error.value.code == "agent_runs"
 
 
@@ -139,7 +139,7 @@ async def test_serves_tenants_directly(tmp_path: Path) -> None:
             home, guest.url, listen=("127.0.0.1", 0), endpoint="127.0.0.1:1"
         ) as (agent, _):
             await wait_offered(guest)
-            port = agent._data_plane._listener.get_port()  # type: ignore[union-attr]
+            port = agent.data_plane._listener.get_port()  # type: ignore[union-attr]
             async with tenant_of(tmp_path, guest) as client:
                 tenant = RawTenant(client)
                 lease = await tenant.rent(manifest)
@@ -212,13 +212,18 @@ async def test_says_that_clock_is_wrong(
         running_node(tmp_path / "node", World()) as guest,
         running_agent(tmp_path / "home", guest.url, clock=clock) as (agent, _),
     ):
-        await wait_true(lambda: bool(said("clock_wrong") and said("document_refused")))
-        for event in ("clock_wrong", "document_refused"):
-            assert "timedatectl" in str(said(event)[0]["cure"])
+        await wait_true(lambda: bool(said("clock_wrong")))
         assert 3_590 < agent.clock_ahead_s < 3_610
         assert not agent.is_linked
+        assert not said("document_refused"), "nothing was posted without a link"
         clock.wrong_s = 0
-        await wait_true(lambda: agent.is_linked)
+        await wait_offered(guest)
+        # It goes wrong while the link stands: the next document is refused.
+        clock.wrong_s = 3_600
+        agent.offering.release(clock.now_s() + 5_000)
+        await wait_true(lambda: bool(said("document_refused")))
+        for event in ("clock_wrong", "document_refused"):
+            assert "timedatectl" in str(said(event)[0]["cure"])
 
 
 async def test_takes_one_lease_per_slice(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ async def test_finds_jobs_again(tmp_path: Path) -> None:
         running_house(tmp_path) as house,
         tenant_of(tmp_path, house.guest) as client,
     ):
-        sandbox = house.agent.around.sandbox
+        sandbox = house.agent.around.sandboxes.find("")
         script = "echo begun; sleep 3; echo done > result; echo ended"
         outputs = [f"result:{tmp_path / 'got'}"]
         job = await client.start("sh", "-c", script, outputs=outputs, **OPTIONS)

@@ -50,7 +50,7 @@ async def _job(
                         == [Stage.RUNNING]
                     )
                 )
-                work = house.home / "leases" / lease.id / "work"
+                work = house.home / "leases" / lease.id / "data" / "work"
                 await wait_true((work / "file").exists)
                 yield house, channel._connection
         finally:

@@ -106,14 +106,14 @@ async def test_bounds_channels_of_connection(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "code"),
     [
-        ("cat /etc/passwd", 127),  # not a command of ours
+        ("cat /etc/passwd", 1),  # for the job's sandbox, and no job runs yet
+        ("sublet 'unclosed", 1),  # so is this: its shell says what is wrong with it
         ("sublet", 127),
         ("sublet job extra", 127),
         ("sublet logs ../../etc/passwd 0", 2),
         ("sublet logs stdout -1", 2),
         ("sublet logs stdout 1 2", 2),
         ("sublet logs stdout " + "9" * 40, 2),
-        ("sublet 'unclosed", 127),
         ("sublet exec true", 1),  # nothing runs yet
     ],
 )
@@ -170,7 +170,9 @@ async def test_refuses_another_manifest(
         tenant.dial(lease) as channel,
     ):
         await channel.open_job()
-        await channel.say(Deliver(manifest=make_manifest("true", **changes)))
+        await channel.say(
+            Deliver(manifest=make_manifest("true", **changes), order=tenant.order)
+        )
         assert (await hear(channel, Trouble)).code == code
 
 
@@ -180,7 +182,7 @@ async def test_refuses_hostile_paths(tmp_path: Path) -> None:
     async with _rented(tmp_path, manifest) as (house, tenant, lease):
         async with tenant.dial(lease) as channel:
             await channel.open_job()
-            await channel.say(Deliver(manifest=manifest))
+            await channel.say(Deliver(manifest=manifest, order=tenant.order))
             assert (await hear(channel, Trouble)).code == "faults"
         assert _stages(house) == [Stage.ACCEPTED]
     assert "evil" not in str(_list(tmp_path))
@@ -214,7 +216,7 @@ async def test_takes_only_wanted_chunks(tmp_path: Path) -> None:
     async with _rented(tmp_path, manifest) as (house, tenant, lease):
         async with tenant.dial(lease) as channel:
             await channel.open_job()
-            await channel.say(Deliver(manifest=manifest))
+            await channel.say(Deliver(manifest=manifest, order=tenant.order))
             assert (await hear(channel, Missing)).chunks == (key,)
             sftp = await channel.open_sftp()
             for path in (
@@ -241,7 +243,9 @@ async def test_takes_only_wanted_chunks(tmp_path: Path) -> None:
             await channel.say(Uploaded())
             ended = await hear(channel, Ended)
             assert ended.receipt.document.exit_code == 0  # type: ignore[union-attr]
-        assert (house.home / "leases" / lease.id / "stdout").read_bytes() == content
+        assert (
+            house.home / "leases" / lease.id / "data" / "stdout"
+        ).read_bytes() == content
 
 
 async def test_shows_folder_but_follows_nothing(tmp_path: Path) -> None:
@@ -249,7 +253,7 @@ async def test_shows_folder_but_follows_nothing(tmp_path: Path) -> None:
     manifest = make_manifest("sh", "-c", script)
     async with _dialled(tmp_path, manifest) as (house, tenant, lease, channel):
         await tenant.begin(channel, manifest)
-        work = house.home / "leases" / lease.id / "work"
+        work = house.home / "leases" / lease.id / "data" / "work"
         await wait_true(lambda: (work / "p").is_symlink())
         sftp = await channel.open_sftp()
         assert set(await sftp.listdir("/")) == {"chunks", "work"}
@@ -261,17 +265,23 @@ async def test_shows_folder_but_follows_nothing(tmp_path: Path) -> None:
                 await sftp.open(path, "rb")
         with pytest.raises(asyncssh.SFTPError):
             await sftp.listdir("/work/d/etc")
-        for action in (
-            sftp.remove("/work/d/file"),
-            sftp.mkdir("/work/new"),
-            sftp.symlink("/etc/passwd", "/work/link"),
-            sftp.link("/work/d/file", "/work/hard"),
-            sftp.readlink("/work/p"),
-            sftp.rename("/work/d/file", "/work/other"),
-            sftp.statvfs("/work"),
+        out = "/work/d/etc"  # a symlink to a folder of the machine's
+        for forbid in (
+            lambda: sftp.open("/work/p", "r+b"),
+            lambda: sftp.open(f"{out}/new", "wb"),
+            lambda: sftp.remove(f"{out}/passwd"),
+            lambda: sftp.mkdir(f"{out}/new"),
+            lambda: sftp.rmdir(out),
+            lambda: sftp.chmod("/work/p", 0o777),
+            lambda: sftp.symlink("/etc/passwd", f"{out}/link"),
+            lambda: sftp.readlink(f"{out}/mtab"),
+            lambda: sftp.rename("/work/d/file", f"{out}/file"),
+            lambda: sftp.rename("/work/d/file", "/work/../record.json"),
+            lambda: sftp.link("/work/d/file", "/work/hard"),
+            lambda: sftp.statvfs("/work"),
         ):
             with pytest.raises(asyncssh.SFTPError):
-                await action
+                await forbid()
         assert (work / "d/file").read_bytes() == b"x\n"
 
 
@@ -304,11 +314,9 @@ async def test_takes_no_bad_voucher(tmp_path: Path, kind: str) -> None:
         else:
             await tenant.pay(channel, lease, 1_000)
             await tenant.pay(channel, lease, 500)
-            await wait_true(
-                lambda: house.agent.around.till.total(lease.tenant) == 1_000
-            )
+            await wait_true(lambda: house.agent.around.till.total(lease) == 1_000)
             await hear(channel, Metered)
-            assert house.agent.around.till.total(lease.tenant) == 1_000
+            assert house.agent.around.till.total(lease) == 1_000
 
 
 async def test_goes_on_within_credit(tmp_path: Path) -> None:
@@ -320,7 +328,7 @@ async def test_goes_on_within_credit(tmp_path: Path) -> None:
             await wait_true(lambda: _stages(house) == [Stage.RUNNING])
         async with tenant.dial(lease) as channel:
             await channel.open_job()
-            await channel.say(Deliver(manifest=manifest))
+            await channel.say(Deliver(manifest=manifest, order=tenant.order))
             assert (await hear(channel, Missing)).chunks == ()
             assert (await hear(channel, Progress)).phase == "running"
             ended = await hear(channel, Ended)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from sublet.adapter.egress_proxy import EgressProxy
 from sublet.adapter.job_python import find_job_python
-from sublet.adapter.registry_proxy import RegistryProxy
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
 from sublet.base.errors import Refused
 from sublet.provider.installer import Environment, Installer
@@ -139,8 +139,9 @@ SHUT = {
 
 
 async def reach(base: Path, attempt: str) -> str:
-    path = base / "proxy"
-    async with RegistryProxy(path=path):
+    path = base / "network" / "proxy"
+    path.parent.mkdir()
+    async with EgressProxy(path=path):
         argv = (find_job_python().inside, "-S", "-c", REACH, attempt)
         return await run(base, job(base, *argv, network=str(path)))
 
@@ -162,8 +163,9 @@ async def test_install_reaches_no_neighbour(tmp_path: Path) -> None:
 
 
 async def test_program_exit_code_passes_the_bridge(tmp_path: Path) -> None:
-    path = tmp_path / "proxy"
-    async with RegistryProxy(path=path):
+    path = tmp_path / "network" / "proxy"
+    path.parent.mkdir()
+    async with EgressProxy(path=path):
         sandbox = BubblewrapSandbox()
         spec = job(tmp_path, "sh", "-c", "exit 6", network=str(path))
         await sandbox.start(spec, folder=tmp_path / "sandbox")

@@ -18,6 +18,8 @@ import pytest
 
 from sublet.adapter.cgroup import Group
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
+from sublet.adapter.sandbox_oci import GvisorSandbox, PodmanSandbox
+from sublet.adapter.sandbox_warden import WardenSandbox
 
 pytestmark = pytest.mark.sandbox
 
@@ -26,11 +28,12 @@ AGENT = """
 import asyncio, sys
 from pathlib import Path
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
+from sublet.adapter.sandbox_oci import GvisorSandbox, PodmanSandbox
 from sublet.service.ports import Bind, SandboxSpec
 
 async def main():
     base = Path(sys.argv[1])
-    sandbox = BubblewrapSandbox()
+    sandbox = globals()[sys.argv[4]]()
     await sandbox.start(SandboxSpec(
         argv=("sh", "-c", sys.argv[2]), env={"PATH": "/usr/bin:/bin", "TOKEN": sys.argv[3]},
         directory="/work", binds=(Bind(str(base / "work"), "/work", True),), uid=64_400,
@@ -53,17 +56,17 @@ except KeyboardInterrupt:
 class Agent:
     """A process that has started one sandbox."""
 
-    def __init__(self, base: Path, program: str) -> None:
+    def __init__(self, base: Path, program: str, kind: type[WardenSandbox]) -> None:
         self.base = base
         (base / "work").mkdir()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", AGENT, str(base), program, SECRET],
+            [sys.executable, "-c", AGENT, str(base), program, SECRET, kind.__name__],
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
         self.hear("started")
-        self.sandbox = BubblewrapSandbox()  # of the agent that comes after it
+        self.sandbox = kind()  # of the agent that comes after it
         self.folder = base / "sandbox"
         raw = (self.folder / "cgroup.json").read_bytes()
         self.group = msgspec.json.decode(raw, type=Group)
@@ -83,12 +86,20 @@ class Agent:
         return self.sandbox.read_state(self.folder).pid
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[str], Agent]]:
+@pytest.fixture(
+    params=[
+        BubblewrapSandbox,
+        pytest.param(PodmanSandbox, marks=pytest.mark.container),
+        pytest.param(GvisorSandbox, marks=pytest.mark.container),
+    ]
+)
+def start(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[str], Agent]]:
     agents = []
 
     def make(program: str) -> Agent:
-        agents.append(Agent(tmp_path, program))
+        agents.append(Agent(tmp_path, program, request.param))
         return agents[-1]
 
     yield make

@@ -227,12 +227,13 @@ async def test_two_jobs_share_one_channel(market: Market) -> None:
 
 async def test_changed_market_is_refused(market: Market) -> None:
     from sublet.base.errors import Refused
+    from sublet.sdk.nodes import Nodes
 
     await market.provide()
     other = World()
     other.operator = World().providers[2]
     async with running_node(market.folder / "other", other) as guest:
         client = market.client
-        client.connection.url = guest.url  # the same address, another market
+        client.connection.nodes = Nodes([guest.url])  # another market there
         with pytest.raises(Refused, match="sublet wallet trust"):
             await client.market()

@@ -7,16 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from sublet.adapter.log_postgres import PostgresLog
 from sublet.adapter.log_sqlite import SqliteLog
-from sublet.service.ports import Log, Snapshot
+from sublet.service.ports import Ground, Log, LogForked, Overtaken, Snapshot
 from tests.fakes.log_memory import FakeLog
 
 ALICE, BOB, CAROL = ("0x" + digit * 40 for digit in "abc")
 
 
-@pytest.fixture(params=["fake", "sqlite"])
+@pytest.fixture(params=["fake", "sqlite", "postgres"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
-    log: Log = FakeLog() if request.param == "fake" else SqliteLog(tmp_path / "log.db")
+    log: Log
+    if request.param == "fake":
+        log = FakeLog()
+    elif request.param == "sqlite":
+        log = SqliteLog(tmp_path / "log.db")
+    else:
+        log = PostgresLog(request.getfixturevalue("postgres_url"))
+    log.append([], ground=Ground(is_resume=True))
     yield log
     log.close()
 
@@ -37,25 +45,67 @@ def snapshot(size: int) -> Snapshot:
 
 def test_counts_indexes_from_zero(log: Log) -> None:
     assert log.size() == 0
-    assert log.append(rows("a", "b")) == [0, 1]
-    assert log.append(rows("c")) == [2]
+    assert log.append(rows("a", "b")).indexes == [0, 1]
+    assert log.append(rows("c")).indexes == [2]
     assert log.size() == 3
 
 
 def test_appends_nothing_for_nothing(log: Log) -> None:
-    assert log.append([]) == []
+    assert log.append([]).indexes == []
     assert log.size() == 0
 
 
 def test_gives_old_index_to_duplicates(log: Log) -> None:
     log.append(rows("a", "b"))
-    assert log.append(rows("c", "b", "d")) == [2, 1, 3]
+    assert log.append(rows("c", "b", "d")).indexes == [2, 1, 3]
     assert log.size() == 4
 
 
 def test_finds_duplicates_within_one_batch(log: Log) -> None:
-    assert log.append(rows("a", "b", "a", "c", "a")) == [0, 1, 0, 2, 0]
+    assert log.append(rows("a", "b", "a", "c", "a")).indexes == [0, 1, 0, 2, 0]
     assert log.size() == 3
+
+
+def test_says_what_it_held_before(log: Log) -> None:
+    assert log.append(rows("a", "b")).size == 0
+    assert log.append(rows("b", "c")).size == 2
+    assert log.append(rows("b")).size == 3
+
+
+def test_appends_only_as_the_next(log: Log) -> None:
+    log.append(rows("a", "b"))
+    stale = Ground(size=1, leaf=row("a")[2], is_next=True)
+    with pytest.raises(Overtaken):
+        log.append(rows("c"), ground=stale)
+    assert log.size() == 2
+    # What is there already is there, whatever it was decided on.
+    assert log.append(rows("b"), ground=stale).indexes == [1]
+    current = Ground(size=2, leaf=row("b")[2], is_next=True)
+    assert log.append(rows("c"), ground=current).indexes == [2]
+
+
+def test_notices_a_fork(log: Log) -> None:
+    log.append(rows("a", "b"))
+    for ground in (
+        Ground(size=2, leaf=row("c")[2]),  # another entry stands there
+        Ground(size=3, leaf=row("c")[2]),  # the entry is gone
+    ):
+        with pytest.raises(LogForked):
+            log.append(rows("d"), ground=ground)
+    assert log.size() == 2
+
+
+def test_appends_while_alone(log: Log) -> None:
+    log.append(rows("a"))
+    with log.alone():
+        assert log.append(rows("b")).indexes == [1]
+    assert log.size() == 2
+
+
+def test_sees_what_is_more(log: Log) -> None:
+    log.append(rows("a", "b"))
+    assert log.wait_more(size=1, timeout_s=60)
+    assert not log.wait_more(size=2, timeout_s=0.01)
 
 
 def test_keeps_the_first_body_of_an_id(log: Log) -> None:
@@ -67,7 +117,7 @@ def test_keeps_the_first_body_of_an_id(log: Log) -> None:
 
 def test_appends_more_rows_than_one_statement_takes(log: Log) -> None:
     names = [str(number) for number in range(600)]
-    assert log.append(rows(*names, *names)) == [*range(600), *range(600)]
+    assert log.append(rows(*names, *names)).indexes == [*range(600), *range(600)]
     assert [r.index for r in log.read(first=0, limit=1_000)] == list(range(600))
 
 
@@ -135,6 +185,8 @@ def test_settling_again_is_harmless(log: Log) -> None:
     log.put_settled([settled])
     log.put_settled([settled])
     assert log.read_settled(party=ALICE, before_s=None, limit=9) == [b"one"]
+    log.put_settled([(*settled[:-1], b"one, erased")])  # the later word counts
+    assert log.read_settled(party=ALICE, before_s=None, limit=9) == [b"one, erased"]
 
 
 def test_reads_from_several_threads(log: Log) -> None:
@@ -147,7 +199,9 @@ def test_reads_from_several_threads(log: Log) -> None:
 def test_appends_from_several_threads(log: Log) -> None:
     with ThreadPoolExecutor(4) as pool:
         batches = [rows(f"{number}", f"{number}'") for number in range(40)]
-        indexes = [i for pair in pool.map(log.append, batches) for i in pair]
+        indexes = [
+            i for placing in pool.map(log.append, batches) for i in placing.indexes
+        ]
     assert sorted(indexes) == list(range(80))
     assert [r.index for r in log.read(first=0, limit=99)] == list(range(80))
 

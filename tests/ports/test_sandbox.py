@@ -6,14 +6,17 @@ Isolation and limits, which the fake does not have: ``tests/integration``.
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sublet.adapter.job_python import find_job_python
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
-from sublet.base.errors import Refused
+from sublet.adapter.sandbox_oci import GvisorSandbox, PodmanSandbox
+from sublet.base.errors import Refused, Unavailable
 from sublet.service.ports import Bind, Sandbox, SandboxSpec
 from tests.fakes.sandbox_fake import FakeSandbox
 
@@ -26,6 +29,9 @@ class Desk:
     def __init__(self, make: Callable[[], Sandbox], base: Path) -> None:
         self.make = make
         self.sandbox = make()
+        python = find_job_python()
+        is_fake = isinstance(self.sandbox, FakeSandbox)
+        self.python = python.outside if is_fake else python.inside
         self.base = base
         self.work = base / "work"
         self.work.mkdir()
@@ -66,11 +72,22 @@ class Desk:
                 await asyncio.sleep(0.01)
 
 
-@pytest.fixture(params=["fake", pytest.param("bubblewrap", marks=pytest.mark.sandbox)])
+REAL = {
+    "bubblewrap": pytest.mark.sandbox,
+    "podman": pytest.mark.container,
+    "gvisor": pytest.mark.container,
+}
+
+
+@pytest.fixture(
+    params=["fake", *(pytest.param(name, marks=mark) for name, mark in REAL.items())]
+)
 def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
     makers: dict[str, Callable[[], Sandbox]] = {
         "fake": FakeSandbox,
         "bubblewrap": BubblewrapSandbox,
+        "podman": PodmanSandbox,
+        "gvisor": GvisorSandbox,
     }
     return Desk(makers[request.param], tmp_path)
 
@@ -269,3 +286,53 @@ async def test_refuses_an_empty_command(desk: Desk) -> None:
         await desk.sandbox.start(desk.spec(), folder=desk.folder)
     with pytest.raises(Refused):
         desk.sandbox.read_state(desk.folder)
+
+
+SERVER = """
+import socket
+door = socket.create_server(("127.0.0.1", 0))
+print("port", door.getsockname()[1], flush=True)
+while True:
+    caller, _ = door.accept()
+    caller.sendall(b"inside:" + caller.recv(100))
+    caller.close()
+"""
+
+
+async def _wait_port(desk: Desk) -> int:
+    await desk.said("\n")
+    return int(desk.stdout.read_text().split()[1])
+
+
+async def test_connects_to_a_port_inside(desk: Desk) -> None:
+    if desk.sandbox.name == "gvisor":  # and says so
+        await desk.start("echo up; sleep 60")
+        with pytest.raises(Unavailable) as error:
+            await desk.sandbox.connect(desk.folder, port=8_888)
+        assert error.value.code == "no_port_forwarding"
+        await desk.sandbox.stop(desk.folder, grace_s=0)
+        with pytest.raises(Refused):
+            await desk.sandbox.connect(desk.folder, port=8_888)
+        return
+    await desk.sandbox.start(desk.spec(desk.python, "-c", SERVER), folder=desk.folder)
+    port = await _wait_port(desk)
+    loop = asyncio.get_running_loop()
+    for _ in range(3):
+        with await desk.sandbox.connect(desk.folder, port=port) as caller:
+            await loop.sock_sendall(caller, b"hello")
+            assert await loop.sock_recv(caller, 100) == b"inside:hello"
+    await desk.sandbox.stop(desk.folder, grace_s=0)
+    with pytest.raises(Refused):
+        await desk.sandbox.connect(desk.folder, port=port)
+
+
+async def test_refuses_a_port_that_nobody_serves(desk: Desk) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        free = door.getsockname()[1]
+    await desk.start("echo up; sleep 60")
+    await desk.said("up")
+    with pytest.raises((Refused, Unavailable)):
+        await desk.sandbox.connect(desk.folder, port=free)
+    await desk.sandbox.stop(desk.folder, grace_s=0)
+    with pytest.raises(Refused):
+        await desk.sandbox.connect(desk.base / "never", port=free)

@@ -151,7 +151,7 @@ class Simulation:
                 kept = CheckpointKept(lease.id, lease.ran_ms, lease.id, 1, self.salt)
                 yield tenant, kept
             if name != "never_pays" and lease.owed:
-                channel = self.book.find_channel((tenant, lease.provider))
+                channel = self.book.find_channel(lease.line)
                 assert channel is not None
                 total = channel_total(self.book, lease.id)
                 if total > channel.vouched:

@@ -18,7 +18,6 @@ from sublet.core.document import (
     AnyDocument,
     CheckpointKept,
     Credit,
-    Delegation,
     GiveBack,
     OfferWithdrawal,
     ProviderLost,
@@ -41,7 +40,8 @@ from tests.unit.core.book.world import (
 
 TENANTS = [address(0x1000 + number) for number in range(3)]
 PROVIDERS = [address(0x2000 + number) for number in range(3)]
-PARTIES = [*TENANTS, *PROVIDERS, OPERATOR]
+DELEGATE = address(0x3000)
+PARTIES = [*TENANTS, *PROVIDERS, OPERATOR, DELEGATE]
 UUIDS = ["gpu-a", "gpu-b", "gpu-c"]
 
 
@@ -50,7 +50,7 @@ class Market(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.world = World()
+        self.world = self.make_world()
         self.middle: tuple[int, bytes] | None = None
         for party in TENANTS[:2]:
             self.world.add_credit(party, 3_000_000)
@@ -60,9 +60,13 @@ class Market(RuleBasedStateMachine):
                 gpu_model="h200",
                 gpu_memory_bytes=141 * GIB,
                 gpu_uuids=tuple(UUIDS[:2]),
+                features=("erasure",),
             )
             for tenant in TENANTS[:2]:
                 self.world.add_channel(tenant, provider)
+
+    def make_world(self) -> World:
+        return World()
 
     def say(self, signer: str, document: AnyDocument) -> None:
         self.world.fold(self.world.fact(signer, document))
@@ -74,7 +78,8 @@ class Market(RuleBasedStateMachine):
     def draw_lease_id(self, data: st.DataObject) -> str:
         book = self.world.book
         # Mostly open ones, now and then one that is over or never was.
-        known = [*book.leases, *book.leases, *list(book.settled)[-1:], NO_DIGEST]
+        known = [*book.leases, *book.leases, *list(book.settled)[-1:]]
+        known += [*list(book.unerased)[-2:], NO_DIGEST]
         return data.draw(st.sampled_from(known))
 
     @rule(span_s=st.sampled_from([1, 2, 3, 5, 12]))
@@ -118,6 +123,7 @@ class Market(RuleBasedStateMachine):
             gpu_model="h200" if uuids else "",
             gpu_memory_bytes=141 * GIB,
             gpu_uuids=tuple(uuids),
+            features=("erasure",) if price else (),
             cpu_price_hour=price,
             expires_at_s=self.world.now_s + span_s,
             salt=self.salt,
@@ -136,6 +142,7 @@ class Market(RuleBasedStateMachine):
         gpu_count=st.sampled_from([0, 0, 1, 2]),
         total_max=st.sampled_from([10, 50_000, 2_000_000]),
         duration_s_max=st.sampled_from([10, 100, 3_600]),
+        features=st.sampled_from([(), ("erasure",)]),
     )
     def order(
         self,
@@ -144,9 +151,11 @@ class Market(RuleBasedStateMachine):
         gpu_count: int,
         total_max: int,
         duration_s_max: int,
+        features: tuple[str, ...],
     ) -> None:
         order = make_order(
             tenant=tenant,
+            features=features,
             cpus_milli=cpus_milli,
             gpu_count=gpu_count,
             total_max=total_max,
@@ -154,25 +163,6 @@ class Market(RuleBasedStateMachine):
             salt=self.salt,
         )
         self.say(tenant, order)
-
-    @rule(tenant=st.sampled_from(TENANTS), budget=st.sampled_from([0, 100_000]))
-    def delegate(self, tenant: str, budget: int) -> None:
-        expires_at_s = self.world.now_s + 100
-        delegation = Delegation(OPERATOR, budget, "", expires_at_s, 1, self.salt)
-        self.say(tenant, delegation)
-
-    @rule(data=st.data(), duration_s_max=st.sampled_from([10, 3_600]))
-    def order_by_delegate(self, data: st.DataObject, duration_s_max: int) -> None:
-        known = list(self.world.book.delegations)
-        if known:
-            record = self.world.book.delegations[data.draw(st.sampled_from(known))]
-            order = make_order(
-                tenant=record.tenant,
-                delegation=record.id,
-                duration_s_max=duration_s_max,
-                salt=self.salt,
-            )
-            self.say(OPERATOR, order)
 
     @rule(data=st.data(), count=st.integers(1, 5), span_s=st.integers(0, 9))
     def go_on(self, data: st.DataObject, count: int, span_s: int) -> None:
@@ -194,6 +184,7 @@ class Market(RuleBasedStateMachine):
             cpus_milli=500,
             gpu_count=gpu_count,
             total_max=400_000,
+            features=("erasure",) if self.salt % 2 else (),
             salt=self.salt,
         )
         self.say(tenant, order)
@@ -224,7 +215,7 @@ class Market(RuleBasedStateMachine):
         """Report, keep, give a receipt: honest, too much, or at the wrong time."""
         lease_id = self.draw_lease_id(data)
         book = self.world.book
-        lease = book.leases.get(lease_id) or book.settled.get(lease_id)
+        lease = book.find_lease(lease_id)
         if lease is None:
             return
         reason = data.draw(st.sampled_from(["exited", "given_back", "failed"]))
@@ -244,6 +235,15 @@ class Market(RuleBasedStateMachine):
         self.say(signer, GiveBack(lease_id, notice_s, 1, self.salt))
 
     @rule(data=st.data())
+    def erase(self, data: st.DataObject) -> None:
+        """Say that a lease is erased: in time, too early, twice, or of another's."""
+        known = [*self.world.book.unerased, *self.world.book.leases]
+        if known:
+            lease = self.world.lease(data.draw(st.sampled_from(known)))
+            signer = data.draw(st.sampled_from([lease.provider, *PROVIDERS]))
+            self.say(signer, self.world.erasure(lease))
+
+    @rule(data=st.data())
     def stop(self, data: st.DataObject) -> None:
         lease_id = self.draw_lease_id(data)
         signer = data.draw(st.sampled_from(TENANTS))
@@ -257,7 +257,8 @@ class Market(RuleBasedStateMachine):
     def vouch(self, data: st.DataObject, more: int) -> None:
         channels = list(self.world.book.channels.values())
         channel = data.draw(st.sampled_from(channels))
-        signer = data.draw(st.sampled_from([channel.payer, channel.receiver]))
+        parties = [channel.payer, channel.receiver, channel.authorizer]
+        signer = data.draw(st.sampled_from(parties))
         self.say(signer, Voucher(channel.id, max(0, channel.vouched + more)))
 
     @rule(data=st.data())
@@ -266,10 +267,10 @@ class Market(RuleBasedStateMachine):
         leases = list(self.world.book.leases.values())
         if leases:
             lease = data.draw(st.sampled_from(leases))
-            channel = self.world.book.find_channel((lease.tenant, lease.provider))
+            channel = self.world.book.find_channel(lease.line)
             if channel is not None:
                 total = channel_total(self.world.book, lease.id)
-                self.say(lease.tenant, Voucher(channel.id, total))
+                self.say(lease.authorizer, Voucher(channel.id, total))
 
     @rule()
     def seal(self) -> None:

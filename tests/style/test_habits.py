@@ -14,6 +14,7 @@ HOMELESS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "
 # Where `except Exception` may stand: a face's outermost loop, a task supervisor, the
 # plug-in door. Each of them logs and converts. Written as file:function.
 BROAD_EXCEPT_ALLOWED = {
+    "src/sublet/node/controller/controllers.py:Controllers._fly",
     "src/sublet/cli/root.py:run_command",
     "src/sublet/node/app.py:_serve",
     "src/sublet/provider/agent.py:Agent._supervise",

@@ -9,7 +9,14 @@ import pytest
 EXTRAS = ("numpy", "prometheus_client", "psutil", "pynvml", "pyseccomp", "uv")
 
 # Verbs that fold a log or run a market here; they say which extra they need.
-HEAVY = ("sublet.cli.audit", "sublet.cli.local_market", "sublet.cli.up")
+HEAVY = (
+    "sublet.cli.audit",
+    "sublet.cli.audit_erasure",
+    "sublet.cli.local_market",
+    "sublet.cli.log_option",
+    "sublet.cli.up",
+    "sublet.cli.witnessed",
+)
 
 WALL = f"""
 import sys

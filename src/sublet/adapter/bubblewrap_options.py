@@ -7,27 +7,26 @@ paths and secrets stand in no process list.
 """
 
 from collections.abc import Mapping
+from pathlib import PurePath
 
 from sublet.adapter.job_python import JobPython
-from sublet.adapter.nvidia import GpuFiles
+from sublet.adapter.nvidia import GPU_FOLDER, GpuFiles
 from sublet.base.errors import Refused
 from sublet.service.ports import Bind, SandboxSpec
 
 Option = str | bytes | tuple[str]
 
-UID_INSIDE = "1000"
 PROXY_PORT = 3128
 _BRIDGE = "/run/sublet/bridge.py"
-_SOCKET = "/run/sublet/proxy.sock"
+_NETWORK = "/run/sublet/network"  # the folder of the proxy's socket
 
 _ISOLATION = (
-    *("--unshare-user", "--uid", UID_INSIDE, "--gid", UID_INSIDE),
-    *("--disable-userns", "--unshare-pid", "--unshare-net", "--unshare-ipc"),
+    *("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc"),
     *("--unshare-uts", "--unshare-cgroup", "--hostname", "job"),
     *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
 )
 # Parts of the host's /etc that programs need and that are no secret.
-_SHARED = (
+SHARED = (
     *(
         "/etc/ld.so.cache",
         "/etc/alternatives",
@@ -36,7 +35,7 @@ _SHARED = (
     ),
     *("/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted", "/etc/fonts"),
 )
-_WRITTEN = {
+WRITTEN = {
     "/etc/passwd": "root:x:0:0:root:/:/bin/sh\n"
     "job:x:1000:1000:job:{home}:/bin/sh\n"
     "nobody:x:65534:65534:nobody:/:/bin/false\n",
@@ -54,6 +53,7 @@ def build_options(
     root_links: Mapping[str, str],
     seccomp: bytes,
     bridge: str,
+    shares_network: bool = False,
 ) -> tuple[Option, ...]:
     """Say everything that the sandbox is.
 
@@ -65,18 +65,24 @@ def build_options(
             folder of its own.
         seccomp: the compiled filter.
         bridge: host path of ``network_bridge.py``.
+        shares_network: the process is in the network of another sandbox already.
 
     Raises:
         Refused: a text holds a NUL, which would end it and begin another option.
     """
-    binds = [*python.binds, *gpu.binds, *spec.binds]
-    if spec.network != "none":
-        binds += [Bind(bridge, _BRIDGE), Bind(spec.network, _SOCKET)]
-    options: list[Option] = [*_ISOLATION, *_system_root(root_links)]
-    for path, text in _WRITTEN.items():
-        content = text.format(home=spec.directory).encode()
-        options += ["--perms", "0644", "--ro-bind-data", content, path]
-    options += ["--proc", "/proc", "--dev", "/dev", "--dir", "/run"]
+    binds = [*gpu.binds, *spec.binds]
+    binds += build_network_binds(spec, bridge=bridge)
+    options: list[Option] = [*_ISOLATION]
+    options += ["--uid", str(spec.inside_uid), "--gid", str(spec.inside_gid)]
+    if not shares_network:
+        options.append("--unshare-net")
+    if spec.root:  # an image has its mount points, and an /etc of its own
+        options += ["--ro-bind", (spec.root,), "/"]
+        options += ["--tmpfs", GPU_FOLDER] if gpu.binds else []
+    else:
+        options += _system_root(root_links, home=spec.directory)
+        binds = [*python.binds, *binds]
+    options += ["--proc", "/proc", "--dev", "/dev"]
     options += ["--size", str(spec.tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
     for node in gpu.devices:
         options += ["--dev-bind", node, node]
@@ -87,22 +93,39 @@ def build_options(
         options += ["--setenv", name, value]
     options += ["--remount-ro", "/", "--chdir", spec.directory]
     options += ["--seccomp", seccomp]
-    _check_texts(options)
+    check_texts(options)
     return tuple(options)
+
+
+def build_network_binds(spec: SandboxSpec, *, bridge: str) -> list[Bind]:
+    """Say what a job needs to see of its way out, where it has one."""
+    if spec.network == "none":
+        return []
+    # The folder: a proxy that is started anew puts a new socket there.
+    folder = str(PurePath(spec.network).parent)
+    return [Bind(bridge, _BRIDGE), Bind(folder, _NETWORK)]
 
 
 def build_argv(spec: SandboxSpec, *, python: JobPython) -> tuple[str, ...]:
     """Say what runs inside: the program, behind the bridge where it has a network.
 
     Raises:
-        Refused: there is no program, or a NUL in its arguments.
+        Refused: there is no program, a NUL in its arguments, or an image with a
+            network: the bridge is a program of this host, and images lack its Python.
     """
     if not spec.argv:
         raise Refused("a job needs a program to run", code="bad_command", field="argv")
-    _check_texts(list(spec.argv))
+    check_texts(list(spec.argv))
     if spec.network == "none":
         return spec.argv
-    door = (python.inside, "-I", "-S", _BRIDGE, str(PROXY_PORT), _SOCKET)
+    if spec.root:
+        raise Refused(
+            "a job in an image has no way out yet; leave out --egress or --image",
+            code="image_has_no_egress",
+            field="egress",
+        )
+    path = f"{_NETWORK}/{PurePath(spec.network).name}"
+    door = (python.inside, "-I", "-S", _BRIDGE, str(PROXY_PORT), path)
     return (*door, *spec.argv)
 
 
@@ -114,8 +137,7 @@ def build_env(spec: SandboxSpec, *, gpu: GpuFiles) -> dict[str, str]:
     """
     env = {"HOME": spec.directory, "PATH": "/usr/local/bin:/usr/bin:/bin", **gpu.env}
     if spec.network != "none":
-        proxy = f"http://127.0.0.1:{PROXY_PORT}"
-        env |= {"HTTPS_PROXY": proxy, "https_proxy": proxy}
+        env |= build_proxy_env()
     env |= spec.env
     for name in env:
         if not name or "=" in name:
@@ -128,17 +150,33 @@ def build_env(spec: SandboxSpec, *, gpu: GpuFiles) -> dict[str, str]:
     return env
 
 
-def _system_root(root_links: Mapping[str, str]) -> list[Option]:
-    options: list[Option] = ["--ro-bind", "/usr", "/usr"]
+def build_proxy_env() -> dict[str, str]:
+    """Tell ordinary tools where the way out is; some read one case, some the other."""
+    proxy = f"http://127.0.0.1:{PROXY_PORT}"
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    env = dict.fromkeys(names, proxy) | {"NO_PROXY": "localhost,127.0.0.1,::1"}
+    return env | {name.lower(): value for name, value in env.items()}
+
+
+def _system_root(root_links: Mapping[str, str], *, home: str) -> list[Option]:
+    options: list[Option] = ["--ro-bind", "/usr", "/usr", "--dir", "/run"]
     for path, target in root_links.items():
         kind = ["--symlink", target] if target else ["--ro-bind", path]
         options += [*kind, path]
-    for path in _SHARED:
+    for path in SHARED:
         options += ["--ro-bind-try", path, path]
+    for path, text in WRITTEN.items():
+        content = text.format(home=home).encode()
+        options += ["--perms", "0644", "--ro-bind-data", content, path]
     return options
 
 
-def _check_texts(options: list[Option] | list[str]) -> None:
+def check_texts(options: list[Option] | list[str]) -> None:
+    """Refuse what no program can be told.
+
+    Raises:
+        Refused: a NUL, or half a character.
+    """
     for option in options:
         text = option[0] if isinstance(option, tuple) else option
         if isinstance(text, bytes):

@@ -192,6 +192,9 @@ def create_group(
             _write(memory / "memory.limit_in_bytes", str(memory_bytes))
             with contextlib.suppress(OSError):  # a kernel without swap accounting
                 _write(memory / "memory.memsw.limit_in_bytes", str(memory_bytes))
+            with contextlib.suppress(OSError):  # where it cannot be told apart
+                # Else what lies in sockets counts for nobody but the whole machine.
+                _write(memory / "memory.kmem.tcp.limit_in_bytes", str(memory_bytes))
             _write(paths["cpu"] / "cpu.cfs_period_us", str(PERIOD_US))
             _write(paths["cpu"] / "cpu.cfs_quota_us", str(quota_us))
             _write(paths["pids"] / "pids.max", str(processes_max))
@@ -246,7 +249,7 @@ def sweep(group: Group, *, wait_s: float = 2.0) -> bool:
     For a sandbox whose warden is dead. Harmless where the group is gone.
     """
     until = time.monotonic() + wait_s
-    while pids := _read_pids(group):
+    while pids := read_pids(group):
         _kill(group, pids)
         if time.monotonic() > until:
             return False
@@ -257,7 +260,8 @@ def sweep(group: Group, *, wait_s: float = 2.0) -> bool:
     return True
 
 
-def _read_pids(group: Group) -> list[int]:
+def read_pids(group: Group) -> list[int]:
+    """List the processes of a group; none where it is gone."""
     try:
         return [int(line) for line in Path(group.joins[0]).read_text().split()]
     except OSError:

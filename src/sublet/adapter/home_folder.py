@@ -103,6 +103,18 @@ class Home:
         """Remember which market stands at this address."""
         self._write(self._market_place(url), msgspec.json.encode(market))
 
+    def find_nodes(self, market: Digest) -> tuple[str, ...]:
+        """Give the addresses that this market announced last."""
+        raw = self._read(self._nodes_place(market))
+        return () if raw is None else self._parse(raw, tuple[str, ...])
+
+    def keep_nodes(self, market: Digest, urls: tuple[str, ...]) -> None:
+        """Remember where the nodes of this market are."""
+        self._write(self._nodes_place(market), msgspec.json.encode(urls))
+
+    def _nodes_place(self, market: Digest) -> Path:
+        return self.path / "markets" / f"{market[2:18]}.nodes.json"
+
     def _market_place(self, url: str) -> Path:
         name = sha256(url.encode()).hexdigest()[:16]
         return self.path / "markets" / f"{name}.json"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sublet.base.errors import Refused, Unavailable
+from sublet.wire.cosignature import WitnessKey
 from sublet.wire.note import NoteKey
 from sublet.wire.signature import Key
 
@@ -56,6 +57,18 @@ def load_note_key(path: Path) -> NoteKey:
 def create_note_key(path: Path, *, name: str) -> NoteKey:
     """Draw a note key of this name and keep it; raises as ``create_key``."""
     key = NoteKey.generate(secrets.token_bytes(_SECRET_BYTES), name)
+    _create(path, key.to_text())
+    return key
+
+
+def load_witness_key(path: Path) -> WitnessKey:
+    """Read the key with which a witness cosigns; raises as ``load_key``."""
+    return _load(path, WitnessKey.from_text)
+
+
+def create_witness_key(path: Path, *, name: str) -> WitnessKey:
+    """Draw a witness's key of this name and keep it; raises as ``create_key``."""
+    key = WitnessKey.generate(secrets.token_bytes(_SECRET_BYTES), name)
     _create(path, key.to_text())
     return key
 

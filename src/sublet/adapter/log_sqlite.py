@@ -8,7 +8,6 @@ it costs an order no latency, and a power cut costs at most a signature.
 Not here: what entries mean, how they are signed (``wire``), who folds them (``core``).
 """
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -17,86 +16,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sublet.adapter.sqlite_file import (
+    check_schema,
+    connect,
+    create_schema,
+    lock,
+    translated,
+    write_anew,
+)
 from sublet.base import limits
-from sublet.base.errors import Broken, Refused, Unavailable
+from sublet.base.errors import Refused, Unavailable
 from sublet.base.ids import Address, Digest
-from sublet.service.ports import Row, Snapshot
-
-SCHEMA_VERSION = 1  # PRAGMA user_version of files that this code writes
-APPLICATION_ID = 0x5375626C  # "Subl", PRAGMA application_id
+from sublet.service.ports import (
+    ANY_GROUND,
+    Ground,
+    LogForked,
+    Overtaken,
+    Placing,
+    Row,
+    Snapshot,
+)
 
 _STATEMENT_ROWS_MAX = 256  # rows of one INSERT: one commit, few hand-overs of the GIL
-_STATEMENTS_CACHED = 640  # one INSERT and one SELECT for each number of rows, and more
-_BUSY_TIMEOUT_S = 10.0
 _SNAPSHOTS_KEPT = 2
 _SIZE_MAX = 1 << 62  # no log is longer
-
-_SCHEMA = """
-BEGIN IMMEDIATE;
-CREATE TABLE entry (
-    number INTEGER PRIMARY KEY CHECK (number >= 0),
-    id BLOB NOT NULL UNIQUE CHECK (length(id) = 32),
-    body BLOB NOT NULL,
-    leaf BLOB NOT NULL CHECK (length(leaf) = 32)
-) STRICT;
-CREATE TRIGGER entry_keeps_content BEFORE UPDATE ON entry
-    BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER entry_stays BEFORE DELETE ON entry
-    BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TABLE checkpoint (
-    size INTEGER PRIMARY KEY CHECK (size > 0),
-    note BLOB NOT NULL
-) STRICT;
-CREATE TABLE snapshot (
-    size INTEGER PRIMARY KEY CHECK (size > 0),
-    book BLOB NOT NULL,
-    book_hash BLOB NOT NULL,
-    tree BLOB NOT NULL
-) STRICT;
-CREATE TABLE settled (
-    lease_id TEXT PRIMARY KEY,
-    tenant TEXT NOT NULL,
-    provider TEXT NOT NULL,
-    settled_at_s INTEGER NOT NULL,
-    lease BLOB NOT NULL
-) STRICT;
-CREATE INDEX settled_of_tenant ON settled (tenant, settled_at_s);
-CREATE INDEX settled_of_provider ON settled (provider, settled_at_s);
-PRAGMA application_id = {application_id};
-PRAGMA user_version = {version};
-COMMIT;
-"""
-
-
-class LogDamaged(Broken):
-    """The log file is damaged; restore it from a backup or another node."""
-
-    code = "log_damaged"
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises into Sublet's errors; nothing of it gets past here."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", "")
-        if name == "SQLITE_NOTADB":
-            raise Refused(
-                f"{path} is not a log of Sublet; name the log.db of a node's home",
-                code="not_a_log",
-            ) from error
-        if name.startswith("SQLITE_CORRUPT"):
-            raise LogDamaged(
-                f"the log file {path} is damaged ({error}); "
-                "restore it from a backup or another node"
-            ) from error
-        is_full = name == "SQLITE_FULL"
-        cure = "free some disk space" if is_full else "look at its disk and rights"
-        raise Unavailable(
-            f"the log {path} did not answer ({error}); {cure} and try again",
-            code="disk_full" if is_full else "log_unavailable",
-        ) from error
 
 
 def _digest(raw: bytes) -> Digest:
@@ -131,15 +74,15 @@ class SqliteLogReader:
                 code="no_log",
             )
         try:
-            with _translated(path):
-                _check_schema(self._reader(), path=path)
+            with translated(path):
+                check_schema(self._reader(), path=path)
         except BaseException:
             self.close()
             raise
 
     def read(self, *, first: int, limit: int) -> list[Row]:
         """Give up to ``limit`` rows from index ``first`` on, in order."""
-        with _translated(self._path):
+        with translated(self._path):
             rows = self._reader().execute(
                 "SELECT number, id, body, leaf FROM entry"
                 " WHERE number >= ? ORDER BY number LIMIT ?",
@@ -149,18 +92,18 @@ class SqliteLogReader:
 
     def find(self, id: Digest) -> int | None:  # noqa: A002
         """Give the index of the document with this id, or None."""
-        with _translated(self._path):
+        with translated(self._path):
             row = self._one("SELECT number FROM entry WHERE id = ?", _raw(id))
             return None if row is None else int(row[0])
 
     def size(self) -> int:
         """Count the entries."""
-        with _translated(self._path):
+        with translated(self._path):
             return _count_entries(self._reader())
 
     def find_checkpoint(self, *, size_max: int | None = None) -> bytes | None:
         """Give the newest signed note (of at most ``size_max`` entries), or None."""
-        with _translated(self._path):
+        with translated(self._path):
             row = self._one(
                 "SELECT note FROM checkpoint WHERE size <= ?"
                 " ORDER BY size DESC LIMIT 1",
@@ -170,7 +113,7 @@ class SqliteLogReader:
 
     def read_checkpoints(self, *, first: int, limit: int) -> list[tuple[int, bytes]]:
         """Give (size, note) of sizes from ``first`` on, in order."""
-        with _translated(self._path):
+        with translated(self._path):
             rows = self._reader().execute(
                 "SELECT size, note FROM checkpoint"
                 " WHERE size >= ? ORDER BY size LIMIT ?",
@@ -180,7 +123,7 @@ class SqliteLogReader:
 
     def find_snapshot(self, *, size_max: int | None = None) -> Snapshot | None:
         """Give the newest snapshot (of at most ``size_max`` entries), or None."""
-        with _translated(self._path):
+        with translated(self._path):
             row = self._one(
                 "SELECT size, book, book_hash, tree FROM snapshot"
                 " WHERE size <= ? ORDER BY size DESC LIMIT 1",
@@ -192,7 +135,7 @@ class SqliteLogReader:
         self, *, party: Address, before_s: int | None, limit: int
     ) -> list[bytes]:
         """Give a party's settled leases, newest first."""
-        with _translated(self._path):
+        with translated(self._path):
             rows = self._reader().execute(
                 "SELECT lease FROM settled WHERE (tenant = ?1 OR provider = ?1)"
                 " AND settled_at_s < ?2"
@@ -203,7 +146,7 @@ class SqliteLogReader:
 
     def find_settled(self, lease_id: Digest) -> bytes | None:
         """Give one settled lease, or None."""
-        with _translated(self._path):
+        with translated(self._path):
             row = self._one("SELECT lease FROM settled WHERE lease_id = ?", lease_id)
             return None if row is None else bytes(row[0])
 
@@ -230,7 +173,7 @@ class SqliteLogReader:
         with self._readers_lock:
             if self._is_closed:
                 raise Unavailable(f"the log {self._path} is closed", code="log_closed")
-            reader = _connect(self._path, mode="ro")
+            reader = connect(self._path, mode="ro")
             self._readers.append(reader)
         self._local.reader = reader
         return reader
@@ -238,6 +181,8 @@ class SqliteLogReader:
 
 class SqliteLog(SqliteLogReader):
     """The whole log; the one process that writes holds a lock on ``<path>.lock``."""
+
+    is_shared = False
 
     def __init__(self, path: Path) -> None:
         """Open the log at ``path`` for writing; make it where there is none.
@@ -247,36 +192,51 @@ class SqliteLog(SqliteLogReader):
                 something else.
             Unavailable: the disk did not answer.
             LogDamaged: SQLite cannot make sense of the file.
+            LogNotSynced: the disk did not keep what was written.
         """
-        self._lock_file = _lock(path)
+        self._lock_file = lock(path)
         self._write_lock = threading.Lock()
         self._writers: list[sqlite3.Connection] = []
         try:
-            with _translated(path):
+            with translated(path):
                 # Entries are synced before they are acknowledged, the rest is not.
                 self._entries = self._open_writer(path, synchronous="FULL")
-                _create_schema(self._entries)
-                _check_schema(self._entries, path=path)
+                create_schema(self._entries)
+                check_schema(self._entries, path=path)
+                write_anew(self._entries, path=path)
                 self._rest = self._open_writer(path, synchronous="NORMAL")
+                # A checkpoint's failed fsync is not told. So it is never this
+                # connection's: the other has just synced all, and been told.
+                self._rest.execute("PRAGMA wal_autocheckpoint = 0")
             super().__init__(path)
         except BaseException:
             self._release()
             raise
 
-    def append(self, rows: Sequence[tuple[Digest, bytes, bytes]]) -> list[int]:
-        """Append (id, body, leaf) in one fsynced commit; give each one's index.
+    def append(
+        self,
+        rows: Sequence[tuple[Digest, bytes, bytes]],
+        *,
+        ground: Ground = ANY_GROUND,
+    ) -> Placing:
+        """Append (id, body, leaf) in one fsynced commit; say where each one stands.
 
         An id that the log already holds is not appended again: its old index comes
         back. All or nothing.
 
         Raises:
             Unavailable: the store did not accept the commit; nothing was appended.
+            Overtaken: the ground says ``is_next``, and the log has grown since.
+            LogForked: the last entry that the caller has folded is not in the log.
+            LogNotSynced: the fsync failed; whether it was appended nobody knows.
         """
         keyed = [(_raw(digest), body, leaf) for digest, body, leaf in rows]
         with self._transaction(self._entries) as writer:
             known = _find_numbers(writer, [row[0] for row in keyed])
             fresh: list[bytes | int] = []
-            number = _count_entries(writer)
+            size = number = _count_entries(writer)
+            if len(known) < len(keyed):
+                _check_ground(writer, ground, size=size)
             for key, body, leaf in keyed:
                 if key not in known:
                     known[key] = number
@@ -285,9 +245,19 @@ class SqliteLog(SqliteLogReader):
             for start in range(0, len(fresh), 4 * _STATEMENT_ROWS_MAX):
                 values = fresh[start : start + 4 * _STATEMENT_ROWS_MAX]
                 places = ",".join(["(?,?,?,?)"] * (len(values) // 4))
-                insert = f"INSERT INTO entry VALUES {places}"  # noqa: S608
+                # Nothing but question marks is put in.
+                insert = f"INSERT INTO entry VALUES {places}"  # noqa: S608  # nosec B608
                 writer.execute(insert, values)
-        return [known[row[0]] for row in keyed]
+        return Placing(size, [known[row[0]] for row in keyed])
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep all other writers out, which the lock on the file does anyway."""
+        yield
+
+    def wait_more(self, *, size: int, timeout_s: float) -> bool:
+        """Say whether there is more; nobody else writes, so there is no waiting."""
+        return self.size() > size
 
     def put_checkpoint(self, *, size: int, note: bytes) -> None:
         """Keep the signed note for a tree of this size; the same again is harmless."""
@@ -326,7 +296,7 @@ class SqliteLog(SqliteLogReader):
     @contextmanager
     def _transaction(self, writer: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         """Run one transaction, alone; what goes wrong in it leaves no trace."""
-        with self._write_lock, _translated(self._path):
+        with self._write_lock, translated(self._path):
             if not self._writers:
                 raise Unavailable(f"the log {self._path} is closed", code="log_closed")
             writer.execute("BEGIN IMMEDIATE")
@@ -340,7 +310,7 @@ class SqliteLog(SqliteLogReader):
                 raise
 
     def _open_writer(self, path: Path, *, synchronous: str) -> sqlite3.Connection:
-        writer = _connect(path, mode="rwc")
+        writer = connect(path, mode="rwc")
         self._writers.append(writer)
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute(f"PRAGMA synchronous = {synchronous}")
@@ -356,81 +326,24 @@ class SqliteLog(SqliteLogReader):
                 self._lock_file = -1
 
 
-def _lock(path: Path) -> int:
-    """Become the only writer of the log at ``path``; give the lock's descriptor.
-
-    The kernel lets go of the lock however the process ends.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock_file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Made here, so that SQLite's own umask never decides who may read it.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            path.chmod(0o600)
-        except BaseException:
-            os.close(lock_file)
-            raise
-    except BlockingIOError as error:
-        raise Refused(
-            f"another process already writes the log {path}; stop it first, "
-            "or give this node another home",
-            code="log_in_use",
-        ) from error
-    except OSError as error:
-        raise Unavailable(
-            f"the log {path} cannot be opened ({error.strerror}); "
-            "look at its folder's rights and space",
-            code="log_unavailable",
-        ) from error
-    return lock_file
-
-
-def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
-    # Autocommit: transactions are begun and ended in words, never behind our back.
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        timeout=_BUSY_TIMEOUT_S,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=_STATEMENTS_CACHED,
-    )
-
-
-def _create_schema(writer: sqlite3.Connection) -> None:
-    """Lay out an empty file; leave any other as it is."""
-    if writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
-        writer.executescript(
-            _SCHEMA.format(application_id=APPLICATION_ID, version=SCHEMA_VERSION)
-        )
-
-
-def _check_schema(connection: sqlite3.Connection, *, path: Path) -> None:
-    """Refuse a file that is no log, or one that a newer Sublet wrote."""
-    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    if application_id != APPLICATION_ID:
-        raise Refused(
-            f"{path} is not a log of Sublet; name the log.db of a node's home",
-            code="not_a_log",
-        )
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise Refused(
-            f"{path} has schema {version}, and this Sublet reads up to "
-            f"{SCHEMA_VERSION}; upgrade Sublet",
-            code="log_newer",
-            detail={"schema": version, "schema_max": SCHEMA_VERSION},
-        )
-
-
 def _count_entries(connection: sqlite3.Connection) -> int:
     # Gapless from 0, so the last number says how many there are, without a scan.
     row = connection.execute(
         "SELECT coalesce(max(number) + 1, 0) FROM entry"
     ).fetchone()
     return int(row[0])
+
+
+def _check_ground(connection: sqlite3.Connection, ground: Ground, *, size: int) -> None:
+    """Look whether what an append was decided on still holds."""
+    if ground.size:
+        tip = connection.execute(
+            "SELECT leaf FROM entry WHERE number = ?", (ground.size - 1,)
+        ).fetchone()
+        if tip is None or tip[0] != ground.leaf:
+            raise LogForked
+    if ground.is_next and ground.size != size:
+        raise Overtaken
 
 
 def _find_numbers(
@@ -441,6 +354,7 @@ def _find_numbers(
     for start in range(0, len(ids), _STATEMENT_ROWS_MAX):
         some = ids[start : start + _STATEMENT_ROWS_MAX]
         places = ",".join("?" * len(some))
-        select = f"SELECT id, number FROM entry WHERE id IN ({places})"  # noqa: S608
+        # Nothing but question marks is put in.
+        select = f"SELECT id, number FROM entry WHERE id IN ({places})"  # noqa: S608  # nosec B608
         known.update(connection.execute(select, some))
     return known

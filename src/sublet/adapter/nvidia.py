@@ -20,6 +20,7 @@ from sublet.service.ports import Bind, Gpu
 
 _log = logging.getLogger(__name__)
 
+GPU_FOLDER = "/run/nvidia"  # where an image finds the driver's libraries
 _CONTROL_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm")
 _LIBRARY = re.compile(r"\s(lib(?:cuda|nvidia-|nvcuvid|nvoptix)[^ ]*) .*=> (/\S+)$")
 _UNLISTED = Path("/usr/local/nvidia/lib64")  # clouds keep the driver here, unlisted
@@ -35,7 +36,7 @@ class GpuFiles(Struct, frozen=True):
     """What a job must be given to use some GPUs, and only those."""
 
     devices: tuple[str, ...]  # device nodes
-    binds: tuple[Bind, ...]  # libraries that lie outside /usr
+    binds: tuple[Bind, ...]  # libraries; those in /usr a job sees anyway
     env: dict[str, str]
 
 
@@ -98,6 +99,76 @@ def _describe(nvml: ModuleType, index: int) -> Gpu:
         memory_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
         power_limit_w=int(power_mw) // 1_000,
         index=index,
+    )
+
+
+class GpuState(Struct, frozen=True):
+    """How one GPU is doing."""
+
+    uuid: str
+    temperature_c: int
+    power_w: int
+    programs: int  # that compute on it
+
+
+def read_gpu_states() -> tuple[GpuState, ...]:
+    """Say how the GPUs are doing.
+
+    Raises:
+        Unavailable: no driver answers.
+    """
+    with _open_driver() as nvml:
+        return tuple(
+            _read_state(nvml, index) for index in range(nvml.nvmlDeviceGetCount())
+        )
+
+
+def _read_state(nvml: ModuleType, index: int) -> GpuState:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    try:
+        power_mw = nvml.nvmlDeviceGetPowerUsage(handle)
+    except nvml.NVMLError:  # laptops and virtual GPUs do not say
+        power_mw = 0
+    return GpuState(
+        uuid=str(nvml.nvmlDeviceGetUUID(handle)),
+        temperature_c=int(
+            nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
+        ),
+        power_w=int(power_mw) // 1_000,
+        programs=len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)),
+    )
+
+
+class GpuUse(Struct, frozen=True):
+    """Who is on one GPU."""
+
+    uuid: str
+    memory_bytes: int
+    programs: int  # that compute on it or show graphics
+    screens: int  # those of them that show graphics
+
+
+def read_gpu_uses() -> tuple[GpuUse, ...]:
+    """Say how many programs are on each GPU.
+
+    Raises:
+        Unavailable: no driver answers, or it does not say for one of them.
+    """
+    with _open_driver() as nvml:
+        return tuple(
+            _read_use(nvml, index) for index in range(nvml.nvmlDeviceGetCount())
+        )
+
+
+def _read_use(nvml: ModuleType, index: int) -> GpuUse:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    computing = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    showing = nvml.nvmlDeviceGetGraphicsRunningProcesses(handle)
+    return GpuUse(
+        uuid=str(nvml.nvmlDeviceGetUUID(handle)),
+        memory_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+        programs=len({program.pid for program in (*computing, *showing)}),
+        screens=len(showing),
     )
 
 

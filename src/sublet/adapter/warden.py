@@ -31,6 +31,7 @@ import sys
 import time
 
 from sublet.adapter.warden_child import adopt_orphans, become_bubblewrap
+from sublet.adapter.warden_keeper import keep_runtime
 from sublet.adapter.warden_meter import (
     Cgroup,
     Stream,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 TICK_S = 1.0  # between two readings of meters and limits
+REST_S = 0.01  # after each look at a stream that is cut, so that it costs little
 GRACE_S = 5  # from SIGTERM to SIGKILL where nobody said otherwise
 DISK_SHARE = 10  # measuring the disk takes at most one part in so many of the time
 DISK_PAUSE_S_MAX = 5.0
@@ -56,15 +58,18 @@ class Warden:
         """Take the spec; nothing is started yet."""
         self.folder = folder
         self.spec = spec
+        self.kind: str = spec["launch"]["kind"]
+        self.is_container = self.kind != "bubblewrap"  # by an OCI runtime
         self.cgroup = Cgroup(spec["cgroup"])
         self.streams = [
             Stream(spec[name], bytes_max=spec["log_bytes_max"])
             for name in ("stdout", "stderr")
         ]
+        self.is_draining = False  # a stream had something to be thrown away
         self.poll = select.poll()
-        self.child = 0  # bubblewrap outside
+        self.child = 0  # bubblewrap outside, or the keeper of a runtime
         self.inner = 0  # bubblewrap as the sandbox's PID 1, as seen from here
-        self.status = b""  # what bubblewrap has told us, lines of JSON
+        self.status = b""  # what bubblewrap (lines of JSON) or a runtime (a pid) said
         self.phase = "starting"
         self.reason = ""
         self.exit_code = 0
@@ -119,6 +124,9 @@ class Warden:
         self.reason = self.reason or reason
         at = time.monotonic() + grace_s
         self.kill_at = min(self.kill_at, at) if self.kill_at else at
+        if self.is_container:
+            send(self.child, signal.SIGTERM)  # its keeper hands it on
+            return
         for pid in self.cgroup.pids():
             if pid not in (self.child, self.inner):
                 send(pid, signal.SIGTERM)
@@ -168,12 +176,14 @@ class Warden:
         out, err = (stream.sink for stream in self.streams)
         self.child = os.fork()
         if self.child == 0:
+            code = 70
             try:
-                become_bubblewrap(self.spec, out=out, err=err, status=status_sink)
+                become = keep_runtime if self.is_container else become_bubblewrap
+                code = become(self.spec, out=out, err=err, status=status_sink)
             except (OSError, ValueError) as error:
-                os.write(err, f"cannot start bubblewrap: {error}".encode())
+                os.write(err, f"cannot start {self.kind}: {error}".encode())
             finally:
-                os._exit(70)
+                os._exit(code)
         for handle in (out, err, status_sink):
             os.close(handle)
         self.status_source = status
@@ -186,6 +196,9 @@ class Warden:
         next_tick = time.monotonic() + TICK_S
         while True:
             until = min(next_tick, self.kill_at or next_tick) - time.monotonic()
+            if self.is_draining:
+                self.is_draining = False
+                time.sleep(REST_S)
             ready = [handle for handle, _ in self.poll.poll(max(5, int(until * 1e3)))]
             for handle in ready:
                 self.heed(handle)
@@ -202,8 +215,11 @@ class Warden:
     def heed(self, handle: int) -> None:
         """Do what a readable file descriptor asks for."""
         for stream in self.streams:
-            if handle == stream.source and not stream.pump():
+            if handle != stream.source:
+                continue
+            if not stream.pump():
                 self.poll.unregister(handle)
+            self.is_draining = self.is_draining or stream.is_cut
         if handle == self.status_source:
             self.read_status()
         elif handle == self.wakeup:
@@ -216,16 +232,23 @@ class Warden:
         self.status += content
         if not content:
             self.poll.unregister(self.status_source)
-        if self.phase != "starting" or b'"child-pid":' not in self.status:
+        if self.phase != "starting" or not self.is_spawned():
             return
-        after = self.status.partition(b'"child-pid":')[2]
-        self.inner = int(after.partition(b"}")[0].partition(b",")[0])
         self.phase = "running"
         self.started = time.monotonic()
         self.alive = (0, self.started)
         self.started_at_s = int(time.time())
         self.write_state(self.read_meters())
         self.answer("running")
+
+    def is_spawned(self) -> bool:
+        """Say whether the sandbox's first process is there; find it, for bubblewrap."""
+        if self.is_container:
+            return self.status.strip().isdigit()  # a pid, but not as we would say it
+        _, word, after = self.status.partition(b'"child-pid":')
+        if word:
+            self.inner = int(after.partition(b"}")[0].partition(b",")[0])
+        return bool(word)
 
     def read_grace_s(self) -> float:
         """Read the grace that the agent left with its SIGTERM."""
@@ -270,7 +293,11 @@ class Warden:
     def find_reason(self) -> str:
         """Say why a job ended that nobody asked to."""
         if self.cgroup.out_of_memory_kills() and self.exit_code:
+            if self.is_container:
+                self.exit_code = 128 + signal.SIGKILL  # a runtime has words of its own
             return "out_of_memory"
+        if self.is_container:
+            return "exited" if self.phase == "running" else "failed"
         # bubblewrap reports the code of a program that it has started, and no other.
         return "exited" if b'"exit-code"' in self.status else "failed"
 
@@ -308,7 +335,8 @@ def main() -> None:
     lock = os.open(folder + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     # Written by our own agent, with this very interpreter; json would cost 15 ms.
-    spec = marshal.load(sys.stdin.buffer)  # noqa: S302
+    # Nobody else holds the pipe: it is this process's standard input since its birth.
+    spec = marshal.load(sys.stdin.buffer)  # noqa: S302  # nosec B302
     adopt_orphans()
     warden = Warden(folder, spec)
     warden.listen()

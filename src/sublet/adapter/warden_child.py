@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 _CLONE_NEWNS = 0x20000
+_CLONE_NEWNET = 0x40000000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _PR_SET_CHILD_SUBREAPER = 36
-_STAGE = "/run"  # covered by a private tmpfs, in bubblewrap's mount namespace only
+STAGE = "/run"  # covered by a private tmpfs, in bubblewrap's mount namespace only
 
 
 def adopt_orphans() -> None:
@@ -28,33 +29,46 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def join_network(handle: int) -> None:
+    """Move this process into the network of another sandbox."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(handle, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "cannot enter the job's network")
+    os.close(handle)
+
+
+def leave_mounts() -> None:
+    """Make a mount namespace for this process alone."""
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "cannot make a mount namespace")
+
+
+def mount(source: str, target: str, kind: str | None, flags: int) -> None:
+    """Mount something; a new file system is writable for its owner only."""
+    code = ctypes.CDLL(None, use_errno=True).mount(
+        source.encode(),
+        target.encode(),
+        kind.encode() if kind else None,
+        ctypes.c_ulong(flags),
+        b"mode=755" if kind == "tmpfs" else None,
+    )
+    if code:
+        raise OSError(ctypes.get_errno(), "cannot mount", target)
+
+
 def stage(sources: list[str]) -> dict[str, str]:
     """Bind folders that only root can reach to where the job's uid reaches them.
 
-    In a mount namespace of this process alone. Says where each one is now.
+    In a mount namespace of this process alone: each one in a place named by its
+    number. Says where each one is now.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def mount(source: str, target: str, kind: str | None, flags: int) -> None:
-        code = libc.mount(
-            source.encode(),
-            target.encode(),
-            kind.encode() if kind else None,
-            ctypes.c_ulong(flags),
-            b"mode=755" if kind else None,
-        )
-        if code:
-            raise OSError(ctypes.get_errno(), "cannot mount", target)
-
-    if libc.unshare(_CLONE_NEWNS):
-        raise OSError(ctypes.get_errno(), "cannot make a mount namespace")
     mount("none", "/", None, _MS_REC | _MS_PRIVATE)
     # Opened in the new namespace, and before the stage covers what lies there.
     handles = [os.open(source, os.O_PATH | os.O_CLOEXEC) for source in sources]
-    mount("tmpfs", _STAGE, "tmpfs", 0)
+    mount("tmpfs", STAGE, "tmpfs", 0)
     staged = {}
     for number, (source, handle) in enumerate(zip(sources, handles, strict=True)):
-        target = f"{_STAGE}/{number}"
+        target = f"{STAGE}/{number}"
         if stat.S_ISDIR(os.fstat(handle).st_mode):
             os.mkdir(target)
         else:
@@ -77,7 +91,10 @@ def anonymous_file(content: bytes) -> int:
 def resolve(options: list[str | bytes | tuple[str]], *, is_root: bool) -> list[str]:
     """Turn bytes into numbers of files that hold them, and (path,) into a path."""
     sources = [option[0] for option in options if isinstance(option, tuple)]
-    staged = stage(list(dict.fromkeys(sources))) if is_root and sources else {}
+    staged: dict[str, str] = {}
+    if is_root and sources:
+        leave_mounts()
+        staged = stage(list(dict.fromkeys(sources)))
     resolved = []
     for option in options:
         if isinstance(option, bytes):
@@ -89,17 +106,20 @@ def resolve(options: list[str | bytes | tuple[str]], *, is_root: bool) -> list[s
     return resolved
 
 
-def become_bubblewrap(spec: dict[str, Any], *, out: int, err: int, status: int) -> None:
+def become_bubblewrap(spec: dict[str, Any], *, out: int, err: int, status: int) -> int:
     """Give up everything that the job must not have, then become bubblewrap."""
+    launch = spec["launch"]
     os.umask(0o022)
     os.setsid()  # Ctrl-C at the agent's terminal is no business of the job
     for path in spec["cgroup"]["joins"]:
         write_text(path, "0")
-    options = resolve(spec["options"], is_root=spec["uid"] >= 0)
+    if spec["network"] >= 0:
+        join_network(spec["network"])
+    options = resolve(launch["options"], is_root=spec["uid"] >= 0)
     os.set_inheritable(status, True)
     options += ["--json-status-fd", str(status)]
     args = anonymous_file(b"\0".join(map(os.fsencode, options)) + b"\0")
-    for limit, soft, hard in spec["rlimits"]:
+    for limit, soft, hard in launch["rlimits"]:
         resource.setrlimit(limit, (soft, hard))
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     os.dup2(out, 1)
@@ -110,5 +130,5 @@ def become_bubblewrap(spec: dict[str, Any], *, out: int, err: int, status: int) 
         os.setresuid(spec["uid"], spec["uid"], spec["uid"])
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # else the job would ignore them too
-    argv = [spec["bwrap"], "--args", str(args), "--", *spec["argv"]]
-    os.execve(spec["bwrap"], argv, {})  # noqa: S606
+    argv = [launch["program"], "--args", str(args), "--", *launch["argv"]]
+    os.execve(launch["program"], argv, {})  # noqa: S606

@@ -6,6 +6,8 @@ Part of the warden's program (see there for what may be imported).
 from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]  # has no stubs
+import errno
+import fcntl
 import os
 import time
 
@@ -14,7 +16,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 HEAD_BYTES = 400  # of a stream, kept to say why a sandbox did not start
+ENTRY_BYTES = 4_096  # what a name costs at least: an empty file takes an inode, too
+DEPTH_MAX = 256  # folders below each other, each of which takes a descriptor
+DRAIN_BYTES = 1 << 20  # taken at once of a stream that is thrown away
 _BLOCK_BYTES = 65_536
+_F_SETPIPE_SZ = 1_031
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_KIND, _FOLDER = 0o170000, 0o040000  # as in stat.S_IFMT and stat.S_IFDIR
 
 
 def write_text(path: str, text: str) -> None:
@@ -40,28 +48,57 @@ def read_number(path: str, key: str) -> int:
 
 
 def measure_folder(folder: str, seen: set[tuple[int, int]]) -> int:
-    """Add up the blocks of a folder that a hostile job fills; follows no symlink.
+    """Add up what a folder that a hostile job fills takes of the disk.
+
+    Nothing in it is looked up by more than one name, and no symlink is followed: the
+    job may exchange what lies there at any moment.
 
     Raises:
         OSError: a part of it cannot be measured (hidden, or nested too deep).
     """
     total = 0
-    waiting = [folder]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    info = entry.stat(follow_symlinks=False)
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    elif info.st_nlink > 1:
-                        if (info.st_dev, info.st_ino) in seen:
-                            continue
-                        seen.add((info.st_dev, info.st_ino))
-                    total += info.st_blocks * 512
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # the job has just removed it
+    levels: list[tuple[int, list[str]]] = []  # open folders and what is left in each
+    try:
+        _descend(folder, None, levels)
+        while levels:
+            handle, names = levels[-1]
+            if not names:
+                os.close(levels.pop()[0])
+                continue
+            name = names.pop()
+            try:
+                info = os.stat(name, dir_fd=handle, follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # the job has just removed it
+            if info.st_mode & _KIND == _FOLDER:
+                _descend(name, handle, levels)
+            elif info.st_nlink > 1:
+                if (info.st_dev, info.st_ino) in seen:
+                    continue
+                seen.add((info.st_dev, info.st_ino))
+            total += max(info.st_blocks * 512, ENTRY_BYTES)
+    finally:
+        for handle, _ in levels:
+            os.close(handle)
     return total
+
+
+def _descend(
+    name: str, parent: int | None, levels: list[tuple[int, list[str]]]
+) -> None:
+    """Open a folder below another and list it, unless it is none any more."""
+    if len(levels) >= DEPTH_MAX:
+        raise OSError("folders are nested too deep to be measured")
+    try:
+        handle = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            return  # the job has just put something else there
+        raise  # it hides what it holds
+    levels.append((handle, []))
+    levels[-1][1].extend(os.listdir(handle))
 
 
 def measure_unlinked(
@@ -83,7 +120,7 @@ def measure_unlinked(
             if info.st_nlink or info.st_dev not in devices or key in seen:
                 continue
             seen.add(key)
-            total += info.st_blocks * 512
+            total += max(info.st_blocks * 512, ENTRY_BYTES)
     return total
 
 
@@ -159,13 +196,19 @@ class Stream:
         self.left = bytes_max - os.fstat(self.file).st_size
         self.head = b""
         self.source, self.sink = os.pipe2(os.O_CLOEXEC)
+        self.nowhere = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+
+    @property
+    def is_cut(self) -> bool:
+        """Say whether what comes now is thrown away."""
+        return self.left < 0
 
     def pump(self) -> bool:
         """Move what the pipe holds; False when every writer has gone."""
+        if self.is_cut:  # read on, so that the job does not block
+            return os.splice(self.source, self.nowhere, DRAIN_BYTES) > 0
         content = os.read(self.source, _BLOCK_BYTES)
         self.head = (self.head + content)[:HEAD_BYTES]
-        if self.left < 0:
-            return bool(content)  # cut: read on, so that the job does not block
         kept, self.left = content[: self.left], self.left - len(content)
         if self.left < 0:
             kept += b"\n[sublet: cut here, after %d bytes]\n" % self.bytes_max
@@ -174,4 +217,13 @@ class Stream:
                 kept = kept[os.write(self.file, kept) :]
         except OSError:
             self.left = -1  # the provider's disk is full: the rest is lost
+        if self.is_cut:
+            self._make_room()
         return bool(content)
+
+    def _make_room(self) -> None:
+        """Let much pass at once from now on, for whoever throws it away."""
+        try:
+            fcntl.fcntl(self.source, _F_SETPIPE_SZ, DRAIN_BYTES)
+        except OSError:
+            pass  # this user's pipes are large enough together

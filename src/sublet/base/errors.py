@@ -5,6 +5,7 @@
     ├── Unavailable  a peer, store or device did not answer; retry later
     ├── PeerFault    the other side broke the protocol; evidence attached
     └── Broken       our own invariant fell; the process stops
+        └── Outdated     this program is too old for what it reads; update it
 
 Each carries a stable ``code`` (snake_case, documented in ``docs/errors.md``) and
 plain values only. Faces alone turn errors into status codes, exit codes and prose.
@@ -78,6 +79,12 @@ class Broken(SubletError):
     """One of Sublet's own invariants fell; the process stops: better late than wrong."""
 
     code = "broken"
+
+
+class Outdated(Broken):
+    """This program does not read what the log goes on with; update sublet."""
+
+    code = "outdated"
 
 
 class Faults(Refused):

@@ -9,7 +9,12 @@ DOCUMENT_BYTES_MAX = 16_384  # one signed document, as canonical JSON
 BATCH_DOCUMENTS_MAX = 256  # documents in one request, and in one group commit
 TEXT_LENGTH_MAX = 128  # characters of a name, model, region or reason
 KEY_LENGTH_MAX = 256  # characters of an OpenSSH public key line
-LIST_LENGTH_MAX = 16  # regions, sandboxes, avoided providers in one document
+EGRESS_DESTINATIONS_MAX = 64  # of one job
+EGRESS_ROWS_MAX = 256  # of the table that a receipt hashes
+LEASES_PER_MACHINE_MAX = 1_024  # that an offer may promise to hold at one time
+LIST_LENGTH_MAX = (
+    16  # regions, sandboxes, avoided providers, tenants refused in one document
+)
 CLOCK_SKEW_S_MAX = 30  # seconds a document's own time may be ahead of the node's
 DOCUMENT_AGE_S_MAX = 3_600  # seconds a document may lie about before it is appended
 
@@ -24,12 +29,13 @@ GPU_MEMORY_BYTES_MAX = 1 << 42  # 4 TiB a GPU
 PRICE_PER_HOUR_MAX = 1_000_000_000  # micro-USD per hour and unit: $1,000
 AMOUNT_MAX = 1 << 53  # micro-USD, about nine billion dollars
 LEASE_S_MAX = 30 * 24 * 3_600  # seconds
-TIME_S_MAX = 1 << 40  # seconds since the epoch
+TIME_S_MAX = 253_402_300_799  # seconds since the epoch: the end of the year 9999
 
 # Parties
 OFFERS_PER_PROVIDER_MAX = 64
 LEASES_PER_TENANT_MAX = 1_024  # open at one time
 DELEGATIONS_PER_TENANT_MAX = 64
+UNERASED_PER_PROVIDER_MAX = 1_024  # leases whose erasure a provider may owe
 LEASES_KEPT_MAX = 10_000  # settled leases that the book still remembers
 
 # Requests to a node
@@ -46,4 +52,11 @@ TREE_BYTES_MAX = 1 << 40
 PATH_LENGTH_MAX = 1_024
 ENVIRONMENT_VARIABLES_MAX = 256
 RETRIES_MAX = 100
+STATEMENT_BYTES_MAX = 65_536  # a signed statement of erasure
+VRAM_COVERED_MIN_PPM = 900_000  # of a GPU's memory, or it is not called scrubbed
 LOG_BYTES_MAX = 1 << 30  # kept of one stream of one attempt
+
+# Maps
+TASKS_MAX = 1_000_000  # of one map
+TASK_BYTES_MAX = 16_777_216  # one task with its standard input
+PARALLEL_MAX = 256  # workers of one map at a time

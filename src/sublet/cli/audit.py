@@ -20,11 +20,20 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from sublet.base import limits
 from sublet.base.errors import Refused
-from sublet.base.ids import NO_DIGEST, Digest
+from sublet.base.ids import NO_DIGEST
 from sublet.base.units import format_money
-from sublet.core.document import Fact
+from sublet.cli.audit_erasure import audit_erasure
+from sublet.cli.log_option import (
+    JsonOption,
+    LogOption,
+    MarketOption,
+    find_file,
+    find_lease_id,
+    open_source,
+    read_facts,
+)
+from sublet.cli.witnessed import Testimony, hear, parse_witness
 from sublet.service.audit import LogSource, verify
 from sublet.service.entry_audit import PAGES_AHEAD
 from sublet.service.story import StoryLine, story
@@ -35,23 +44,17 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+
 WALLETS_SHOWN_MAX = 20
 JOBS_MAX = 64
 ENTRIES_FEW = 20_000  # two seconds' work for one process
-_NOTE_BYTES_MAX = 16_384
-
-LogOption = Annotated[
-    Path | None, typer.Option("--log", help="A log file: the log.db of a node.")
-]
-MarketOption = Annotated[
-    str, typer.Option("--market", help="Address of a market; its log is fetched.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+NOTE_BYTES_MAX = 16_384
+FILE_BYTES_MAX = 65_536
 
 
 @app.command("verify")
 def verify_log(
-    log: LogOption = None,
+    log: LogOption = "",
     market: MarketOption = "",
     is_from_snapshot: Annotated[
         bool,
@@ -61,6 +64,19 @@ def verify_log(
         list[Path] | None,
         typer.Option("--checkpoint", help="A signed checkpoint that you kept; repeat."),
     ] = None,
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--witness",
+            help="KEY or KEY@URL of a witness that must have cosigned; repeat.",
+        ),
+    ] = None,
+    quorum: Annotated[
+        int,
+        typer.Option(
+            "--witness-quorum", min=1, help="So many of them; 2 of 3, for example."
+        ),
+    ] = 1,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -74,17 +90,22 @@ def verify_log(
 ) -> None:
     """Recompute the whole log; name the first entry that is wrong."""
     from sublet.adapter.clock_system import SystemClock
-    from sublet.adapter.log_sqlite import LogDamaged
+    from sublet.adapter.sqlite_file import LogDamaged
     from sublet.wire.codec import DocumentCodec
     from sublet.wire.note import read_checkpoint
 
     held = [_read_note(path) for path in checkpoint or []]
+    named = [parse_witness(text) for text in witness or []]
+    heard: Testimony | None = None
     with (
-        _open_source(log, market) as (source, expected),
+        open_source(log, market) as (source, expected),
         _bar(Console(stderr=True)) as progress,
     ):
         task = progress.add_task("checking", total=None)
         try:
+            if named:
+                heard = hear(source, named, quorum=quorum, log=find_file(log))
+                held += heard.notes
             with _open_executor(jobs or _choose_jobs(source)) as executor:
                 verdict = verify(
                     source,
@@ -102,29 +123,73 @@ def verify_log(
         except LogDamaged as error:
             # Broken for a node that lives on this file; for an auditor, the answer.
             verdict = Verdict(Finding("damaged", error.message, 0, 0, code=error.code))
+    if heard is not None and verdict.is_good:
+        fault = heard.find_fault(entries=verdict.entries)
+        verdict = msgspec.structs.replace(verdict, finding=fault)
     if as_json:
         report = msgspec.to_builtins(verdict) | {"is_good": verdict.is_good}
+        if heard is not None:
+            report["witnessed_size"] = heard.size
+            report["cosigned"] = msgspec.to_builtins(heard.cosigned)
         typer.echo(msgspec.json.encode(report).decode())
     else:
         _show_verdict(verdict, Console())
+        for sentence in heard.sentences() if heard is not None else ():
+            typer.echo(f"  witness      {sentence}")
     raise typer.Exit(0 if verdict.is_good else 1)
+
+
+@app.command("split")
+def check_split(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Evidence, as it was kept.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Check evidence that a log showed two histories; needs no network.
+
+    Exit code: 0, it is proven; 2, it is not, and why.
+    """
+    from sublet.wire.split_view import check_split_view, read_split_view
+
+    shown = read_split_view(_read_note(file, "FILE", FILE_BYTES_MAX))
+    older, newer = check_split_view(shown)
+    if as_json:
+        report = {
+            "is_proven": True,
+            "verifier_key": shown.verifier_key,
+            "origin": older.origin,
+            "sizes": [older.size, newer.size],
+            "roots": [older.root.hex(), newer.root.hex()],
+        }
+        typer.echo(msgspec.json.encode(report).decode())
+        return
+    typer.echo(
+        f"Proven: whoever holds the key {shown.verifier_key}\nsigned two histories of "
+        f"{older.origin}:\n  {older.size} entries with root {older.root.hex()}\n"
+        f"  {newer.size} entries with root {newer.root.hex()}\n"
+        "No log that only grows has both."
+    )
 
 
 @app.command("story")
 def tell_story(
     lease: Annotated[str, typer.Argument(metavar="LEASE", help="The lease's id.")],
-    log: LogOption = None,
+    log: LogOption = "",
     market: MarketOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Tell the life of one lease: facts, phases, causes, amounts."""
-    with _open_source(log, market) as (source, _):
-        facts = list(_read_facts(source))
-    lines = story(facts, _find_lease_id(facts, lease))
+    with open_source(log, market) as (source, _):
+        facts = list(read_facts(source))
+    lines = story(facts, find_lease_id(facts, lease))
     if as_json:
         typer.echo(msgspec.json.encode(lines).decode())
     else:
         _show_story(lines, Console())
+
+
+app.command("erasure")(audit_erasure)
 
 
 def _choose_jobs(source: LogSource) -> int:
@@ -151,77 +216,23 @@ def _open_executor(jobs: int) -> Iterator[Executor | None]:
 # ---- where the log comes from -----------------------------------------------------
 
 
-@contextmanager
-def _open_source(
-    log: Path | None, market: str
-) -> Iterator[tuple[LogSource, Digest | None]]:
-    """Open a file or a market; give it with the market's id, where it is pinned."""
-    from sublet.adapter.home_folder import Home
-    from sublet.adapter.log_sqlite import SqliteLogReader
-    from sublet.sdk.connection import parse_url
-    from sublet.sdk.log_source import HttpLogSource
-    from sublet.wire.typed_data import market_id
-
-    if log is not None and market:
-        raise Refused("give --log or --market, not both", code="bad_flags")
-    if log is not None:
-        reader = SqliteLogReader(log.expanduser())
-        try:
-            yield reader, None
-        finally:
-            reader.close()
-        return
-    home = Home(Path(os.environ.get("SUBLET_HOME") or "~/.sublet").expanduser())
-    url = parse_url(market or home.read_config().market)
-    pinned = home.find_market(url)
-    with HttpLogSource(url) as source:
-        yield source, None if pinned is None else market_id(pinned)
-
-
-def _read_facts(source: LogSource) -> Iterator[Fact]:
-    from sublet.wire.codec import DocumentCodec
-
-    codec, number = DocumentCodec(), 0
-    while rows := source.read(first=number, limit=limits.PAGE_ENTRIES_MAX):
-        for row in rows:
-            yield codec.read_entry(row.body).fact
-        number += len(rows)
-
-
-def _find_lease_id(facts: list[Fact], text: str) -> Digest:
-    """Complete an id of which people give the beginning."""
-    start = text.lower() if text.lower().startswith("0x") else f"0x{text.lower()}"
-    found = {fact.id for fact in facts if fact.id.startswith(start)}
-    named = sorted(
-        fact.id
-        for fact in facts
-        if fact.id in found and type(fact.document).__name__ == "Order"
-    )
-    if len(named) > 1:
-        raise Refused(
-            f"LEASE: {text[:80]!r} is the beginning of {len(named)} leases; give more "
-            "digits",
-            code="ambiguous_lease",
-            field="LEASE",
-        )
-    return named[0] if named else start
-
-
-def _read_note(path: Path) -> bytes:
+def _read_note(
+    path: Path, field: str = "--checkpoint", bytes_max: int = NOTE_BYTES_MAX
+) -> bytes:
     try:
         with path.expanduser().open("rb") as file:
-            note = file.read(_NOTE_BYTES_MAX + 1)
+            note = file.read(bytes_max + 1)
     except OSError as error:
         raise Refused(
-            f"--checkpoint: {path} cannot be read ({error.strerror})",
+            f"{field}: {path} cannot be read ({error.strerror})",
             code="bad_checkpoint",
-            field="--checkpoint",
+            field=field,
         ) from error
-    if len(note) > _NOTE_BYTES_MAX:
+    if len(note) > bytes_max:
         raise Refused(
-            f"--checkpoint: {path} is too large to be a signed checkpoint",
+            f"{field}: {path} is too large to be a signed checkpoint or evidence",
             code="bad_checkpoint",
-            field="--checkpoint",
+            field=field,
         )
     return note
 

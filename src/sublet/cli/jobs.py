@@ -98,20 +98,26 @@ def logs(
     folder = Home(home.expanduser())
     record = folder.get_job(job)
     stream = "stderr" if is_stderr else "stdout"
+    if find_state(record) == "detached":
+        from sublet.cli.leaving import show_stream
+
+        show_copy(folder.job_folder(record.id) / stream)
+        asyncio.run(show_stream(make_client(market, home), record, stream, is_followed))
+        return
     if find_state(record) == "orphaned":
         asyncio.run(_follow_remote(make_client(market, home), record, stream))
         return
-    _show_copy(folder.job_folder(record.id) / stream)
+    show_copy(folder.job_folder(record.id) / stream)
     place = folder.job_folder(record.id) / stream
     offset = place.stat().st_size if place.exists() else 0
     while is_followed and find_state(folder.get_job(record.id)) == "running":
         time.sleep(FOLLOW_S)
-        offset = _show_copy(place, offset=offset)
+        offset = show_copy(place, offset=offset)
     if is_followed:
-        _show_copy(place, offset=offset)
+        show_copy(place, offset=offset)
 
 
-def _show_copy(place: Path, *, offset: int = 0) -> int:
+def show_copy(place: Path, *, offset: int = 0) -> int:
     """Write a log's copy from a byte on; give where it ends now."""
     from sublet.cli.output import Screen
 

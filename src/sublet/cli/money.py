@@ -103,7 +103,7 @@ def cost(
     """
     import msgspec
 
-    from sublet.base.units import format_money
+    from sublet.base.units import format_money, format_size
     from sublet.workload.bill import find_bill
 
     async def ask() -> Any:
@@ -133,3 +133,19 @@ def cost(
     head = ("JOB", "PROVIDER", "MACHINE", "SECONDS", "PRICE/H", "PAID", "OUTCOME")
     typer.echo(format_table(head, rows))
     typer.echo(f"total {format_money(sum(line.paid for line in lines))}")
+    reached = [
+        (
+            line.job_id,
+            row.destination,
+            str(row.connections),
+            format_size(row.bytes_out),
+            format_size(row.bytes_in),
+        )
+        for line in lines
+        if line.egress is not None
+        for row in line.egress.rows
+    ]
+    if reached:
+        typer.echo(
+            "\n" + format_table(("JOB", "REACHED", "CONNECTIONS", "OUT", "IN"), reached)
+        )

@@ -56,6 +56,82 @@ def init(
 
 
 @app.command()
+def backup(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The copy; it must not exist yet.")
+    ],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Copy the log into FILE while the node runs; the keys are not in it.
+
+    To restore: FILE as log.db into a home with the same keys and config.toml, then
+    start the node there.
+    """
+    from sublet.adapter.log_backup import back_up
+    from sublet.base.errors import Refused
+    from sublet.node.compose import LOG_FILE
+    from sublet.node.config import read_config
+
+    home = home.expanduser()
+    if read_config(home).log_url:
+        raise Refused(
+            "this node's log is in PostgreSQL; back it up with: pg_dump -Fc -n sublet",
+            code="log_elsewhere",
+            field="log.url",
+        )
+    entries = back_up(home / LOG_FILE, file.expanduser())
+    Console(soft_wrap=True, highlight=False).print(
+        f"{entries} entries are in {file}. Check them: sublet audit verify --log {file}\n"
+        f"The keys are not in it; keep copies of {home / 'key'} and {home / 'note_key'}."
+    )
+
+
+@app.command("upgrade")
+def upgrade_market(
+    home: HomeOption = DEFAULT_HOME,
+    market: Annotated[
+        str,
+        typer.Option(
+            "--market",
+            metavar="URL[,URL]",
+            help="Nodes of the market; unless you say, those of config.toml.",
+        ),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+) -> None:
+    """Let the rules of a new version hold, once every node runs its program.
+
+    Until then new programs keep to the old rules, and you may go back to the old
+    program. Afterwards a program that does not read the new version stops.
+    """
+    from sublet.cli.upgrade import upgrade
+    from sublet.node.config import read_config
+    from sublet.sdk.nodes import parse_urls
+
+    home = home.expanduser()
+    config = read_config(home)
+    scheme = "https" if config.tls_cert else "http"
+    own = f"{scheme}://{config.host}:{config.port}"
+    urls = parse_urls(market) if market else config.nodes or (own,)
+    done = asyncio.run(upgrade(home, urls))
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    for url in done.away:
+        console.print(
+            f"[yellow]{url} does not answer; with an older program it will stop.[/yellow]"
+        )
+    if done.index < 0:
+        console.print(
+            f"The market is at version {done.version}, and the programs at "
+            f"{', '.join(done.nodes)} know no later one: nothing to do."
+        )
+    else:
+        console.print(f"Version {done.version} holds from entry {done.index} on.")
+
+
+@app.command()
 def start(
     home: HomeOption = DEFAULT_HOME,
     listen: Annotated[
@@ -65,6 +141,14 @@ def start(
         str, typer.Option("--tls-cert", help="Certificate chain, PEM.")
     ] = "",
     tls_key: Annotated[str, typer.Option("--tls-key", help="Its key, PEM.")] = "",
+    log: Annotated[
+        str,
+        typer.Option(
+            "--log",
+            metavar="URL",
+            help="A PostgreSQL database for the log; several nodes may share it.",
+        ),
+    ] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Say that it is ready as one line of JSON.")
     ] = False,
@@ -74,9 +158,14 @@ def start(
     from sublet.node.journal import send_to_stderr
     from sublet.node.serve import Running, serve
 
-    flags = {"listen": listen, "tls_cert": tls_cert, "tls_key": tls_key}
+    flags: dict[str, object] = {
+        "listen": listen,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "log": {"url": log} if log else "",
+    }
     config = read_config(
-        home.expanduser(), overrides={key: text for key, text in flags.items() if text}
+        home.expanduser(), overrides={key: flag for key, flag in flags.items() if flag}
     )
     send_to_stderr()
 

@@ -14,7 +14,8 @@ MarketOption = Annotated[
         "--market",
         envvar="SUBLET_MARKET",
         metavar="URL",
-        help="The market; default: as config.toml says, or http://127.0.0.1:8470.",
+        help="The market, or several of its nodes with commas between; default: as "
+        "config.toml says, or http://127.0.0.1:8470.",
     ),
 ]
 HomeOption = Annotated[
@@ -69,6 +70,24 @@ MaxTotalOption = Annotated[
 RegionOption = Annotated[
     list[str] | None,
     typer.Option("--region", metavar="CODE", help="DE or US-CA; any of several."),
+]
+ImageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        metavar="REF",
+        help="An image to run in: python:3.12, ghcr.io/owner/name@sha256:…, or a file "
+        "of yours: oci-archive:FILE, docker-archive:FILE, dir:FILE (a root folder as "
+        "one tar).",
+    ),
+]
+SandboxOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sandbox",
+        metavar="CLASS",
+        help="Only in this one: bubblewrap, podman, or gvisor, a kernel of its own.",
+    ),
 ]
 TimeoutOption = Annotated[
     str | None,

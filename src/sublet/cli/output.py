@@ -125,6 +125,8 @@ def describe(said: event.AnyEvent) -> str:
             return f"fetching {said.files} files, {format_size(said.bytes)}"
         case event.Missing():
             return f"output {said.path!r} was never made"
+        case event.Erased():
+            return f"the provider states erasure ({said.claim}): {said.path}"
         case _:
             return ""
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from sublet.provider.agent import Agent
+    from sublet.provider.sandboxes import SandboxReport
     from sublet.provider.setup import SetUp, Wish
     from sublet.provider.status import Status
 
@@ -93,12 +94,12 @@ def init(
     """
     from sublet.adapter.clock_system import SystemClock
     from sublet.adapter.devices_machine import MachineDevices
-    from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
+    from sublet.provider.sandboxes import make_adapters
     from sublet.provider.setup import set_up
-    from sublet.sdk.connection import parse_url
+    from sublet.sdk.nodes import parse_urls
 
     wish = _make_wish(
-        market=parse_url(market),
+        market=",".join(parse_urls(market)),
         name=name if name is not None else _host_name(),
         region=region,
         sizes=(cpus, memory, disk),
@@ -110,7 +111,7 @@ def init(
         done = set_up(
             home.expanduser(),
             wish,
-            sandbox=BubblewrapSandbox(),
+            sandboxes=make_adapters(),
             devices=MachineDevices(),
             clock=SystemClock(),
         )
@@ -141,9 +142,10 @@ def start(
 
     Nothing listens unless --listen is given: the provider only dials out.
     """
-    from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
     from sublet.provider.compose import serve
     from sublet.provider.journal import Journal, send_to_stderr
+    from sublet.provider.sandboxes import make_adapters
+    from sublet.provider.scratches import make_scratches, make_vram
 
     send_to_stderr(is_json=as_json)
     place = _parse_listen(listen) if listen else None
@@ -155,7 +157,9 @@ def start(
     asyncio.run(
         serve(
             home.expanduser(),
-            sandbox=BubblewrapSandbox(),
+            sandboxes=make_adapters(),
+            scratches=make_scratches(),
+            vram=make_vram(),
             journal=Journal(),
             listen=place,
             endpoint=endpoint,
@@ -343,14 +347,18 @@ def _show_set_up(done: "SetUp", home: Path) -> None:
         + f", an hour: {done.price_story}."
     )
     console.print("What tenants pay may be more, never less.")
-    if done.probe.is_ok:
-        console.print(f"Sandbox: {done.probe.reason}")
-    else:
-        console.print(f"The sandbox does NOT work here: {done.probe.reason}")
-        console.print("Until it does, nothing is offered.")
+    _show_sandboxes(console, done.sandboxes)
+    if not any(each.is_ok for each in done.sandboxes):
+        console.print("Until one of them works, nothing is offered.")
     console.print(f"Settings: {done.path}")
     where = "" if home == DEFAULT_HOME else f" --home {home}"
     console.print(f"Start it with: sublet provider start{where}")
+
+
+def _show_sandboxes(console: Console, reports: "tuple[SandboxReport, ...]") -> None:
+    for each in reports:
+        state = "" if each.is_ok else "does NOT work here: "
+        console.print(f"Sandbox {each.name}: {state}{each.reason}")
 
 
 def _show_status(said: "Status") -> None:
@@ -367,14 +375,18 @@ def _show_status(said: "Status") -> None:
     console.print(f"Market {said.market}")
     if said.clock_ahead_s:
         console.print(f"Clock: {said.clock_ahead_s} s ahead of the market's")
-    if said.sandbox:
-        console.print(f"Sandbox {said.sandbox}: {said.sandbox_reason}")
+    _show_sandboxes(console, said.sandboxes)
+    if said.images is not None:
+        state = "" if said.images.is_ok else "NOT offered: "
+        console.print(f"Images: {state}{said.images.reason}")
     console.print(
         f"Offer: {'standing' if said.offer_id else 'none'}, "
         f"{format_money(said.cpu_price_hour)} a CPU, "
         f"{format_money(said.memory_price_hour)} a GiB, "
         f"{format_money(said.gpu_price_hour)} a GPU, an hour"
     )
+    for reason in said.held_back:
+        console.print(f"Not offered: {reason}")
     console.print(
         f"Earned today {format_money(said.earned_today)}, in all "
         f"{format_money(said.earned_total)} with {said.leases_settled} leases"

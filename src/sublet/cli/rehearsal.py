@@ -110,6 +110,8 @@ def _make_lease(host_key: asyncssh.SSHKey) -> Lease:
         disk_bytes=0,
         gpu_uuids=(),
         manifest=NO_DIGEST,
+        sandbox="",
+        features=(),
         ssh_key="",
         ssh_host_key=host_key.export_public_key().decode().strip(),
         endpoint="",

@@ -17,6 +17,7 @@ from typer.main import get_command, get_group
 EXIT_REFUSED = 2  # fix the request
 EXIT_UNAVAILABLE = 3  # try again later
 EXIT_PEER_FAULT = 4  # the other side broke the protocol
+EXIT_OUTDATED = 5  # update sublet; starting it again does not help
 EXIT_BROKEN = 70  # a fault of Sublet itself
 EXIT_INTERRUPTED = 130
 
@@ -36,6 +37,7 @@ HELP = """Rent machines by the second, on an open market.
   sublet run train.py            a script, with the dependencies it names
   sublet run --gpu h200:1 --input data --output model/ ./project
   sublet run -- nvidia-smi       any command
+  sublet map --tasks tasks.jsonl sweep.py    many tasks, on several machines
   sublet ps                      what runs
   sublet cost                    what it cost
 """
@@ -44,6 +46,7 @@ HELP = """Rent machines by the second, on an open market.
 # What the tenant's verbs import when they are called.
 LATE = (
     "sublet.cli.output",
+    "sublet.cli.map_screen",
     "sublet.sdk.work_folder",
     "sublet.workload.bill",
     "sublet.workload.client",
@@ -62,17 +65,21 @@ class Verb(NamedTuple):
 
 VERBS = {
     "run": Verb("run", "Run a script, a folder or a command on a rented machine."),
+    "map": Verb("map", "Run a program once for each of many tasks."),
     "quote": Verb("run", "Ask what a machine would cost now; nothing is bought."),
     "ps": Verb("jobs", "List jobs."),
     "logs": Verb("jobs", "Show what a job wrote."),
+    "attach": Verb("detached", "Follow a detached job, and fetch what it made."),
     "stop": Verb("jobs", "Stop a job and settle it."),
     "cost": Verb("money", "Show what a job cost, or all of them."),
     "wallet": Verb("money", "Show address and balance; get credits."),
     "cp": Verb("files", "Copy files out of a running job."),
-    "ssh": Verb("files", "Open a shell beside a running job."),
+    "ssh": Verb("files", "Open a shell beside a running job; let ssh and scp in."),
+    "port": Verb("files", "Reach a server that a running job runs."),
     "up": Verb("up", "Start a market for development, here.", is_group=True),
     "provider": Verb("provider", "Offer this machine and earn.", is_group=True),
     "node": Verb("node", "Operate a market.", is_group=True),
+    "witness": Verb("witness", "Watch and cosign markets' logs.", is_group=True),
     "audit": Verb("audit", "Check a market's log: every match, every cent.", True),
 }
 
@@ -175,11 +182,13 @@ def load_everything() -> None:
 
 def _tell(fault: Any) -> int:
     """One line: what, where, and what to do about it."""
-    from sublet.base.errors import Broken, Faults, PeerFault, Refused
+    from sublet.base.errors import Broken, Faults, Outdated, PeerFault, Refused
 
     faults = fault.faults if isinstance(fault, Faults) else (fault,)
     for one in faults:
         print_error(one.message)
+    if isinstance(fault, Outdated):
+        return EXIT_OUTDATED
     if isinstance(fault, Broken):
         return EXIT_BROKEN
     if isinstance(fault, PeerFault):

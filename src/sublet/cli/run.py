@@ -14,12 +14,14 @@ from sublet.cli.option import (
     DiskOption,
     GpuOption,
     HomeOption,
+    ImageOption,
     JsonOption,
     MarketOption,
     MaxPriceOption,
     MaxTotalOption,
     MemoryOption,
     RegionOption,
+    SandboxOption,
     TimeoutOption,
     VramOption,
     make_client,
@@ -35,7 +37,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 EXIT_STOPPED = 130
 EXIT_PIPE = 141
-_BEHIND_DASHES = "sublet.behind_dashes"
+BEHIND_DASHES = "sublet.behind_dashes"
 
 
 class RunCommand(TyperCommand):
@@ -47,7 +49,7 @@ class RunCommand(TyperCommand):
         rest = super().parse_args(ctx, args)
         count = len(ctx.params.get("target") or ())
         dashes = len(before) - count - 1
-        ctx.meta[_BEHIND_DASHES] = dashes >= 0 and before[dashes] == "--"
+        ctx.meta[BEHIND_DASHES] = dashes >= 0 and before[dashes] == "--"
         return rest
 
 
@@ -58,9 +60,9 @@ class RunCommand(TyperCommand):
 def run(
     ctx: typer.Context,
     target: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="SCRIPT_OR_COMMAND [ARGS]...", show_default=False),
-    ],
+    ] = None,
     gpu: GpuOption = None,
     vram: VramOption = None,
     cpus: CpusOption = None,
@@ -69,6 +71,8 @@ def run(
     max_price: MaxPriceOption = None,
     max_total: MaxTotalOption = None,
     region: RegionOption = None,
+    sandbox: SandboxOption = None,
+    image: ImageOption = None,
     inputs: Annotated[
         list[str] | None,
         typer.Option("--input", metavar="PATH", help="A file or folder to bring."),
@@ -118,8 +122,41 @@ def run(
             help="A variable that is never shown or written down.",
         ),
     ] = None,
+    erasure: Annotated[
+        bool,
+        typer.Option(
+            "--erasure",
+            help="Only machines that encrypt the job's data and sign that it is gone.",
+        ),
+    ] = False,
+    egress: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--egress",
+            metavar="NAME:PORT",
+            help="What the job may reach, such as huggingface.co:443 or "
+            "*.example.org:443. Without it, nothing.",
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="What you call the job.")
+    ] = None,
+    is_detached: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            "-d",
+            help="Leave the job with the market, sealed, and return; --max-total is the "
+            "most that it can spend. See it again with sublet attach.",
+        ),
+    ] = False,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            "--expires",
+            metavar="TIME",
+            help="With --detach: how long the market may order for it.  [default: 24h]",
+        ),
     ] = None,
     as_json: Annotated[
         bool,
@@ -140,7 +177,8 @@ def run(
     A .py file is a script: its PEP 723 metadata says what it needs. Of a folder, all
     goes along and its __main__.py or main.py is the script; without metadata in it,
     the dependencies of its pyproject.toml are taken. Anything else, and whatever
-    stands behind --, is a command of the provider's system.
+    stands behind --, is a command of the provider's system, or of the --image: without
+    any, the image's own program runs.
 
     The job's work folder holds what you bring with --input, each under its own name.
     Its exit code is this command's. Ctrl-C stops the job and settles it; twice leaves
@@ -153,9 +191,12 @@ def run(
       sublet run --checkpoint ckpt --retries 5 ./project
       sublet run --secret HF_TOKEN --env MODE=fast script.py
       sublet run --memory 4GiB -- sort --version
+      sublet run --detach --max-total 5.00 --checkpoint ckpt train.py
+      sublet run --image python:3.12 --input data -- python -m json.tool data/x.json
+      sublet run --egress huggingface.co:443 --egress '*.hf.co:443' fetch.py
     """
     options: Options = {
-        "is_command": ctx.meta[_BEHIND_DASHES],
+        "is_command": ctx.meta[BEHIND_DASHES],
         "gpu": gpu,
         "vram": vram,
         "cpus": cpus,
@@ -164,6 +205,8 @@ def run(
         "max_price": max_price,
         "max_total": max_total,
         "regions": region or (),
+        "sandbox": sandbox,
+        "image": image,
         "inputs": inputs or (),
         "outputs": outputs or (),
         "checkpoint": checkpoint,
@@ -172,13 +215,22 @@ def run(
         "wait": wait,
         "env": env or (),
         "secrets": secret or (),
+        "egress": egress or (),
+        "erasure": erasure,
         "name": name,
     }
     from sublet.cli.output import Notices
 
     notices = Notices(is_quiet=is_quiet)
     client = make_client(market, home)
-    code = asyncio.run(_run(client, target, options, notices, as_json=as_json))
+    if is_detached or expires is not None:
+        from sublet.cli.leaving import detach
+
+        asyncio.run(
+            detach(client, target or [], options, expires, notices, as_json=as_json)
+        )
+        return
+    code = asyncio.run(_run(client, target or [], options, notices, as_json=as_json))
     raise typer.Exit(code)
 
 
@@ -211,7 +263,7 @@ async def _run(
     asyncio.get_running_loop().call_later(NOTICE_AFTER_S, notices.flush)
     async with client:
         job = await client.start(*target, on_event=show, **options)
-        _stop_on_signals(job.stop, notices)
+        stop_on_signals(job.stop, notices)
         try:
             result = await job.result()
         except asyncio.CancelledError:
@@ -220,7 +272,7 @@ async def _run(
     return EXIT_PIPE if is_unread else result.exit_code
 
 
-def _stop_on_signals(stop: Any, notices: "Notices") -> None:
+def stop_on_signals(stop: Any, notices: "Notices", *, what: str = "the job") -> None:
     """Once stops the job and settles it; twice leaves at once."""
     loop = asyncio.get_running_loop()
     whole = asyncio.current_task()
@@ -230,7 +282,7 @@ def _stop_on_signals(stop: Any, notices: "Notices") -> None:
         nonlocal count
         count += 1
         if count == 1:
-            notices.say("stopping the job; Ctrl-C again leaves at once")
+            notices.say(f"stopping {what}; Ctrl-C again leaves at once")
             stop()
         elif whole is not None:
             whole.cancel()
@@ -267,6 +319,8 @@ def quote(
     max_price: MaxPriceOption = None,
     max_total: MaxTotalOption = None,
     region: RegionOption = None,
+    sandbox: SandboxOption = None,
+    image: ImageOption = None,
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
     market: MarketOption = None,
@@ -294,6 +348,8 @@ def quote(
                 max_price=max_price,
                 max_total=max_total,
                 regions=region or (),
+                sandbox=sandbox,
+                image=image,
                 timeout=timeout,
             )
 

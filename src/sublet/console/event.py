@@ -12,6 +12,7 @@ from sublet.core.book.outcome import LeaseMoved, Step
 from sublet.core.document import (
     CheckpointKept,
     Credit,
+    Erasure,
     Fact,
     GiveBack,
     LeaseTerms,
@@ -24,6 +25,7 @@ from sublet.core.document import (
     Receipt,
     Start,
     Stop,
+    Upgrade,
 )
 from sublet.core.lease.phase import Lease, Phase
 
@@ -36,6 +38,7 @@ _OF_LEASE: Mapping[type, str] = {
     GiveBack: "is asked back by {who}",
     Stop: "is stopped by the tenant",
     Receipt: "has a receipt of {who}",
+    Erasure: "is erased by {who}",
 }
 
 
@@ -44,7 +47,8 @@ def describe(fact: Fact, step: Step, *, name_of: NameOf) -> list[str]:
     if step.refusal is not None:
         kind = type(fact.document).__name__
         return [f"{kind} of {name_of(fact.signer)} is void: {step.refusal.code}"]
-    moved = [o.lease for o in step.outcomes if isinstance(o, LeaseMoved)]
+    # An erasure settles nothing.
+    moved = [o.lease for o in step.outcomes if type(o) is LeaseMoved]
     lines = [line for line in [_said(fact, moved, name_of=name_of)] if line]
     settled = [lease for lease in moved if lease.phase is Phase.SETTLED]
     return lines + [_settled(lease, name_of=name_of) for lease in settled]
@@ -65,10 +69,18 @@ def _said(fact: Fact, moved: list[Lease], *, name_of: NameOf) -> str:
             return f"{name_of(provider)} is up"
         case ProviderLost(provider=provider):
             return f"{name_of(provider)} is lost"
+        case Upgrade(version=version):
+            return f"the rules of version {version} hold from here on"
         case Order() if moved:
             return _matched(moved[-1], name_of=name_of)
         case (
-            LeaseTerms() | Start() | CheckpointKept() | GiveBack() | Stop() | Receipt()
+            LeaseTerms()
+            | Start()
+            | CheckpointKept()
+            | GiveBack()
+            | Stop()
+            | Receipt()
+            | Erasure()
         ) as said:
             return (
                 f"lease {short(said.lease_id)} {_OF_LEASE[type(said)].format(who=who)}"

@@ -56,7 +56,8 @@ class Watch:
     def picture(self, *, now_s: int) -> Picture:
         """Give the market as it is after the last entry."""
         book = self.book
-        leases = [*book.settled.values(), *book.leases.values()][-LEASES_KEPT:]
+        over = (*book.settled.values(), *book.unerased.values())
+        leases = [*over, *book.leases.values()][-LEASES_KEPT:]
         return Picture(
             name=book.market.name if book.market else "an empty market",
             url=self.url,

@@ -36,12 +36,14 @@ Price = Annotated[int, _uint(64, limits.PRICE_PER_HOUR_MAX)]  # micro-USD an hou
 Cpus = Annotated[int, _uint(32, limits.CPUS_MILLI_MAX)]  # thousandths of a CPU
 Memory = Annotated[int, _uint(64, limits.MEMORY_BYTES_MAX)]  # bytes
 Disk = Annotated[int, _uint(64, limits.DISK_BYTES_MAX)]  # bytes
+LeaseCount = Annotated[int, _uint(16, limits.LEASES_PER_MACHINE_MAX)]
 GpuCount = Annotated[int, _uint(16, limits.GPU_COUNT_MAX)]
 GpuMemory = Annotated[int, _uint(64, limits.GPU_MEMORY_BYTES_MAX)]  # bytes a GPU
 Score = Annotated[int, _uint(32, (1 << 32) - 1)]
 Size = Annotated[int, _uint(64, 1 << 48)]  # a count of log entries
 ChainId = Annotated[int, _uint(64, 1 << 53)]
 Salt = Annotated[int, _uint(64, (1 << 63) - 1)]  # msgspec reads at most int64
+Version = Annotated[int, _uint(16, (1 << 16) - 1)]  # of the market's rules
 Delay = Annotated[int, _uint(40, 30 * 86_400)]  # seconds
 ExitCode = Annotated[int, Meta(ge=0, le=255, extra={"abi": "uint16"})]
 Text = Annotated[str, _text(limits.TEXT_LENGTH_MAX)]
@@ -152,6 +154,17 @@ class Seal(Document, frozen=True, tag="Seal"):
     salt: Salt
 
 
+class Upgrade(Document, frozen=True, tag="Upgrade"):
+    """From here on the rules of this version hold, and its kinds of documents.
+
+    A program that does not read that version stops serving here.
+    """
+
+    version: Version
+    signed_at_s: Seconds
+    salt: Salt
+
+
 # ---- the provider -----------------------------------------------------------------
 
 
@@ -171,6 +184,7 @@ class Offer(Document, frozen=True, tag="Offer"):
     gpu_uuids: GpuUuids
     region: Text  # ISO 3166: "DE" or "US-CA"; "" undeclared
     sandboxes: Texts  # adapters whose probe succeeded, such as "bubblewrap"
+    features: Texts  # what else it can do or promises: "image", "egress", "erasure"
     cpu_price_hour: Price  # floor, for one CPU
     memory_price_hour: Price  # floor, for one GiB
     gpu_price_hour: Price  # floor, for one GPU
@@ -178,7 +192,10 @@ class Offer(Document, frozen=True, tag="Offer"):
     disk_score: Score
     gpu_score: Score
     ssh_host_key: KeyLine  # the tenant pins it
+    seal_key: KeyLine  # "x25519:<hex>": what is sealed to it only this machine opens
     endpoint: Text  # "host:port" where reachable directly, else ""
+    leases_max: LeaseCount  # on this machine at one time; 0 for as many as fit
+    refuses: Addresses  # tenants that this owner does not work for
     expires_at_s: Seconds
     signed_at_s: Seconds
     salt: Salt
@@ -257,6 +274,21 @@ class Receipt(Document, frozen=True, tag="Receipt"):
     outputs: Digest  # of the tree of output files; NO_DIGEST for none
     stdout: Digest  # BLAKE3 of the stream
     stderr: Digest
+    egress: Digest  # salted, of the table of who was reached; NO_DIGEST for nobody
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Erasure(Document, frozen=True, tag="Erasure"):
+    """Nothing of the tenant's data is left: the digest of the statement that says how.
+
+    The statement itself is private; the tenant has it. Where the order required
+    ``erasure``, the slice of the machine stays bound until this is in the log.
+    """
+
+    lease_id: Digest
+    statement: Digest  # SHA-256 of the in-toto statement, which is salted
+    level: Text  # assurance: "A0" declared … "A4" hardware-attested
     signed_at_s: Seconds
     salt: Salt
 
@@ -279,6 +311,7 @@ class Order(Document, frozen=True, tag="Order"):
     gpu_memory_bytes: GpuMemory  # at least, of each
     regions: Texts  # any of; empty for anywhere
     sandbox: Text  # the class that is required; "" for any
+    features: Texts  # all of these are required
     avoid: Addresses  # providers that are not wanted
     price_hour_max: Price  # for the whole slice
     total_max: Amount  # for the whole lease
@@ -291,12 +324,25 @@ class Order(Document, frozen=True, tag="Order"):
 
 
 class Delegation(Document, frozen=True, tag="Delegation"):
-    """The tenant lets another key order in its name: capped, scoped, expiring."""
+    """The tenant lets another key order in its name: capped, scoped, expiring.
+
+    Paid is out of channels whose vouchers that key signs, and for these leases alone.
+    """
 
     delegate: Address
     budget: Amount
+    leases_max: LeaseCount  # that may hold a machine at one time
+    providers: Addresses  # with whom alone it may deal; empty for anyone
     scope: Text  # what it is for; shown to people
     expires_at_s: Seconds
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Revocation(Document, frozen=True, tag="Revocation"):
+    """The tenant ends a delegation before its time; leases under it are stopped."""
+
+    delegation_id: Digest
     signed_at_s: Seconds
     salt: Salt
 
@@ -350,6 +396,7 @@ AnyDocument = (
     | Tick
     | Resume
     | Seal
+    | Upgrade
     | Offer
     | OfferWithdrawal
     | LeaseTerms
@@ -358,8 +405,10 @@ AnyDocument = (
     | UsageRecord
     | GiveBack
     | Receipt
+    | Erasure
     | Order
     | Delegation
+    | Revocation
     | Channel
     | Voucher
     | CheckpointKept

@@ -3,21 +3,31 @@
 Not here: sockets and signals (``serve``).
 """
 
+import asyncio
 import secrets
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Protocol
 
 from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.key_file import load_key, load_note_key
+from sublet.adapter.presence_memory import MemoryPresence
+from sublet.adapter.vault_folder import FolderVault
 from sublet.base.errors import Broken, Refused
-from sublet.core.document import AnyDocument, Fact, Market
+from sublet.core.book.book import Book
+from sublet.core.book.step import check
+from sublet.core.document import AnyDocument, Entry, Fact, Market
+from sublet.core.merkle import leaf_hash
 from sublet.node.auth import Door
 from sublet.node.config import NodeConfig
+from sublet.node.controller.controllers import Controllers
+from sublet.node.controller.keys import ControllerKeys
+from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
 from sublet.node.link import Links
-from sublet.node.metered_log import MeteredLog
+from sublet.node.metered_log import MeteredLog, NodeLog
 from sublet.node.metrics import NodeMetrics
 from sublet.node.openapi import compute_openapi
 from sublet.node.rate import RateLimit
@@ -27,7 +37,7 @@ from sublet.node.socket import Sockets
 from sublet.node.state import Node
 from sublet.node.watch import Watch
 from sublet.service.market import MarketService
-from sublet.service.ports import Clock, Log
+from sublet.service.ports import Clock, Ground, Log, Overtaken, Presence
 from sublet.service.submission import Candidate
 from sublet.wire.codec import DocumentCodec, sign, verify
 from sublet.wire.note import NoteKey, read_checkpoint
@@ -37,7 +47,17 @@ from sublet.wire.typed_data import Domain, market_id
 KEY_FILE = "key"
 NOTE_KEY_FILE = "note_key"
 LOG_FILE = "log.db"
+VAULT_FOLDER = "jobs"  # detached ones
 SALT_BITS = 63
+AWAY_MS_MAX = 5_000  # without a node for longer, deadlines wait for a Resume
+
+
+class ClosablePresence(Presence, Protocol):
+    """A presence that its owner ends."""
+
+    def close(self) -> None:
+        """Release what it holds; calling it twice is harmless."""
+        ...
 
 
 @asynccontextmanager
@@ -51,23 +71,55 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
     key = load_key(config.home / KEY_FILE)
     note_key = load_note_key(config.home / NOTE_KEY_FILE)
     metrics, clock = NodeMetrics(), SystemClock()
-    log = MeteredLog(config.home / LOG_FILE, metrics=metrics)
+    log, presence = await asyncio.to_thread(_open_log, config, metrics)
     try:
         founding = find_founding(log)
         if founding is None:
             document = make_market(config, key=key, note_key=note_key, clock=clock)
-        else:
-            check_founding(founding, config, key=key, note_key=note_key)
-            document = market_of(founding)
+            founding = found(log, document, key=key)
+        check_founding(founding, config, key=key, note_key=note_key)
+        document = market_of(founding)
         market = make_service(log, document, key=key, note_key=note_key, clock=clock)
         try:
-            await market.open()
-            await _found(market, document)
-            yield _make_node(config, market, log, metrics, clock, document)
+            is_attended = await asyncio.to_thread(presence.beat, ())
+            await market.open(is_attended=is_attended, kept=log.kept.read())
+            controllers = Controllers(
+                FolderVault(config.home / VAULT_FOLDER),
+                ControllerKeys(key, market_id(document)),
+                market=document,
+                clock=clock,
+                journal=Journal(),
+            )
+            yield _make_node(
+                config, market, log, presence, metrics, clock, document, controllers
+            )
         finally:
             await market.close()
     finally:
+        presence.close()
         log.close()
+
+
+def _open_log(
+    config: NodeConfig, metrics: NodeMetrics
+) -> tuple[NodeLog, ClosablePresence]:
+    if not config.log_url:
+        return MeteredLog(config.home / LOG_FILE, metrics=metrics), MemoryPresence()
+    try:
+        from sublet.adapter.presence_postgres import PostgresPresence
+        from sublet.node.metered_shared_log import MeteredSharedLog
+    except ImportError:
+        raise Refused(
+            "a log in PostgreSQL needs its driver: pip install 'sublet[postgres]'",
+            code="no_driver",
+            field="log.url",
+        ) from None
+    # Two beats of another node may be late before its providers count as silent.
+    away_ms = min(AWAY_MS_MAX, config.limits.lost_after_s * 500)
+    log = MeteredSharedLog(
+        config.log_url, home=config.home, away_ms=away_ms, metrics=metrics
+    )
+    return log, PostgresPresence(config.log_url, away_ms=away_ms)
 
 
 def find_founding(log: Log) -> Fact | None:
@@ -108,6 +160,33 @@ def make_market(
         signed_at_s=clock.now_s(),
         salt=secrets.randbits(SALT_BITS),
     )
+
+
+def found(log: NodeLog, document: Market, *, key: Key) -> Fact:
+    """Make the Market entry 0, unless another node is first; give what stands there.
+
+    Raises:
+        Refused: the document is no market, or this home belongs to an older log.
+    """
+    if log.kept.read() is not None:
+        raise Refused(
+            "the log is empty, and this home keeps a checkpoint of one that was not; "
+            "restore that log, or begin a market of its own in another --home",
+            code="log_lost",
+            field="--home",
+        )
+    signed = sign(document, key=key, domain=None)
+    id_, signer = verify(signed, domain=None)
+    fact = Fact(document.signed_at_s, id_, signer, document)
+    check(Book(), fact)
+    body = DocumentCodec().write_entry(Entry(fact, bytes.fromhex(signed.signature[2:])))
+    ground = Ground(at_s=fact.at_s, is_next=True, is_resume=True)
+    with suppress(Overtaken):
+        log.append([(id_, body, leaf_hash(body))], ground=ground)
+    founding = find_founding(log)
+    if founding is None:
+        raise Broken("entry 0 was appended and is not there")
+    return founding
 
 
 def check_founding(
@@ -193,24 +272,18 @@ def make_tls(config: NodeConfig) -> ssl.SSLContext | None:
     return context
 
 
-async def _found(market: MarketService, document: Market) -> None:
-    """Make the Market entry 0, where there is none yet."""
-    if not market.size:
-        result = await market.say(document)
-        if result.refusal is not None:
-            raise result.refusal
-
-
 def _make_node(
     config: NodeConfig,
     market: MarketService,
-    log: MeteredLog,
+    log: NodeLog,
+    presence: Presence,
     metrics: NodeMetrics,
     clock: Clock,
     document: Market,
+    controllers: Controllers,
 ) -> Node:
     limits, journal = config.limits, Journal()
-    domain = Domain.of(document, market_id(document))
+    domain, proofs = Domain.of(document, market_id(document)), asyncio.Lock()
     return Node(
         config=config,
         market=market,
@@ -224,9 +297,22 @@ def _make_node(
         links=Links(),
         relay=Relay(per_lease_max=limits.relays_per_lease_max),
         watch=Watch(
-            market, clock=clock, lost_after_s=limits.lost_after_s, journal=journal
+            market,
+            clock=clock,
+            presence=presence,
+            lost_after_s=limits.lost_after_s,
+            journal=journal,
         ),
         metrics=metrics,
         journal=journal,
+        cosigning=Cosigning(
+            market,
+            witnesses=config.witnesses,
+            folder=config.home,
+            journal=journal,
+            proofs=proofs,
+        ),
+        controllers=controllers,
         openapi=compute_openapi(ROUTES),
+        proofs=proofs,
     )

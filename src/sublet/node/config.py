@@ -9,7 +9,7 @@ Not here: keys (``adapter.key_file``), the Market document itself (``compose``).
 
 import difflib
 import ipaddress
-import tomllib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,8 +19,10 @@ from msgspec import Meta, Struct
 
 from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.ids import Address
+from sublet.base.toml import BadToml, parse_toml
 from sublet.base.units import MicroUsd, format_money, parse_money
 from sublet.core.document import ChainId, Delay, Span, Text
+from sublet.wire.note import COSIGNATURE, BadNote, split_key
 
 CONFIG_FILE = "config.toml"
 X402_CONTRACT: Address = "0x4020074e9df2ce1dee5a9c1b5c3f541d02a10003"
@@ -29,6 +31,9 @@ DEVELOPMENT_CHAIN_ID = 31_337
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Wait = Annotated[int, Meta(ge=1, le=3_600)]  # seconds
 Listen = Annotated[str, Meta(pattern=r"\A(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}\Z")]
+
+
+_NODE_URL = re.compile(r"\Ahttps?://[^\s/?#@]+\Z")
 
 
 class MarketRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,12 +59,18 @@ class NodeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     requests_burst: Count = 8_000  # of one IP address, at once
     websockets_max: Count = 4_096
     relays_per_lease_max: Count = 16
-    relay_idle_s: Wait = 600  # without one frame either way
+    relay_idle_s: Wait = 90  # without one frame either way; SSH says one in 15
     relay_join_s: Wait = 10  # for the provider to dial back
     body_s: Wait = 30  # for a request's body to arrive
     keepalive_s: Wait = 30  # for the next request's head to arrive
     lost_after_s: Wait = 10  # silence after which a provider counts as lost
     ping_s: Wait = 3  # between two pings on a control link
+
+
+class LogPlace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[log]``: where the log is kept."""
+
+    url: str = ""  # of a PostgreSQL database; "" for a file in the node's home
 
 
 class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,6 +80,9 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tls_cert: str = ""  # PEM file; TLS is on when both are given
     tls_key: str = ""
     faucet: str = "0.00"  # US dollars of credit for each new tenant; 0.00: none
+    witnesses: dict[str, str] = {}  # address of each, and its verifier key
+    nodes: tuple[str, ...] = ()  # how clients reach the nodes of this market
+    log: LogPlace = LogPlace()
     market: MarketRules = MarketRules()
     limits: NodeLimits = NodeLimits()
 
@@ -82,6 +96,9 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     tls_cert: Path | None
     tls_key: Path | None
     faucet: MicroUsd
+    witnesses: tuple[tuple[str, str], ...]  # (address, verifier key)
+    nodes: tuple[str, ...]  # addresses, announced to clients
+    log_url: str  # of a PostgreSQL database, or ""
     market: MarketRules
     market_given: frozenset[str]  # the rules that somebody wrote down
     limits: NodeLimits
@@ -98,14 +115,14 @@ def read_config(
     """
     path = home / CONFIG_FILE
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Refused(
             f"there is no node in {home}; make one with: sublet node init --home {home}",
             code="no_node",
             field="--home",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (BadToml, UnicodeDecodeError) as error:
         raise Refused(
             f"{path} is not TOML: {error}; correct it or move it away and run "
             "sublet node init again",
@@ -123,7 +140,8 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
     """
     faults: list[SubletError] = []
     faults += _find_faults(table, _File, prefix="")
-    for name, section in (("market", MarketRules), ("limits", NodeLimits)):
+    sections = (("log", LogPlace), ("market", MarketRules), ("limits", NodeLimits))
+    for name, section in sections:
         faults += _find_faults(_table_of(table, name), section, prefix=f"{name}.")
     if faults:
         raise Faults(faults)
@@ -132,6 +150,16 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
     faucet = _parse_faucet(file.faucet, faults)
     if bool(file.tls_cert) != bool(file.tls_key):
         faults.append(_fault("tls_cert", "TLS needs both tls_cert and tls_key"))
+    for url, key in file.witnesses.items():
+        try:
+            split_key(key, algorithm=COSIGNATURE)
+        except BadNote as error:
+            faults.append(_fault(f"witnesses.{url}", error.message))
+    faults += [
+        _fault("nodes", f"{url[:200]!r} is not like https://market.example")
+        for url in file.nodes
+        if _NODE_URL.match(url) is None
+    ]
     if file.limits.ping_s >= file.limits.lost_after_s:
         faults.append(_fault("limits.ping_s", "must be less than limits.lost_after_s"))
     if faults:
@@ -143,6 +171,9 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
         tls_cert=Path(file.tls_cert) if file.tls_cert else None,
         tls_key=Path(file.tls_key) if file.tls_key else None,
         faucet=faucet,
+        witnesses=tuple(file.witnesses.items()),
+        nodes=file.nodes,
+        log_url=file.log.url,
         market=file.market,
         market_given=frozenset(_table_of(table, "market")),
         limits=file.limits,

@@ -5,8 +5,7 @@ import secrets
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from sublet.base.errors import SubletError, Unavailable
-from sublet.base.ids import Address
-from sublet.node.link import DENIED_CLOSE, Link, make_socket, send
+from sublet.node.link import DENIED_CLOSE, IN_USE_CLOSE, Link, make_socket, send
 from sublet.node.state import Node
 from sublet.node.view import open_leases_of_provider
 from sublet.wire.codec import decode
@@ -24,20 +23,21 @@ async def get_link(node: Node, request: web.Request) -> web.StreamResponse:
         nonce = secrets.token_hex(16)
         try:
             await send(socket, Challenge(nonce=nonce, market=node.domain.market))
-            provider = await _read_hello(node, socket, nonce=nonce)
+            hello = await _read_hello(node, socket, nonce=nonce)
         except (SubletError, TimeoutError) as error:
             why = error.code if isinstance(error, SubletError) else "too_slow"
             node.journal.info("link_refused", code=why)
             await socket.close(code=DENIED_CLOSE, message=why.encode())
         else:
-            code = await _keep(node, Link(provider, socket))
+            link = Link(hello.provider, socket, instance=hello.instance)
+            code = await _admit(node, link)
             await socket.close(code=code, drain=False)
     return socket
 
 
 async def _read_hello(
     node: Node, socket: web.WebSocketResponse, *, nonce: str
-) -> Address:
+) -> Hello:
     frame = await socket.receive(timeout=HELLO_S)
     if frame.type is not WSMsgType.TEXT:
         raise Unavailable("the link broke before the hello", code="no_hello")
@@ -53,7 +53,19 @@ async def _read_hello(
         raise Unauthorized(
             "the hello names another provider", code="forged_authorization"
         )
-    return signer
+    return hello
+
+
+async def _admit(node: Node, link: Link) -> int:
+    """Keep the link; but of two processes with one key, the one that is there stays.
+
+    A new link of the same process takes the place of its old one at once.
+    """
+    older = node.links.find(link.provider)
+    if older is not None and older.instance != link.instance and await older.is_alive():
+        node.journal.warning("link_refused", code="key_in_use", provider=link.provider)
+        return IN_USE_CLOSE
+    return await _keep(node, link)
 
 
 async def _keep(node: Node, link: Link) -> int:
@@ -65,7 +77,9 @@ async def _keep(node: Node, link: Link) -> int:
     try:
         await node.watch.reconcile()
         with node.fanout.subscribe(provider) as changes:
-            # Read after listening began: nothing falls between.
+            # Read after listening began: nothing falls between. Nor is anything
+            # old news that the provider heard from another node.
+            await node.market.hear_others()
             leases = open_leases_of_provider(node, provider)
             await link.say(Welcome(leases=leases, ping_s=limits.ping_s))
             return await link.run(

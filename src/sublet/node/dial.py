@@ -62,8 +62,10 @@ async def get_relay(node: Node, request: web.Request) -> web.StreamResponse:
 
 
 def _check_dial(lease: Lease, *, caller: str, now_s: int) -> None:
-    if caller != lease.tenant:
-        raise Forbidden("only the lease's tenant dials its provider", code="not_yours")
+    if caller not in (lease.tenant, lease.authorizer):
+        raise Forbidden(
+            "only the lease's tenant or delegate dials its provider", code="not_yours"
+        )
     is_over = lease.phase is Phase.SETTLED and now_s > lease.ended_at_s + SETTLED_DIAL_S
     if is_over:
         raise Conflict(

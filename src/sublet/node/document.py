@@ -5,7 +5,6 @@ others go on. What a document does to the market decides the service.
 """
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -30,7 +29,6 @@ from sublet.wire.typed_data import Domain
 # A verification takes 0.1 ms: beyond this many the event loop would be held up.
 INLINE_MAX = 8
 FAUCET_MEMO = "faucet"
-SALT_BITS = 63
 
 Reading = Candidate | SubletError
 
@@ -121,7 +119,8 @@ async def post_faucet(node: Node, request: web.Request) -> web.StreamResponse:
         raise Forbidden(
             "this market has no faucet; ask its operator for credit", code="no_faucet"
         )
-    # One at a time, so that two requests do not both find an empty wallet.
+    # One at a time, so that two requests do not both find an empty wallet. Nor do two
+    # nodes: the same credit to the same party is one document, wherever it is signed.
     async with node.faucet:
         account = read_account(node, caller)
         if account.balance or account.held or account.spent or account.earned:
@@ -133,8 +132,8 @@ async def post_faucet(node: Node, request: web.Request) -> web.StreamResponse:
             party=caller,
             amount=amount,
             memo=FAUCET_MEMO,
-            signed_at_s=node.clock.now_s(),
-            salt=secrets.randbits(SALT_BITS),
+            signed_at_s=node.market.book.rules.signed_at_s,
+            salt=0,
         )
         result = await node.market.say(credit)
         if result.refusal is not None:

@@ -34,6 +34,8 @@ async def get_metrics(node: Node, request: web.Request) -> web.StreamResponse:
         providers_up=sum(1 for each in book.providers.values() if each.is_up),
         log_size=node.market.size,
         links=len(node.links),
+        cosigned=node.cosigning.size,
+        not_cosigned=node.cosigning.refused,
     )
     return web.Response(body=content, headers={"Content-Type": CONTENT_TYPE_LATEST})
 

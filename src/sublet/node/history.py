@@ -46,6 +46,13 @@ async def get_checkpoint(node: Node, request: web.Request) -> web.StreamResponse
     return answer_bytes(note, kind="text/plain")
 
 
+async def get_cosigned(node: Node, request: web.Request) -> web.StreamResponse:
+    """Give the newest note that witnesses have cosigned."""
+    if node.cosigning.note is None:
+        raise NotFound("no witness has cosigned this log yet", code="no_cosignature")
+    return answer_bytes(node.cosigning.note, kind="text/plain")
+
+
 async def get_checkpoints(node: Node, request: web.Request) -> web.StreamResponse:
     """Give [[size, note], …] of sizes from ``first`` on."""
     first, limit = read_page(request)

@@ -2,11 +2,12 @@
 
 import asyncio
 import re
+from contextlib import suppress
 
 from aiohttp import web
 
 from sublet.base import limits
-from sublet.base.errors import Refused
+from sublet.base.errors import Refused, Unavailable
 from sublet.base.ids import Address, Digest
 from sublet.node.refusal import TooLarge
 from sublet.node.state import Node
@@ -42,13 +43,17 @@ async def read_caller(node: Node, request: web.Request) -> Address:
     Raises:
         Unauthorized: nobody did, or not as it must be.
     """
-    return node.door.admit(
+    caller = node.door.admit(
         request.headers.get("Authorization"),
         method=request.method,
         path=request.raw_path,
         body=await read_body(node, request),
         now_s=node.clock.now_s(),
     )
+    # What another node acknowledged to this caller is known here, too.
+    with suppress(Unavailable):
+        await node.market.hear_others()
+    return caller
 
 
 def read_lease_id(request: web.Request) -> Digest:

@@ -24,15 +24,21 @@ CLOSE_S = 2  # for the other side to answer a close
 REPLACED_CLOSE = 4_409  # a newer link of the same provider took over
 BEHIND_CLOSE = 4_429  # the provider did not keep up; come again
 DENIED_CLOSE = 4_401  # the hello was not accepted
+IN_USE_CLOSE = 4_423  # another process with the same key is linked, and answers
+PROBE_S = 2.0  # for the older of two to show that it is there
 
 
 class Link:
     """The link of one admitted provider."""
 
-    def __init__(self, provider: Address, socket: web.WebSocketResponse) -> None:
+    def __init__(
+        self, provider: Address, socket: web.WebSocketResponse, *, instance: str
+    ) -> None:
         """Take a socket on which the hello was accepted."""
         self.provider = provider
+        self.instance = instance  # of the provider's process
         self._socket = socket
+        self._heard = asyncio.Event()
         self._replaced = asyncio.Event()
 
     async def say(self, message: Welcome | LeaseChanged | Dial) -> None:
@@ -42,6 +48,17 @@ class Link:
             Unavailable: the link broke.
         """
         await send(self._socket, message)
+
+    async def is_alive(self) -> bool:
+        """Ask the peer whether it is there: a machine may have gone without a word."""
+        self._heard.clear()
+        try:
+            async with asyncio.timeout(PROBE_S):
+                await self._socket.ping()
+                await self._heard.wait()
+        except (TimeoutError, ConnectionError):
+            return False
+        return True
 
     def end_replaced(self) -> None:
         """End the link because a newer one stands; twice is harmless."""
@@ -89,6 +106,7 @@ class Link:
             elif frame.type is not WSMsgType.PONG:
                 return  # closed, or words where none are foreseen
             heard()
+            self._heard.set()
 
     async def _forward(self, changes: Subscription) -> None:
         while True:

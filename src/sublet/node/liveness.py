@@ -21,15 +21,27 @@ class Liveness:
         self._begun_ms = now_ms
         self._heard_ms: dict[Address, int] = {}
         self._linked: set[Address] = set()
+        self._heard_lately: set[Address] = set()
 
     def note_linked(self, provider: Address, *, now_ms: int) -> None:
         """A link to this provider stands."""
         self._linked.add(provider)
         self._heard_ms[provider] = now_ms
+        self._heard_lately.add(provider)
 
     def note_heard(self, provider: Address, *, now_ms: int) -> None:
         """A frame of any kind came from this provider."""
         self._heard_ms[provider] = now_ms
+        self._heard_lately.add(provider)
+
+    def take_heard(self) -> frozenset[Address]:
+        """Give whom this node has heard since it was last asked."""
+        heard, self._heard_lately = frozenset(self._heard_lately), set()
+        return heard
+
+    def put_heard(self, heard: frozenset[Address]) -> None:
+        """Take back what could not be told."""
+        self._heard_lately |= heard
 
     def note_unlinked(self, provider: Address) -> None:
         """The link is gone; the grace runs from when it was last heard."""

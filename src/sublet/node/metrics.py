@@ -73,6 +73,16 @@ class NodeMetrics:
         self.relays = Gauge(
             "sublet_relays_open", "Tenants spliced to providers now", registry=registry
         )
+        self.cosigned = Gauge(
+            "sublet_log_cosigned_entries",
+            "Entries that the newest cosigned checkpoint covers",
+            registry=registry,
+        )
+        self.not_cosigned = Gauge(
+            "sublet_cosignatures_refused",
+            "Times that a witness would not sign; look into each",
+            registry=registry,
+        )
         self.http_s = Histogram(
             "sublet_http_request_seconds",
             "HTTP requests, WebSockets not counted",
@@ -82,7 +92,14 @@ class NodeMetrics:
         )
 
     def render(
-        self, *, leases: Mapping[str, int], providers_up: int, log_size: int, links: int
+        self,
+        *,
+        leases: Mapping[str, int],
+        providers_up: int,
+        log_size: int,
+        links: int,
+        cosigned: int,
+        not_cosigned: int,
     ) -> bytes:
         """Write everything as Prometheus text, with the book as it is now."""
         for phase, count in leases.items():
@@ -90,4 +107,6 @@ class NodeMetrics:
         self.providers_up.set(providers_up)
         self.log_size.set(log_size)
         self.links.set(links)
+        self.cosigned.set(cosigned)
+        self.not_cosigned.set(not_cosigned)
         return generate_latest(self._registry)

@@ -5,7 +5,7 @@ is described here.
 """
 
 import re
-from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -26,7 +26,8 @@ _DOMAIN = (
 )
 
 
-def compute_openapi(routes: Sequence[Route]) -> bytes:
+@cache
+def compute_openapi(routes: tuple[Route, ...]) -> bytes:
     """Describe these routes as OpenAPI 3.1. Pure."""
     kinds = {kind for r in routes for kind in (r.takes, r.gives) if kind is not None}
     ordered = sorted(kinds | {Fault}, key=lambda kind: kind.__name__)

@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease
-from sublet.node import control, dial, document, event, health, history, view
+from sublet.node import control, detached, dial, document, event, health, history, view
 from sublet.node.state import Node
+from sublet.wire.detached import Delegate, DetachedPlan, JobView
 from sublet.wire.message import (
     Account,
     Appendix,
@@ -144,6 +145,13 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET",
+        "/v1/log/cosigned",
+        history.get_cosigned,
+        "The newest signed note that witnesses have cosigned",
+        media="text/plain",
+    ),
+    Route(
+        "GET",
         "/v1/log/checkpoints",
         history.get_checkpoints,
         "JSON [[size, note], …]",
@@ -183,6 +191,84 @@ ROUTES: tuple[Route, ...] = (
         document.post_faucet,
         "Credit for a new tenant, where the operator allows it",
         gives=Account,
+        is_signed=True,
+    ),
+    Route(
+        "GET",
+        "/v1/offers/{id}",
+        view.get_offer,
+        "The log's entry of an offer: what its provider signed",
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{id}/delegate",
+        detached.get_delegate,
+        "The key that would order and pay for a detached job",
+        gives=Delegate,
+        is_signed=True,
+    ),
+    Route(
+        "PUT",
+        "/v1/jobs/{id}",
+        detached.put_job,
+        "Leave a sealed job with this market",
+        takes=DetachedPlan,
+        gives=JobView,
+        is_signed=True,
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{id}",
+        detached.get_job,
+        "How a detached job stands",
+        gives=JobView,
+        is_signed=True,
+    ),
+    Route(
+        "DELETE",
+        "/v1/jobs/{id}",
+        detached.delete_job,
+        "Forget a detached job that is over",
+        is_signed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/start",
+        detached.start_job,
+        "Begin, once every chunk is there",
+        gives=JobView,
+        is_signed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/stop",
+        detached.stop_job,
+        "Stop a detached job and settle it",
+        gives=JobView,
+        is_signed=True,
+    ),
+    Route(
+        "PUT",
+        "/v1/jobs/{id}/chunks/{chunk}",
+        detached.put_chunk,
+        "A sealed chunk of the job's inputs",
+        is_signed=True,
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{id}/chunks/{chunk}",
+        detached.get_chunk,
+        "A sealed chunk that the job left",
+        media="application/octet-stream",
+        is_signed=True,
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{id}/logs/{lease}/{stream}",
+        detached.get_log,
+        "A piece of a sealed stream",
+        media="application/octet-stream",
+        query=("offset",),
         is_signed=True,
     ),
     Route(

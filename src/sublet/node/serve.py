@@ -61,10 +61,22 @@ async def serve(
             _report(node, running)
             if ready is not None:
                 ready(running)
-            await race(node.watch.run(), node.market.wait_stopped())
+            await race(
+                node.watch.run(),
+                node.cosigning.run(),
+                node.controllers.run(_own_url(running.url, config)),
+                node.market.wait_stopped(),
+            )
         finally:
             remove_listener()
             await runner.cleanup()
+
+
+def _own_url(url: str, config: NodeConfig) -> str:
+    """Give the address under which this node reaches itself."""
+    # Compared with, not bound to.
+    everywhere = config.host in ("0.0.0.0", "::")  # noqa: S104  # nosec B104
+    return url.replace(f"//{config.host}", "//127.0.0.1") if everywhere else url
 
 
 def _publish_in(node: Node) -> Callable[[Lease], None]:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 
 from sublet.node.auth import Door
 from sublet.node.config import NodeConfig
+from sublet.node.controller.controllers import Controllers
+from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
 from sublet.node.link import Links
-from sublet.node.metered_log import MeteredLog
+from sublet.node.metered_log import NodeLog
 from sublet.node.metrics import NodeMetrics
 from sublet.node.rate import RateLimit
 from sublet.node.relay import Relay
@@ -25,7 +27,7 @@ class Node:
 
     config: NodeConfig
     market: MarketService
-    log: MeteredLog
+    log: NodeLog
     domain: Domain
     clock: Clock
     door: Door
@@ -37,6 +39,8 @@ class Node:
     watch: Watch
     metrics: NodeMetrics
     journal: Journal
+    cosigning: Cosigning
+    controllers: Controllers
     openapi: bytes  # the API's description, as JSON
+    proofs: asyncio.Lock  # one at a time
     faucet: asyncio.Lock = field(default_factory=asyncio.Lock)
-    proofs: asyncio.Lock = field(default_factory=asyncio.Lock)  # one at a time

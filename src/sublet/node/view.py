@@ -1,5 +1,7 @@
 """What the market knows, for whoever asks: market, offers, wallets, leases."""
 
+import asyncio
+
 from aiohttp import web
 from msgspec.structs import asdict
 
@@ -7,7 +9,8 @@ from sublet.base import limits
 from sublet.base.ids import Address, Digest
 from sublet.core.book import view
 from sublet.core.lease.phase import Lease
-from sublet.node.answer import answer_json
+from sublet.core.version import RULES_VERSION
+from sublet.node.answer import answer_bytes, answer_json
 from sublet.node.intake import read_caller, read_count, read_lease_id
 from sublet.node.refusal import Forbidden, NotFound
 from sublet.node.state import Node
@@ -28,6 +31,9 @@ async def get_market(node: Node, request: web.Request) -> web.StreamResponse:
             providers_up=counts.providers_up,
             offers=counts.offers,
             leases_open=counts.leases_open,
+            nodes=node.config.nodes,
+            version=book.version,
+            version_max=RULES_VERSION,
         )
     )
 
@@ -36,6 +42,15 @@ async def get_offers(node: Node, request: web.Request) -> web.StreamResponse:
     """List all standing offers."""
     rows = (OfferRow(**asdict(each)) for each in view.offers(node.market.book))
     return answer_json(Offers(offers=tuple(rows)))
+
+
+async def get_offer(node: Node, request: web.Request) -> web.StreamResponse:
+    """Give the log's entry of an offer, with the provider's own signature."""
+    record = node.market.book.offers.find(read_lease_id(request))
+    if record is None:
+        raise NotFound("no such offer stands here", code="unknown_offer")
+    [row] = await asyncio.to_thread(node.log.read, first=record.number, limit=1)
+    return answer_bytes(row.body, kind="application/json")
 
 
 async def get_account(node: Node, request: web.Request) -> web.StreamResponse:
@@ -78,7 +93,7 @@ def open_leases_of_provider(node: Node, provider: Address) -> tuple[Lease, ...]:
 
 
 async def read_lease_of(node: Node, lease_id: Digest, *, party: Address) -> Lease:
-    """Give a lease to one of its two parties.
+    """Give a lease to one of its parties: tenant, delegate or provider.
 
     Raises:
         NotFound: there is no such lease.
@@ -87,9 +102,9 @@ async def read_lease_of(node: Node, lease_id: Digest, *, party: Address) -> Leas
     lease = await node.market.find_lease(lease_id)
     if lease is None:
         raise NotFound(f"there is no lease {lease_id} here", code="unknown_lease")
-    if party not in (lease.tenant, lease.provider):
+    if party not in lease.line:
         raise Forbidden(
-            f"lease {lease_id} is not yours; sign with the key of its tenant or provider",
+            f"lease {lease_id} is not yours; sign with the key of its tenant, delegate or provider",
             code="not_yours",
         )
     return lease

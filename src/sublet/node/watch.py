@@ -1,12 +1,14 @@
 """The node's own work: providers seen and lost, deadlines that are due.
 
-Two loops. Both look at the book as it is, say what is missing, and look again; a
-store that does not answer is asked again, so nothing is remembered here but when
-each provider was last heard.
+Three loops. One tells the market's other nodes whom this one has heard: a provider is
+lost once none of them has. The others look at the book as it is, say what is missing,
+and look again; a store that does not answer is asked again, so nothing is remembered
+here but when each provider was last heard.
 """
 
 import asyncio
 import secrets
+from functools import partial
 
 from sublet.base.errors import Unavailable
 from sublet.base.ids import Address
@@ -15,10 +17,11 @@ from sublet.node.journal import Journal
 from sublet.node.liveness import Liveness
 from sublet.node.race import race
 from sublet.service.market import MarketService
-from sublet.service.ports import Clock
+from sublet.service.ports import ANY_GROUND, Clock, Ground, Presence
 
 TICK_S = 1.0  # deadlines are whole seconds: no more than one tick each
 LOOK_S = 0.25  # between two looks at who is silent
+BEAT_S = 0.5  # between two words to the market's other nodes
 SALT_BITS = 63
 
 
@@ -30,15 +33,18 @@ class Watch:
         market: MarketService,
         *,
         clock: Clock,
+        presence: Presence,
         lost_after_s: int,
         journal: Journal,
     ) -> None:
         """Give every provider that the book calls up the full grace from now on."""
         self._market = market
         self._clock = clock
+        self._presence = presence
         self._journal = journal
+        self._lost_after_ms = lost_after_s * 1_000
         self._liveness = Liveness(
-            lost_after_ms=lost_after_s * 1_000, now_ms=clock.monotonic_ms()
+            lost_after_ms=self._lost_after_ms, now_ms=clock.monotonic_ms()
         )
         self._reconciling = asyncio.Lock()
 
@@ -60,7 +66,7 @@ class Watch:
         Raises:
             Broken: an invariant of the market fell.
         """
-        await race(self._tick(), self._look())
+        await race(self._tick(), self._look(), self._beat())
 
     async def reconcile(self) -> None:
         """Say who is newly seen and who is lost; what fails is tried again later."""
@@ -70,6 +76,8 @@ class Watch:
             now_ms = self._clock.monotonic_ms()
             seen, lost = self._liveness.decide(up, now_ms=now_ms)
             try:
+                if lost:
+                    lost = await self._find_silent(lost)
                 await asyncio.gather(
                     *(self._say_seen(provider) for provider in seen),
                     *(self._say_lost(provider) for provider in lost),
@@ -83,8 +91,9 @@ class Watch:
             signed_at_s=self._clock.now_s(),
             salt=secrets.randbits(SALT_BITS),
         )
-        await self._market.say(said)
-        self._journal.info("provider_seen", provider=provider)
+        result = await self._market.say(said)
+        if result.refusal is None:  # else another node was first
+            self._journal.info("provider_seen", provider=provider)
 
     async def _say_lost(self, provider: Address) -> None:
         said = ProviderLost(
@@ -92,8 +101,30 @@ class Watch:
             signed_at_s=self._clock.now_s(),
             salt=secrets.randbits(SALT_BITS),
         )
-        await self._market.say(said)
-        self._journal.warning("provider_lost", provider=provider)
+        ground = ANY_GROUND
+        if self._market.is_shared:
+            # The log looks once more: by now it may be linked to another node.
+            ground = Ground(silent=provider, silent_ms=self._lost_after_ms)
+        result = await self._market.say(said, ground=ground)
+        if result.refusal is None:
+            self._journal.warning("provider_lost", provider=provider)
+
+    async def _find_silent(self, lost: tuple[Address, ...]) -> tuple[Address, ...]:
+        """Keep those that no other node has heard either."""
+        find = partial(self._presence.find_silent, lost, silent_ms=self._lost_after_ms)
+        return tuple(sorted(await asyncio.to_thread(find)))
+
+    async def _beat(self) -> None:
+        while True:
+            heard = self._liveness.take_heard()
+            try:
+                is_attended = await asyncio.to_thread(self._presence.beat, heard)
+                if not is_attended:
+                    await self._market.hear_others()
+            except Unavailable as error:
+                self._liveness.put_heard(heard)
+                self._journal.warning("beat_put_off", code=error.code)
+            await asyncio.sleep(BEAT_S)
 
     async def _tick(self) -> None:
         while True:

@@ -15,6 +15,8 @@ from sublet.base.units import MS_PER_HOUR, compute_owed
 from sublet.core.lease.phase import Lease, Phase
 from sublet.provider.record import LeaseRecord
 
+Line = tuple[Address, Address, Address]  # payer, receiver, who signs vouchers
+
 # Reasons for which only what the tenant holds a checkpoint of is owed.
 SECURED_ONLY = frozenset({"given_back", "failed"})
 
@@ -25,7 +27,7 @@ def compute_due(lease: Lease, *, ran_ms: int) -> int:
     return min(compute_owed(price_hour=lease.price_hour, ran_ms=billed_ms), lease.hold)
 
 
-def find_paid(leases: Sequence[Lease], *, tenant: Address) -> int:
+def find_paid(leases: Sequence[Lease], *, line: Line) -> int:
     """Find what the channel has paid, from what the market says of its leases.
 
     A settled lease says it outright; of the open ones the oldest has nothing before
@@ -33,9 +35,9 @@ def find_paid(leases: Sequence[Lease], *, tenant: Address) -> int:
 
     Args:
         leases: of this provider, oldest first, as the market last told them.
-        tenant: whose channel it is.
+        line: the channel, as ``Lease.line`` names it.
     """
-    own = [lease for lease in leases if lease.tenant == tenant]
+    own = [lease for lease in leases if lease.line == line]
     paid = [each.channel_total for each in own if each.phase is Phase.SETTLED]
     still_open = [each for each in own if each.phase is not Phase.SETTLED]
     if still_open:
@@ -59,7 +61,7 @@ def compute_channel_total(
         if older.lease.id == record.lease.id:
             break
         is_open = older.lease.phase is not Phase.SETTLED
-        if is_open and older.lease.tenant == record.lease.tenant:
+        if is_open and older.lease.line == record.lease.line:
             total += older.owed
     return total
 

@@ -8,16 +8,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
+import msgspec
+
 from sublet.base import limits
-from sublet.base.errors import SubletError, Unavailable
+from sublet.base.errors import Refused, SubletError, Unavailable
 from sublet.core.document import Offer
 from sublet.core.lease.phase import Lease, Phase
 from sublet.provider.data_plane import DataPlane
 from sublet.provider.lease_state import OCCUPYING, Stage
-from sublet.provider.link import MarketLink, listen_for_ever
+from sublet.provider.link import KeyInUse, MarketLink
+from sublet.provider.nodes import NodeLinks
 from sublet.provider.offering import Offering
-from sublet.provider.record import LeaseRecord
+from sublet.provider.owner_watch import OwnerWatch
+from sublet.provider.record import LeaseRecord, write_atomic
 from sublet.provider.roster import Roster
+from sublet.provider.scrutiny import Scrutiny
 from sublet.provider.surroundings import Surroundings
 from sublet.sdk.connection import Connection
 from sublet.wire.message import Appended, Dial, LeaseChanged, Signed, Welcome
@@ -25,6 +30,8 @@ from sublet.wire.message import Appended, Dial, LeaseChanged, Signed, Welcome
 FLUSH_S = 5.0  # for the last documents, when the agent stops
 COUNTDOWN_S = 5  # between two reminders that the machine is wanted back
 FETCH_S = 60  # a tenant's time to fetch its outputs from an agent that drains
+NODES_FILE = "nodes.json"  # what the market announced last
+IN_USE_TRIES = 4  # to be admitted where another process with this key is linked
 _CLOCK_CODES = frozenset({"signed_ahead", "signed_long_ago"})
 _CLOCK_CURE = "set this machine's clock: timedatectl set-ntp true"
 
@@ -37,7 +44,7 @@ class Agent:
         around: Surroundings,
         *,
         connection: Connection,
-        link: MarketLink,
+        links: NodeLinks,
         roster: Roster,
         offering: Offering,
         data_plane: DataPlane,
@@ -46,18 +53,32 @@ class Agent:
         self.around = around
         self.roster = roster
         self.offering = offering
-        self.is_linked = False
+        self.owner_watch = OwnerWatch(
+            around, runners=roster.runners, hold=self._hold, release=self._release
+        )
+        self.scrutiny = Scrutiny(
+            connection,
+            home=around.home,
+            journal=around.journal,
+            caught=lambda lie: offering.bar(f"the market lies: {lie}"),
+        )
         self.clock_ahead_s = 0  # of this machine, against the node's
         self._connection = connection
-        self._link = link
-        self._data_plane = data_plane
+        self._links = links
+        self.data_plane = data_plane
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._refused: Refused | None = None  # why it cannot go on
+        self._in_use = 0  # times in a row that a link was refused for it
         self._asking: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Serve until it has drained or was stopped; jobs of a stop go on."""
+        """Serve until it has drained or was stopped; jobs of a stop go on.
+
+        Raises:
+            KeyInUse: another process with this key has the link, and keeps it.
+        """
         self.around.outbox.load()
         self.offering.load()
         self.roster.load()
@@ -65,6 +86,8 @@ class Agent:
             asyncio.create_task(self._supervise("link", self._keep_link)),
             asyncio.create_task(self._supervise("outbox", self.around.outbox.run)),
             asyncio.create_task(self._supervise("offering", self.offering.run)),
+            asyncio.create_task(self._supervise("owner_watch", self.owner_watch.run)),
+            asyncio.create_task(self._supervise("scrutiny", self.scrutiny.run)),
         ]
         done = asyncio.create_task(self._wait_done())
         try:
@@ -75,8 +98,10 @@ class Agent:
             for task in (*tasks, done, *extra):
                 task.cancel()
             await asyncio.gather(*tasks, done, *extra, return_exceptions=True)
-            await self._data_plane.close()
+            await self.data_plane.close()
             await self.roster.close()
+        if self._refused is not None:
+            raise self._refused
 
     # ---- the owner ----------------------------------------------------------------
 
@@ -100,6 +125,23 @@ class Agent:
             self._counting = asyncio.create_task(self._count_down(notice_s))
         for runner in self.roster.runners():
             runner.give_back(notice_s=notice_s)
+
+    def _hold(self, reasons: tuple[str, ...]) -> None:
+        """The owner's rules fail: no offer, and the machine back within the notice."""
+        if not self._draining.is_set():
+            self.around.journal.warn("not_offered", why="; ".join(reasons))
+            self.roster.is_closed = True
+            self.offering.hold()
+            for runner in self.roster.runners():
+                runner.give_back(notice_s=self.around.config.notice_s)
+
+    def _release(self, until_s: int) -> None:
+        """The owner's rules hold: on offer, until then (0: for good)."""
+        if not self._draining.is_set():
+            if self.roster.is_closed:
+                self.around.journal.info("offered_again")
+            self.roster.is_closed = False
+            self.offering.release(until_s)
 
     async def stop_now(self) -> None:
         """End every job at once, send the receipts that can be sent, and end."""
@@ -168,24 +210,43 @@ class Agent:
             )
             if isinstance(signed.document, Offer):
                 self.offering.note_refused()
+        self.scrutiny.note(answer)
         self.roster.heard(signed, answer)
 
-    async def _keep_link(self) -> None:
-        messages = listen_for_ever(self._link, journal=self.around.journal)
-        async with aclosing(messages):
-            async for message in messages:
-                await self._take(message)
+    @property
+    def is_linked(self) -> bool:
+        """Say whether a node can reach this agent."""
+        return self._links.is_linked
 
-    async def _take(self, message: object) -> None:
+    async def _keep_link(self) -> None:
+        async with aclosing(self._links.listen()) as messages:
+            async for link, message in messages:
+                await self._take(link, message)
+
+    def _give_way(self, fault: KeyInUse) -> None:
+        """Another process has the link: end, unless it is about to be gone."""
+        if self.is_linked:
+            return  # to another node; whoever offers there is this agent
+        self._in_use += 1
+        self.around.journal.warn("key_in_use", why=fault.message, tries=self._in_use)
+        if self._in_use >= IN_USE_TRIES:
+            self.offering.bar(fault.message)
+            self._refused = fault
+            self.stop()
+
+    async def _take(self, link: MarketLink, message: object) -> None:
         if message is None:
-            self.is_linked = False
             self._ask_later([])  # the reason may be a clock that is wrong
+        elif isinstance(message, KeyInUse):
+            self._give_way(message)
         elif isinstance(message, LeaseChanged):
             self.roster.market_says(message.lease)
         elif isinstance(message, Dial):
-            self._data_plane.answer(self._link, message.session)
+            self.data_plane.answer(link, message.session)
         elif isinstance(message, Welcome):
-            self.is_linked = True
+            self._in_use = 0
+            self.offering.admit()
+            self.scrutiny.look_soon()
             self.around.journal.info("link_up", leases=len(message.leases))
             self._catch_up(message.leases)
 
@@ -229,11 +290,18 @@ class Agent:
             info = await self._connection.market()
         except SubletError:
             return  # the link says so, too
+        self._remember_nodes(self._links.learn(info.nodes))
         self.clock_ahead_s = self.around.clock.now_s() - info.now_s
         if abs(self.clock_ahead_s) > limits.CLOCK_SKEW_S_MAX:
             self.around.journal.warn(
                 "clock_wrong", ahead_s=self.clock_ahead_s, cure=_CLOCK_CURE
             )
+
+    def _remember_nodes(self, urls: tuple[str, ...]) -> None:
+        try:
+            write_atomic(self.around.home / NODES_FILE, msgspec.json.encode(urls))
+        except OSError as exc:
+            self.around.journal.warn("nodes_not_kept", why=exc.strerror or "")
 
     # ---- supervision --------------------------------------------------------------
 

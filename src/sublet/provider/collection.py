@@ -15,9 +15,10 @@ from sublet.adapter.tree_folder import Skipped, read_tree
 from sublet.base.errors import Refused
 from sublet.base.ids import NO_DIGEST, Digest
 from sublet.core.document import Receipt
+from sublet.core.egress import EgressTable
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.service.ports import SandboxState
-from sublet.wire.manifest import tree_id
+from sublet.wire.manifest import egress_digest, tree_id
 from sublet.wire.message import Manifest, Tree
 
 NOTES_MAX = 10  # lines about what was left out
@@ -80,6 +81,7 @@ def make_receipt(
     left: Leftovers,
     state: SandboxState,
     *,
+    egress: EgressTable | None,
     reason: str,
     now_s: int,
     salt: int,
@@ -93,6 +95,7 @@ def make_receipt(
         outputs=tree_id(left.outputs) if left.outputs.files else NO_DIGEST,
         stdout=left.stdout,
         stderr=left.stderr,
+        egress=egress_digest(egress),
         signed_at_s=now_s,
         salt=salt,
     )
@@ -109,18 +112,23 @@ def make_failure(record: LeaseRecord, *, reason: str, now_s: int, salt: int) -> 
         outputs=NO_DIGEST,
         stdout=nothing,
         stderr=nothing,
+        egress=NO_DIGEST,
         signed_at_s=now_s,
         salt=salt,
     )
 
 
 def _digest(path: Path) -> Digest:
+    """Digest a stream; of one that cannot be read any more, nothing.
+
+    A tenant who has heard more than that will not pay for it, and is right.
+    """
     hasher = blake3()
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return "0x" + hasher.hexdigest()
-    with os.fdopen(fd, "rb") as file:
-        while content := file.read(_READ_BYTES):
-            hasher.update(content)
+        with os.fdopen(fd, "rb") as file:
+            while content := file.read(_READ_BYTES):
+                hasher.update(content)
+    except OSError:
+        hasher = blake3()
     return "0x" + hasher.hexdigest()

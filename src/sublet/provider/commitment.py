@@ -7,13 +7,14 @@ one GPU twice.
 Not here: what a lease does next (``lease_state``), what the market's book says.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sublet.base.errors import Refused
 from sublet.base.ids import Address
 from sublet.core.document import LeaseTerms, Offer
 from sublet.core.lease.phase import Lease
-from sublet.provider.lease_state import OCCUPYING
+from sublet.core.lease.table import ERASURE
+from sublet.provider.lease_state import OCCUPYING, Stage
 from sublet.provider.record import LeaseRecord
 
 _CPU_MILLI = 1_000
@@ -38,7 +39,7 @@ def compute_floor_of_slice(
 
 
 def check_match(
-    lease: Lease, *, offer: Offer, provider: Address, records: Iterable[LeaseRecord]
+    lease: Lease, *, offer: Offer, provider: Address, records: Sequence[LeaseRecord]
 ) -> None:
     """Check a match against what was offered and what is promised already.
 
@@ -51,14 +52,25 @@ def check_match(
     Raises:
         NotOurs: below the floor (``below_floor``), more than was offered
             (``not_offered``), a GPU that is promised (``gpu_promised``) or more than is
-            free (``machine_full``).
+            free (``machine_full``), or a tenant that is not worked for
+            (``refused_tenant``).
     """
     _check_offered(lease, offer=offer, provider=provider)
     busy = [
         record.lease
         for record in records
-        if record.stage in OCCUPYING and record.lease.id != lease.id
+        if _is_busy(record) and record.lease.id != lease.id
     ]
+    running = sum(
+        record.stage in OCCUPYING and record.stage is not Stage.ERASING
+        for record in records
+        if record.lease.id != lease.id
+    )
+    if offer.leases_max and running >= offer.leases_max:
+        raise NotOurs(
+            f"{running} leases run, and no more than that were offered",
+            code="machine_full",
+        )
     for other in busy:
         if shared := set(other.gpu_uuids) & set(lease.gpu_uuids):
             raise NotOurs(
@@ -76,11 +88,27 @@ def check_match(
             )
 
 
+def _is_busy(record: LeaseRecord) -> bool:
+    """Say whether a lease has its slice: also while its data is still to be erased."""
+    return record.stage in OCCUPYING or (
+        ERASURE in record.lease.features and record.stage is not Stage.GONE
+    )
+
+
 def _check_offered(lease: Lease, *, offer: Offer, provider: Address) -> None:
     if lease.provider != provider or lease.ssh_host_key != offer.ssh_host_key:
         raise NotOurs("the lease names another provider or host key")
+    if lease.sandbox and lease.sandbox not in offer.sandboxes:
+        raise NotOurs(
+            f"the lease is for a sandbox {lease.sandbox!r} that was not offered",
+            code="not_offered",
+        )
+    if not set(lease.features) <= set(offer.features):
+        raise NotOurs("the lease is for features not offered", code="not_offered")
     if not set(lease.gpu_uuids) <= set(offer.gpu_uuids):
         raise NotOurs("the lease names a GPU that was not offered", code="not_offered")
+    if lease.tenant in offer.refuses:
+        raise NotOurs("the owner does not work for this tenant", code="refused_tenant")
     floor = compute_floor_of_slice(
         offer,
         cpus_milli=lease.cpus_milli,

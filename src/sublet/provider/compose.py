@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import asyncssh
@@ -12,30 +14,39 @@ import msgspec
 from msgspec.structs import replace
 
 from sublet.adapter.clock_system import SystemClock
+from sublet.adapter.images_skopeo import SkopeoImages
 from sublet.adapter.key_file import load_key
+from sublet.adapter.seal import SealKey
 from sublet.base.errors import Refused, Unavailable
 from sublet.core.document import Market
 from sublet.provider import control
-from sublet.provider.agent import Agent
+from sublet.provider.agent import NODES_FILE, Agent
 from sublet.provider.config import MARKET_FILE, Config, read_config
 from sublet.provider.data_plane import DataPlane
 from sublet.provider.host_key import load_host_key, public_line
+from sublet.provider.image_program import make_opener
 from sublet.provider.installer import Installer
 from sublet.provider.journal import Journal
 from sublet.provider.link import MarketLink
+from sublet.provider.nodes import NodeLinks
 from sublet.provider.offering import Offering
 from sublet.provider.outbox import Outbox
 from sublet.provider.record import LeaseFolder, write_atomic
 from sublet.provider.roster import FIRST_UID, Roster
 from sublet.provider.runner import LeaseRunner
+from sublet.provider.sandboxes import Sandboxes, try_out
+from sublet.provider.scratches import Scratches
 from sublet.provider.ssh_server import server_options
 from sublet.provider.status import read_status
 from sublet.provider.surroundings import Install, Program, Say, Surroundings
 from sublet.provider.till import Till
 from sublet.sdk.connection import Connection
-from sublet.service.ports import Clock, Probe, Sandbox
+from sublet.sdk.nodes import parse_urls
+from sublet.service.erasure_ports import Scratch, Vram
+from sublet.service.ports import Clock, Sandbox
 from sublet.wire.message import Appended, Manifest, Signed
 
+SEAL_KEY_FILE = "seal_key"
 INSTALL_UID = FIRST_UID - 1
 SCRIPT_BYTES_MAX = 1 << 20
 FIND_S = 5.0  # for a lease to arrive whose tenant has dialled already
@@ -47,7 +58,9 @@ Ready = Callable[[Agent, int], None]
 async def serve(
     home: Path,
     *,
-    sandbox: Sandbox,
+    sandboxes: Sequence[Sandbox],
+    scratches: Sequence[Scratch] = (),
+    vram: Vram | None = None,
     journal: Journal,
     listen: tuple[str, int] | None = None,
     endpoint: str = "",
@@ -58,7 +71,9 @@ async def serve(
 
     Args:
         home: the provider's folder, made by ``setup``.
-        sandbox: where strangers' programs run; its probe must succeed.
+        scratches: what can encrypt their data; without any, no erasure is promised.
+        vram: what scrubs GPUs, asked where the machine offers some.
+        sandboxes: where strangers' programs run, best first; one at least must hold.
         journal: told what happens.
         listen: (host, port) where tenants reach this machine directly; None for not.
         endpoint: how others reach ``listen``; as in the configuration if it is "".
@@ -66,37 +81,48 @@ async def serve(
         ready: told the agent once it takes leases, and the port (0 for none).
 
     Raises:
-        Refused: no provider in this home, another agent runs there, or the sandbox
-            does not protect this machine.
+        Refused: no provider in this home, another agent runs there, or no sandbox
+            protects this machine.
         Faults: the configuration is wrong.
     """
     config = read_config(home)
     if endpoint:
         config = replace(config, endpoint=endpoint)
     with _lock(home):
-        probe = await asyncio.to_thread(sandbox.probe)
-        if not probe.is_ok:
-            raise Refused(
-                f"the sandbox {sandbox.name} does not work here: {probe.reason}. "
-                "Without it strangers' programs would run unprotected, so nothing is "
-                "offered",
-                code="no_sandbox",
-            )
+        has_gpus = bool(config.gpu_uuids)
+        tried = await asyncio.to_thread(try_out, sandboxes, has_gpus=has_gpus)
+        tried.check()
+        rooms = await asyncio.to_thread(
+            Scratches, scratches, vram=vram if has_gpus else None
+        )
+        if why := rooms.explain(has_gpus=has_gpus):
+            journal.info("no_erasure", why=why)
         async with open_agent(
-            home, config, sandbox=sandbox, journal=journal, clock=clock or SystemClock()
+            home,
+            config,
+            sandboxes=tried,
+            scratches=rooms,
+            journal=journal,
+            clock=clock or SystemClock(),
         ) as (
             agent,
             data_plane,
         ):
             port = await data_plane.listen(*listen) if listen else 0
-            async with control.listen(home, lambda word: _answer(agent, word, probe)):
+            async with control.listen(home, lambda word: _answer(agent, word)):
                 ready(agent, port)
                 await agent.run()
 
 
 @contextlib.asynccontextmanager
 async def open_agent(
-    home: Path, config: Config, *, sandbox: Sandbox, journal: Journal, clock: Clock
+    home: Path,
+    config: Config,
+    *,
+    sandboxes: Sandboxes,
+    scratches: Scratches,
+    journal: Journal,
+    clock: Clock,
 ) -> AsyncIterator[tuple[Agent, DataPlane]]:
     """Build an agent from its folder; it is not running yet.
 
@@ -107,16 +133,19 @@ async def open_agent(
     known = _find_market(home)
     roster = Roster(home / "leases")
     installer = Installer(
-        sandbox,
+        sandboxes.find(""),
         folder=home / "packages",
         uid=INSTALL_UID,
         in_use=roster.environments,
     )
     await installer.open()
-    async with Connection(config.market, key=key, clock=clock, market=known) as node:
+    images = await _open_images(home, config, sandboxes, roster)
+    urls = tuple(dict.fromkeys((*parse_urls(config.market), *_find_nodes(home))))
+    async with Connection(*urls, key=key, clock=clock, market=known) as node:
         market = await _learn_market(node, home, journal)
         domain = await node.domain()
         agent: Agent | None = None
+        instance = secrets.token_hex(16)
 
         async def submit(documents: tuple[Signed, ...]) -> tuple[Appended, ...]:
             return await node.submit_signed(*documents)
@@ -131,7 +160,8 @@ async def open_agent(
             domain=domain,
             config=config,
             report_s=market.report_s,
-            sandbox=sandbox,
+            sandboxes=sandboxes,
+            scratches=scratches,
             clock=clock,
             journal=journal,
             outbox=Outbox(home / "outbox", submit=submit, heard=heard, journal=journal),
@@ -141,7 +171,9 @@ async def open_agent(
                 domain=domain,
                 provider=key.address,
             ),
-            install=_adapt(installer),
+            seal_key=SealKey.load_or_create(home / SEAL_KEY_FILE),
+            install=_adapt(installer, make_opener(images, config.images)),
+            images=images.probe(),
             records=roster.records,
             paid=roster.paid,
         )
@@ -152,17 +184,19 @@ async def open_agent(
         data_plane = DataPlane(
             _make_options(roster, host_key, journal), journal=journal
         )
-        link = MarketLink(config.market, key=key, domain=domain, clock=clock)
-        async with link:
-            agent = Agent(
-                around,
-                connection=node,
-                link=link,
-                roster=roster,
-                offering=offering,
-                data_plane=data_plane,
-            )
-            yield agent, data_plane
+        make_link = partial(
+            MarketLink, key=key, domain=domain, clock=clock, instance=instance
+        )
+        links = NodeLinks(urls, make=make_link, journal=journal)
+        agent = Agent(
+            around,
+            connection=node,
+            links=links,
+            roster=roster,
+            offering=offering,
+            data_plane=data_plane,
+        )
+        yield agent, data_plane
 
 
 def _make_options(
@@ -174,8 +208,24 @@ def _make_options(
     return server_options(find, host_key=host_key, journal=journal)
 
 
-def _adapt(installer: Installer) -> Install:
+async def _open_images(
+    home: Path, config: Config, sandboxes: Sandboxes, roster: Roster
+) -> SkopeoImages:
+    images = SkopeoImages(
+        sandboxes.find(""),
+        folder=home / "images",
+        uid=INSTALL_UID,
+        rules=config.images,
+        in_use=roster.environments,
+    )
+    await images.open()
+    return images
+
+
+def _adapt(installer: Installer, open_image: Install) -> Install:
     async def install(manifest: Manifest, folder: LeaseFolder, say: Say) -> Program:
+        if manifest.image:
+            return await open_image(manifest, folder, say)
         script = _read_script(folder.work / manifest.argv[0])
         environment = await installer.install(script, say=say)
         return Program(
@@ -215,6 +265,14 @@ async def _learn_market(node: Connection, home: Path, journal: Journal) -> Marke
             return market
 
 
+def _find_nodes(home: Path) -> tuple[str, ...]:
+    try:
+        raw = (home / NODES_FILE).read_bytes()
+        return parse_urls(",".join(msgspec.json.decode(raw, type=tuple[str, ...])))
+    except (FileNotFoundError, msgspec.MsgspecError, Refused):
+        return ()
+
+
 def _find_market(home: Path) -> Market | None:
     try:
         raw = (home / MARKET_FILE).read_bytes()
@@ -223,12 +281,12 @@ def _find_market(home: Path) -> Market | None:
         return None
 
 
-def _answer(agent: Agent, word: str, probe: Probe) -> bytes:
+def _answer(agent: Agent, word: str) -> bytes:
     if word == "status":
-        return msgspec.json.encode(read_status(agent, probe=probe))
+        return msgspec.json.encode(read_status(agent))
     if word == "drain":
         agent.drain()
-        return msgspec.json.encode(read_status(agent, probe=probe))
+        return msgspec.json.encode(read_status(agent))
     return b'{"fault":"unknown word"}'
 
 

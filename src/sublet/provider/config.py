@@ -5,7 +5,6 @@ by its owner. Not here: keys (``adapter.key_file``), how prices come about
 (``core.pricing``), what is measured (``benchmark``).
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +12,23 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sublet.base.errors import Faults, Refused, SubletError
+from sublet.base.toml import BadToml, parse_toml
 from sublet.base.units import format_money, parse_duration, parse_money, parse_size
 from sublet.core.document import Offer
+from sublet.core.egress import EgressRules
+from sublet.core.image import ImageRules
+from sublet.core.owner.rules import Rules
+from sublet.provider.owner_file import (
+    EgressFile,
+    ImagesFile,
+    RulesFile,
+    compose_egress,
+    compose_images,
+    compose_rules,
+    read_egress,
+    read_images,
+    read_rules,
+)
 from sublet.provider.record import write_atomic
 
 CONFIG_FILE = "config.toml"
@@ -72,6 +86,9 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     machine: _Sold
     measured: _Measured = _Measured()
     habits: _Habits = _Habits()
+    egress: EgressFile = EgressFile()
+    images: ImagesFile = ImagesFile()
+    rules: RulesFile = RulesFile()
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -97,6 +114,9 @@ class Config(Struct, frozen=True, kw_only=True):
     notice_s: int = 30  # a tenant's notice when the machine is wanted back
     retention_s: int = 600  # outputs that nobody fetches are kept for so long
     voucher_s: int = 5  # between two vouchers
+    egress: EgressRules = EgressRules()  # what jobs may reach
+    images: ImageRules = ImageRules()  # what images jobs may run in
+    rules: Rules = Rules()  # when it is on offer
 
 
 def read_config(home: Path) -> Config:
@@ -108,14 +128,14 @@ def read_config(home: Path) -> Config:
     """
     path = home / CONFIG_FILE
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Refused(
             f"there is no provider in {home}; make one with: sublet provider init",
             code="no_provider",
             field="--home",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (BadToml, UnicodeDecodeError) as exc:
         raise Refused(f"{path} is not TOML: {exc}", code="bad_config") from exc
     return parse_config(table)
 
@@ -157,6 +177,9 @@ def parse_config(table: dict[str, object]) -> Config:
         notice_s=reader.span("habits.notice", file.habits.notice),
         retention_s=reader.span("habits.retention", file.habits.retention),
         voucher_s=max(1, reader.span("habits.voucher", file.habits.voucher)),
+        egress=read_egress(file.egress, reader.faults),
+        images=read_images(file.images, reader.faults),
+        rules=read_rules(file.rules, reader.faults),
     )
     if reader.faults:
         raise Faults(reader.faults)
@@ -206,7 +229,7 @@ def write_config(home: Path, config: Config, *, price_story: str) -> Path:
     """
     path = home / CONFIG_FILE
     text = _compose(config, price_story=price_story)
-    parse_config(tomllib.loads(text))
+    parse_config(parse_toml(text))
     write_atomic(path, text.encode())
     return path
 
@@ -244,14 +267,19 @@ credit = "{config.credit_s}s"  # a job whose tenant stops paying runs on for so 
 notice = "{config.notice_s}s"  # what a tenant gets when you want the machine back
 retention = "{config.retention_s}s"  # results that nobody fetches are kept for so long
 voucher = "{config.voucher_s}s"  # between two payments
-"""
+
+{compose_egress(config.egress)}
+{compose_images(config.images)}
+{compose_rules(config.rules)}"""
 
 
 def make_offer(
     config: Config,
     *,
     ssh_host_key: str,
+    seal_key: str,
     sandboxes: tuple[str, ...],
+    features: tuple[str, ...],
     now_s: int,
     lasts_s: int,
     salt: int,
@@ -267,6 +295,7 @@ def make_offer(
         gpu_uuids=config.gpu_uuids,
         region=config.region,
         sandboxes=sandboxes,
+        features=features,
         cpu_price_hour=config.cpu_price_hour,
         memory_price_hour=config.memory_price_hour,
         gpu_price_hour=config.gpu_price_hour,
@@ -274,7 +303,10 @@ def make_offer(
         disk_score=config.disk_score,
         gpu_score=config.gpu_score,
         ssh_host_key=ssh_host_key,
+        seal_key=seal_key,
         endpoint=config.endpoint,
+        leases_max=config.rules.leases_max,
+        refuses=config.rules.refuses,
         expires_at_s=now_s + lasts_s,
         signed_at_s=now_s,
         salt=salt,

@@ -52,6 +52,10 @@ class DataPlane:
             ) from exc
         return self._listener.get_port()
 
+    def count(self) -> int:
+        """Count the connections that tenants have open."""
+        return len(self._open)
+
     async def close(self) -> None:
         """End all connections."""
         if self._listener is not None:

@@ -13,10 +13,15 @@ from msgspec.structs import replace
 
 from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.base.errors import SubletError, Unavailable
+from sublet.base.ids import NO_DIGEST
+from sublet.core.egress import EgressTable
 from sublet.provider.conversation import Conversation
+from sublet.provider.cover import Cover, open_job
 from sublet.provider.lease_state import Fact, Stage
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.surroundings import Surroundings
+from sublet.provider.way_out import WayOut
+from sublet.service.ports import Sandbox
 from sublet.wire.message import Ended, Manifest, Progress, Tree
 
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -37,7 +42,14 @@ class Desk:
         self.blobs = FolderBlobs(folder.chunks, is_durable=False)
         self.conversation = Conversation()
         self.manifest: Manifest | None = None  # with its secrets: in memory alone
+        self.cover: Cover | None = None  # of a sealed job, once it was opened
+        self.is_sealed = False  # what leaves this machine is sealed, or stays
+        self.delivered = (
+            asyncio.Event()
+        )  # from here on it is known whether it is sealed
+        self.sealed_ended = asyncio.Event()  # the sealed streams are complete
         self.outputs = Tree(files=())
+        self.way_out = WayOut(folder.path, around.config.egress)
         self.ended = asyncio.Event()  # nothing runs; what the job said is complete
         self.is_hurried = False  # the owner waits for nobody
         self._facts: asyncio.Queue[Fact] = asyncio.Queue()
@@ -69,6 +81,50 @@ class Desk:
         except Unavailable as fault:
             self.warn("disk_failed", why=fault.message)
 
+    # ---- the job ------------------------------------------------------------------
+
+    @property
+    def plain(self) -> FolderBlobs:
+        """Where chunks of the job's own files are; of a sealed one nobody fetches them."""
+        return self.blobs if self.cover is None else self.cover.plain
+
+    def find_manifest(self) -> Manifest | None:
+        """Give what the job is, also after a restart; a sealed one is opened for it.
+
+        Raises:
+            PeerFault: it is not sealed for this machine.
+        """
+        if self.manifest is None:
+            self.manifest = self.folder.find_manifest()
+            self.is_sealed = bool(self.manifest and self.manifest.sealed)
+        if self.manifest is not None:
+            self.delivered.set()
+        if self.manifest is not None and self.manifest.sealed is not None:
+            self.open_job(self.manifest)
+        return self.manifest
+
+    def open_job(self, outer: Manifest) -> Manifest:
+        """Open a sealed job, but for its trees; give what it is.
+
+        Raises:
+            PeerFault: it is not sealed for this machine, or says two things.
+        """
+        self.cover, inner = open_job(
+            outer,
+            key=self.around.seal_key,
+            provider=self.around.address,
+            lease_id=self.record.lease.id,
+            folder=self.folder,
+            ended=self.sealed_ended,
+        )
+        self.manifest = inner
+        return inner
+
+    @property
+    def logs_ended(self) -> asyncio.Event:
+        """Set when nothing more will be added to what is shown of the streams."""
+        return self.sealed_ended if self.is_sealed else self.ended
+
     # ---- what runs beside the loop ------------------------------------------------
 
     def begin(self, name: str, work: Work) -> None:
@@ -92,6 +148,7 @@ class Desk:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self.conversation.close()
+        await self.way_out.close()
 
     async def _supervise(self, name: str, work: Work) -> None:
         try:
@@ -101,6 +158,13 @@ class Desk:
         except Exception:  # noqa: BLE001
             # The supervisor: a part that breaks is logged, the lease goes on.
             self.around.journal.error(f"{name}_broke", lease=self.short_id)
+
+    # ---- where it runs ------------------------------------------------------------
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox of the class that the lease is for."""
+        return self.around.sandboxes.find(self.record.lease.sandbox)
 
     # ---- words --------------------------------------------------------------------
 
@@ -119,6 +183,8 @@ class Desk:
 
     def say(self, phase: str, text: str) -> None:
         """Tell the tenant one line."""
+        if self.is_sealed:  # whoever hears it is not to know what the job is
+            text = f"the provider is {phase} the job"
         self.conversation.push(Progress(phase=phase, text=text))
 
     def push_ended(self) -> None:
@@ -129,10 +195,19 @@ class Desk:
                 Ended(
                     receipt=receipt,
                     outputs=self.outputs,
+                    egress=self.find_egress(),
                     owed=self.record.owed,
                     channel_total=self.channel_total(),
                 )
             )
+
+    def find_egress(self) -> EgressTable | None:
+        """Give whom the job reached, as its receipt hashed it; None for no network."""
+        receipt = self.record.receipt
+        hashed = (
+            getattr(receipt.document, "egress", NO_DIGEST) if receipt else NO_DIGEST
+        )
+        return None if hashed == NO_DIGEST else self.way_out.table()
 
     # ---- money --------------------------------------------------------------------
 

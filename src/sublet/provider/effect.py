@@ -9,16 +9,21 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
-from sublet.base.errors import Broken, Refused, SubletError, Unavailable
+from msgspec.structs import replace
+
+from sublet.adapter.remains import remove_folder
+from sublet.base.errors import Broken, PeerFault, Refused, SubletError, Unavailable
 from sublet.core.document import Delivery, Start
+from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Phase
 from sublet.provider import lease_state as ls
 from sublet.provider import meter
 from sublet.provider.account import SECURED_ONLY
 from sublet.provider.collection import Leftovers, collect, make_failure, make_receipt
 from sublet.provider.desk import Desk
+from sublet.provider.erasure import Eraser, must_erase
 from sublet.provider.lease_state import Order, find_reason
-from sublet.provider.preparation import lay_out, make_spec
+from sublet.provider.preparation import find_wanted, lay_out, make_spec
 from sublet.provider.reception import Reception
 from sublet.provider.surroundings import Program, draw_salt
 from sublet.provider.watch import JobWatch
@@ -26,7 +31,7 @@ from sublet.service.ports import SandboxState
 from sublet.wire.message import Manifest
 
 STOP_GRACE_S = 10  # from SIGTERM to SIGKILL, to save work
-ERASE_TRIES = 5
+ERASE_AGAIN_S = 60  # until an erasure that failed is tried again
 LAST_CHECKPOINT_S = 15  # for the tenant to fetch the last one, on a give-back
 
 
@@ -79,9 +84,11 @@ class Effects:
             if manifest is None:
                 raise Broken("a lease is prepared without its manifest")
             await self._start(manifest)
-        except (Refused, Unavailable) as fault:
+        except (Refused, Unavailable, PeerFault) as fault:
             desk.warn("preparation_failed", code=fault.code)
             desk.say("preparing", f"failed: {fault.message}")
+            if desk.cover is not None:
+                desk.cover.note(f"preparing failed: {fault.message}")
             await self.stop_sandbox(grace_s=0)
             desk.tell(ls.PrepareFailed())
         else:
@@ -94,17 +101,36 @@ class Effects:
             desk.say("preparing", text)
 
         say("laying out the job")
-        await lay_out(manifest, desk.folder, blobs=desk.blobs)
+        if manifest.sealed is not None:
+            manifest = await asyncio.to_thread(self._open, manifest)
+        await lay_out(manifest, desk.folder, blobs=desk.plain)
         self._reception.watch = JobWatch(desk, manifest)
         if manifest.resume.files:
             await asyncio.to_thread(self._reception.watch.pass_over_resumed)
         program = Program(argv=manifest.argv, env={})
-        if manifest.kind == "script":
+        if manifest.kind == "script" or manifest.image:
             install = self._around.install
             program = await install(manifest, desk.folder, say)
             desk.update(environment=program.environment)
         spec = make_spec(manifest, program, record=desk.record, folder=desk.folder)
-        await self._around.sandbox.start(spec, folder=desk.folder.job)
+        if desk.record.scratch == "tmpfs":  # which is memory of this lease
+            memory_bytes = spec.memory_bytes - desk.record.lease.disk_bytes
+            spec = replace(spec, memory_bytes=memory_bytes)
+        if manifest.egress:
+            spec = replace(spec, network=await desk.way_out.open(manifest.egress))
+        await desk.sandbox.start(spec, folder=desk.folder.job)
+
+    def _open(self, outer: Manifest) -> Manifest:
+        """Open a sealed job and its folders; blocks."""
+        desk = self._desk
+        desk.open_job(outer)
+        if desk.cover is None:
+            raise Broken("a sealed job was opened and has no cover")
+        inner = desk.cover.open_trees(outer, desk.find_manifest(), source=desk.blobs)
+        for chunk in find_wanted(outer):
+            desk.blobs.drop(chunk)
+        desk.manifest = inner
+        return inner
 
     async def _stop_preparing(self) -> None:
         await self._desk.wait_cancelled("prepare")
@@ -120,6 +146,7 @@ class Effects:
             salt=draw_salt(),
         )
         desk.ended.set()
+        desk.logs_ended.set()
         desk.update(
             receipt=self._around.put(receipt),
             owed=0,
@@ -142,10 +169,12 @@ class Effects:
     async def watch(self) -> None:
         """Watch a program that runs; a restarted agent does so again."""
         if self._reception.watch is None:
-            manifest = self._desk.manifest or self._desk.folder.find_manifest()
+            manifest = self._desk.find_manifest()
             if manifest is None:
                 raise Broken("a job runs without a manifest")
             self._reception.watch = JobWatch(self._desk, manifest)
+            if manifest.egress:
+                await self._desk.way_out.open(manifest.egress)
         self._reception.watch.begin()
 
     async def _stop_program(self) -> None:
@@ -162,7 +191,7 @@ class Effects:
     async def stop_sandbox(self, *, grace_s: int) -> None:
         """End the program, if there is one; twice is harmless."""
         with contextlib.suppress(Refused):  # nothing was ever started
-            await self._around.sandbox.stop(self._desk.folder.job, grace_s=grace_s)
+            await self._desk.sandbox.stop(self._desk.folder.job, grace_s=grace_s)
 
     # ---- after it -----------------------------------------------------------------
 
@@ -171,7 +200,7 @@ class Effects:
 
     async def _collect_and_tell(self) -> None:
         desk, watch = self._desk, self._reception.watch
-        state = self._around.sandbox.read_state(desk.folder.job)
+        state = desk.sandbox.read_state(desk.folder.job)
         reason = find_reason(state, asked=desk.record.stop_reason)
         if watch is not None:
             watch.end()
@@ -182,28 +211,50 @@ class Effects:
         try:
             left = await asyncio.to_thread(
                 collect,
-                desk.manifest or desk.folder.find_manifest(),
+                desk.find_manifest(),
                 desk.folder,
-                blobs=desk.blobs,
+                blobs=desk.plain,
                 bytes_max=desk.record.lease.disk_bytes,
             )
+            if desk.cover is not None:
+                left = await asyncio.to_thread(
+                    desk.cover.seal_leftovers, left, desk.manifest, into=desk.blobs
+                )
             desk.folder.write_outputs(left.outputs)
         except SubletError as fault:
             desk.warn("outputs_lost", code=fault.code, why=fault.message)
             left = collect(None, desk.folder, blobs=desk.blobs, bytes_max=0)
+            if desk.cover is not None:
+                left = desk.cover.seal_leftovers(left, None, into=desk.blobs)
             desk.say("running", f"no outputs: {fault.message}")
         for note in left.notes:
             desk.say("running", note)
-        self._sign_receipt(left, state, reason)
+        egress = None
+        if desk.way_out.is_used():
+            await desk.way_out.close()
+            egress = desk.way_out.table()
+        self._sign_receipt(left, state, reason, egress)
         desk.tell(ls.Collected())
 
-    def _sign_receipt(self, left: Leftovers, state: SandboxState, reason: str) -> None:
+    def _sign_receipt(
+        self,
+        left: Leftovers,
+        state: SandboxState,
+        reason: str,
+        egress: EgressTable | None,
+    ) -> None:
         desk, now_s = self._desk, self._around.clock.now_s()
         record = meter.note_ran(desk.record, ran_ms=state.ran_ms)
         if reason in SECURED_ONLY:
             record = meter.bill_secured(record, is_claimed=reason == "given_back")
         receipt = make_receipt(
-            record, left, state, reason=reason, now_s=now_s, salt=draw_salt()
+            record,
+            left,
+            state,
+            egress=egress,
+            reason=reason,
+            now_s=now_s,
+            salt=draw_salt(),
         )
         desk.outputs = left.outputs
         desk.record = record
@@ -212,25 +263,25 @@ class Effects:
     async def _finish(self) -> None:
         desk = self._desk
         desk.ended.set()
+        desk.logs_ended.set()
         desk.push_ended()  # the tenant first: the log may take a moment
         if desk.record.receipt is not None:
             self._around.outbox.put(desk.record.receipt)
-            self._around.till.hand_in(desk.record.lease.tenant, self._around.outbox.put)
+            self._around.till.hand_in(desk.record.lease, self._around.outbox.put)
 
     async def _erase(self) -> None:
         self._desk.begin("erase", self._erase_and_tell)
 
     async def _erase_and_tell(self) -> None:
-        """Remove the folder; ``rm`` copes with any depth a stranger has made."""
-        self._desk.conversation.close()
+        """Remove the folder, and all that the tenant's order required before that."""
         path = self._desk.folder.path
-        for _ in range(ERASE_TRIES):
-            process = await asyncio.create_subprocess_exec(
-                "/bin/rm", "-rf", "--one-file-system", "--", str(path)
-            )
-            if await process.wait() == 0:
-                break
-            await asyncio.sleep(1)  # something was just being written there
-        else:
+        if must_erase(self._desk.record.lease):
+            async with self._reception.room:  # whatever was just being opened is there
+                while not await Eraser(self._desk).erase():  # noqa: ASYNC110
+                    await asyncio.sleep(ERASE_AGAIN_S)  # bound meanwhile
+        self._desk.conversation.close()
+        try:
+            await remove_folder(path)
+        except Unavailable:
             self._desk.warn("not_erased", folder=str(path))
         self._desk.tell(ls.Erased())

@@ -16,20 +16,19 @@ Least recently used environments go when all together become too large.
 import asyncio
 import contextlib
 import hashlib
-import os
 import platform
 import secrets
-import shutil
-import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from sublet.adapter.egress_proxy import REGISTRY, EgressProxy
 from sublet.adapter.job_python import find_job_python
-from sublet.adapter.registry_proxy import REGISTRY, Endpoint, RegistryProxy
+from sublet.adapter.shelf import Shelf, clear_away, measure
 from sublet.base.errors import Refused, Unavailable
+from sublet.core.egress import Destination
 from sublet.provider.install_output import Say, explain, follow
 from sublet.provider.script_metadata import (
     Requirements,
@@ -65,7 +64,7 @@ class Environment(Struct, frozen=True):
 
 
 class _Record(Struct, frozen=True):
-    """Beside each environment: its size; the file's time is that of its last use."""
+    """Beside each environment."""
 
     size_bytes: int
     requirements: Requirements
@@ -82,7 +81,7 @@ class Installer:
         uid: int,
         bytes_max: int = 32 << 30,
         index: str = "https://pypi.org/simple",
-        allow: Collection[Endpoint] = REGISTRY,
+        allow: Collection[Destination] = REGISTRY,
         in_use: Callable[[], Collection[Path]] = tuple,
     ) -> None:
         """Take a folder of the provider's; nothing is made or started yet.
@@ -104,7 +103,9 @@ class Installer:
         self._bytes_max = bytes_max
         self._index = index
         self._allow = allow
-        self._in_use = in_use
+        self._shelf = Shelf(
+            self._environments, trash=self._drafts, bytes_max=bytes_max, in_use=in_use
+        )
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def open(self) -> None:
@@ -127,37 +128,12 @@ class Installer:
         check_python(requirements, version=platform.python_version())
         key = compute_key(requirements, index=self._index)
         async with self._locks.setdefault(key, asyncio.Lock()):
-            environment = Environment(self._environments / key)
+            environment = Environment(self._shelf.place(key))
             if not environment.folder.is_dir():
                 await self._build(key, requirements, say)
-            record = environment.folder.with_suffix(".json")
-            os.utime(record)
-        await asyncio.to_thread(self.evict, keep=environment.folder)
+            self._shelf.touch(key)
+        await self._shelf.evict(keep=environment.folder)
         return environment
-
-    def evict(self, *, keep: Path) -> None:
-        """Remove the least recently used environments beyond the limit."""
-        records = sorted(
-            self._environments.glob("*.json"), key=lambda path: path.stat().st_mtime
-        )
-        sizes = {
-            path: msgspec.json.decode(path.read_bytes(), type=_Record).size_bytes
-            for path in records
-        }
-        total = sum(sizes.values())
-        wanted = {keep, *self._in_use()}
-        for path in records:
-            folder = path.with_suffix("")
-            if total <= self._bytes_max:
-                break
-            if folder in wanted:
-                continue
-            total -= sizes[path]
-            trash = self._drafts / f"trash-{secrets.token_hex(4)}"
-            with contextlib.suppress(FileNotFoundError):
-                folder.rename(trash)
-            path.unlink()
-            shutil.rmtree(trash, ignore_errors=True)
 
     # -- building
 
@@ -186,24 +162,20 @@ class Installer:
         self, draft: Path, requirements: Requirements, say: Say, *, caches: list[Path]
     ) -> str | None:
         """Build into ``draft/env``; say what went wrong, or None."""
-        for name in ("env", "cache"):
+        for name in ("env", "cache", "network"):
             (draft / name).mkdir(mode=0o755)
         cache = caches[0] if caches else draft / "cache"
         log = draft / "log"
-        # Unix sockets have short paths; the provider's home may have a long one.
-        with tempfile.TemporaryDirectory(prefix="sublet-") as name:
-            path = Path(name) / "registry"
-            async with RegistryProxy(path=path, allow=self._allow) as proxy:
-                spec = self._make_spec(
-                    requirements, draft, cache=cache, network=str(path)
-                )
-                await self._sandbox.start(spec, folder=draft / "sandbox")
-                state = await follow(
-                    self._sandbox.wait_ended(draft / "sandbox"), log=log, say=say
-                )
+        path = draft / "network" / "registry"
+        async with EgressProxy(path=path, allow=self._allow) as proxy:
+            spec = self._make_spec(requirements, draft, cache=cache, network=str(path))
+            await self._sandbox.start(spec, folder=draft / "sandbox")
+            state = await follow(
+                self._sandbox.wait_ended(draft / "sandbox"), log=log, say=say
+            )
         if state.reason == "exited" and state.exit_code == 0:
             return None
-        if proxy.failures and not proxy.bytes_by_host:
+        if proxy.failures and not proxy.rows():
             raise Unavailable("the package registry does not answer", retry_after_s=30)
         return explain(state, log.read_text(errors="replace"))
 
@@ -254,15 +226,13 @@ class Installer:
         )
 
     def _publish(self, draft: Path, key: str, requirements: Requirements) -> None:
-        record = _Record(_measure(draft / "env"), requirements)
-        place = self._environments / key
-        place.with_suffix(".json").write_bytes(msgspec.json.encode(record))
-        (draft / "env").rename(place)
+        record = _Record(measure(draft / "env"), requirements)
+        self._shelf.put(draft / "env", key=key, record=record)
 
     async def _discard(self, draft: Path) -> None:
         with contextlib.suppress(Refused):  # no sandbox was ever started in it
             await self._sandbox.stop(draft / "sandbox", grace_s=0)
-        await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+        await clear_away(draft)
 
 
 def compute_key(requirements: Requirements, *, index: str) -> str:
@@ -277,14 +247,6 @@ def compute_key(requirements: Requirements, *, index: str) -> str:
         _LAYOUT,
     )
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
-
-
-def _measure(folder: Path) -> int:
-    total = 0
-    for _, _, names, handle in os.fwalk(folder):
-        for name in names:
-            total += os.stat(name, dir_fd=handle, follow_symlinks=False).st_blocks * 512
-    return total
 
 
 def _find_uv() -> str:

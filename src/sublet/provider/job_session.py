@@ -56,6 +56,8 @@ class _JobSession:
         self._process = process
         self._reception = reception
         self._is_attached = False
+        if (pledge := reception.make_pledge()) is not None:
+            self.listener.push(pledge)
         self._writer = asyncio.create_task(self._write())
 
     async def run(self) -> None:
@@ -86,15 +88,15 @@ class _JobSession:
             raise PeerFault("no manifest was delivered", code="too_slow") from None
         if first is None:
             return
-        self._take(first)
+        await self._take(first)
         async for line in lines:
-            self._take(line)
+            await self._take(line)
 
-    def _take(self, line: bytes) -> None:
+    async def _take(self, line: bytes) -> None:
         message: TenantSays = codec.decode(line, TenantSays, size_max=LINE_BYTES_MAX)
         reception = self._reception
         if isinstance(message, Deliver):
-            self.listener.push(Missing(chunks=reception.deliver(message.manifest)))
+            self.listener.push(Missing(chunks=await reception.deliver(message)))
             if not self._is_attached:
                 self._is_attached = True
                 reception.attach(self.listener)

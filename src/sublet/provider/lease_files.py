@@ -3,14 +3,15 @@
     /chunks/<hex>   chunks of the lease by content: those that it still wants can be
                     written (as ``<hex>`` or ``<hex>.part``, resumed, checked), all can
                     be read
-    /work/…         the job's folder, read-only
+    /work/…         the job's folder, as the job knows it; ordinary tools begin there
 
-The job's folder is a stranger's: each path is opened part by part, and no symlink in
-it is followed. Every operation that is not here is refused, so none of the base class
-ever touches a real path.
+Every operation that is not here is refused, so none of the base class ever touches a
+real path.
+
+Not here: how the job's folder is read and written safely (``work_folder``).
 """
 
-import errno
+import contextlib
 import os
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -25,24 +26,35 @@ from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.base import limits
 from sublet.base.errors import SubletError
 from sublet.provider.desk import Desk
+from sublet.provider.lease_state import Stage
+from sublet.provider.preparation import FILE_BYTES_MIN
 from sublet.provider.reception import Reception
+from sublet.provider.work_folder import WorkFolder
 
 HANDLES_MAX = 64  # files that one session has open at a time
 _HEX_LENGTH = 64
 _PART = ".part"
 _FOLDER_MODE = stat.S_IFDIR | 0o555
-_FILE_MODE = stat.S_IFREG | 0o444
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WORK = "work"  # where relative paths begin
 
 
 class _Handle:
     """A file that is open; ``key`` is the chunk that it becomes, or ""."""
 
-    def __init__(self, fd: int, *, key: str = "", part: Path | None = None) -> None:
+    def __init__(
+        self,
+        fd: int,
+        *,
+        key: str = "",
+        part: Path | None = None,
+        bytes_max: int = 0,
+        is_appended: bool = False,
+    ) -> None:
         self.fd = fd
         self.key = key
         self.part = part
+        self.bytes_max = bytes_max  # 0: opened for reading
+        self.is_appended = is_appended
 
 
 class LeaseFiles(asyncssh.SFTPServer):
@@ -57,29 +69,40 @@ class LeaseFiles(asyncssh.SFTPServer):
     ) -> None:
         """Take the session's channel, the lease, and whom to tell of the end."""
         super().__init__(channel)
-        self._work = desk.folder.work
+        self._work = WorkFolder(
+            desk.folder.work,
+            uid=desk.record.uid,
+            is_sealed=lambda: desk.is_sealed,
+            file_bytes_max=max(desk.record.lease.disk_bytes, FILE_BYTES_MIN),
+            may_change=lambda: desk.record.stage in (Stage.RUNNING, Stage.STOPPING),
+        )
         self._parts = desk.folder.parts
         self._blobs: FolderBlobs = desk.blobs
         self._reception = reception
+        self._session = channel
         self._release = release
         self._handles: set[_Handle] = set()
 
     # ---- files --------------------------------------------------------------------
 
     def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
-        """Open a file: for reading, or a wanted chunk for writing."""
+        """Open a file of the job's, or a chunk: one that is wanted for writing."""
         if len(self._handles) >= HANDLES_MAX:
             raise asyncssh.SFTPFailure(f"at most {HANDLES_MAX} files at a time")
         parts = _split(path)
-        if pflags & (FXF_WRITE | FXF_APPEND):
+        is_written = bool(pflags & (FXF_WRITE | FXF_APPEND))
+        if parts[:1] == [_WORK]:
+            handle = _Handle(
+                self._work.open(parts[1:], pflags, attrs),
+                bytes_max=self._work.file_bytes_max if is_written else 0,
+                is_appended=bool(pflags & FXF_APPEND),
+            )
+        elif is_written:
             handle = self._open_part(parts, is_fresh=bool(pflags & FXF_TRUNC))
         elif len(parts) == 2 and parts[0] == "chunks":
             handle = self._open_chunk(parts[1])
         else:
-            handle = _Handle(self._open_below(parts, _FILE_FLAGS))
-            if not stat.S_ISREG(os.fstat(handle.fd).st_mode):
-                os.close(handle.fd)
-                raise asyncssh.SFTPPermissionDenied("not a regular file")
+            raise asyncssh.SFTPNoSuchFile("no such file")
         self._handles.add(handle)
         return handle
 
@@ -88,14 +111,16 @@ class LeaseFiles(asyncssh.SFTPServer):
         return os.pread(_get(file_obj).fd, min(size, limits.CHUNK_BYTES), offset)
 
     def write(self, file_obj: object, offset: int, data: bytes) -> int:
-        """Write a piece of a chunk."""
+        """Write a piece of a chunk, or of a file."""
         handle = _get(file_obj)
-        if not handle.key:
+        if not handle.bytes_max:
             raise asyncssh.SFTPPermissionDenied("opened for reading")
-        if offset + len(data) > limits.CHUNK_BYTES:
-            raise asyncssh.SFTPFailure(
-                f"a chunk has {limits.CHUNK_BYTES} bytes at most"
-            )
+        if not handle.key:
+            self._work.check_change()
+        if handle.is_appended:
+            offset = os.fstat(handle.fd).st_size
+        if offset + len(data) > handle.bytes_max:
+            raise asyncssh.SFTPFailure(f"at most {handle.bytes_max} bytes")
         done = 0
         while done < len(data):  # a disk that is almost full takes only a part
             done += os.pwrite(handle.fd, data[done:], offset + done)
@@ -120,21 +145,29 @@ class LeaseFiles(asyncssh.SFTPServer):
         for handle in self._handles:
             os.close(handle.fd)
         self._handles.clear()
+        with contextlib.suppress(asyncssh.Error, OSError):
+            # Said by nobody else; without it scp takes a good copy for a failed one.
+            self._session.exit(0)
         self._release()
 
     def rename(self, oldpath: bytes, newpath: bytes) -> None:
-        """Take a chunk that was written as ``<hex>.part``."""
-        old, new = _split(oldpath), _split(newpath)
+        """Move a file of the job's, or take a chunk that was written as a part."""
+        self._rename(_split(oldpath), _split(newpath), replaces=False)
+
+    def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+        """As ``rename``; what is there is replaced."""
+        self._rename(_split(oldpath), _split(newpath), replaces=True)
+
+    def _rename(self, old: list[str], new: list[str], *, replaces: bool) -> None:
+        if old[:1] == new[:1] == [_WORK]:
+            self._work.rename(old[1:], new[1:], replaces=replaces)
+            return
         if len(old) != 2 or len(new) != 2 or old[1] != new[1] + _PART:
             _deny()
         if not self._blobs.has("0x" + _check_hex(new[1])):
             raise asyncssh.SFTPFailure(
                 "the chunk is not whole, or not what it is called"
             )
-
-    def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
-        """As ``rename``."""
-        self.rename(oldpath, newpath)
 
     # ---- folders ------------------------------------------------------------------
 
@@ -145,9 +178,9 @@ class LeaseFiles(asyncssh.SFTPServer):
             for name in ("chunks", "work"):
                 yield asyncssh.SFTPName(name.encode(), attrs=_folder_attrs())
             return
-        if parts[0] != "work":
+        if parts[0] != _WORK:
             return  # chunks are known by their names; nobody needs a list
-        fd = self._open_below(parts, _FOLDER_FLAGS)
+        fd = self._work.open_folder(parts[1:])
         try:
             with os.scandir(fd) as entries:
                 for entry in entries:
@@ -159,19 +192,13 @@ class LeaseFiles(asyncssh.SFTPServer):
     def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
         """Describe a file or folder; a symlink as what it is."""
         parts = _split(path)
-        if len(parts) < 2 and parts != ["work"]:
-            if parts in ([], ["chunks"]):
-                return _folder_attrs()
-            raise asyncssh.SFTPNoSuchFile("no such file")
-        if parts[0] == "chunks":
-            return self._describe_chunk(parts[1])
-        if len(parts) == 1:
+        if parts in ([], ["chunks"], [_WORK]):
             return _folder_attrs()
-        fd = self._open_below(parts[:-1], _FOLDER_FLAGS)
-        try:
-            return _describe(os.stat(parts[-1], dir_fd=fd, follow_symlinks=False))
-        finally:
-            os.close(fd)
+        if parts[0] == _WORK:
+            return _describe(self._work.stat(parts[1:]))
+        if parts[0] == "chunks" and len(parts) == 2:
+            return self._describe_chunk(parts[1])
+        raise asyncssh.SFTPNoSuchFile("no such file")
 
     def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
         """As ``stat``."""
@@ -181,41 +208,48 @@ class LeaseFiles(asyncssh.SFTPServer):
         """Write a path plainly; the disk is not asked."""
         return b"/" + "/".join(_split(path)).encode()
 
+    def setstat(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
+        """Set size, rights and times of a job's file; those of chunks are ignored."""
+        parts = _split(path)
+        if len(parts) > 1 and parts[0] == _WORK:
+            self._work.set_path_attrs(parts[1:], attrs)
+
+    def lsetstat(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
+        """As ``setstat``: no symlink is followed there either."""
+        self.setstat(path, attrs)
+
+    def fsetstat(self, file_obj: object, attrs: asyncssh.SFTPAttrs) -> None:
+        """As ``setstat``, for a file that was opened for writing."""
+        handle = _get(file_obj)
+        if handle.bytes_max and not handle.key:
+            self._work.set_attrs(handle.fd, attrs)
+
+    def remove(self, path: bytes) -> None:
+        """Remove a file of the job's."""
+        self._work.remove(_below_work(path))
+
+    def mkdir(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
+        """Make a folder of the job's."""
+        self._work.mkdir(_below_work(path), attrs)
+
+    def rmdir(self, path: bytes) -> None:
+        """Remove an empty folder of the job's."""
+        self._work.rmdir(_below_work(path))
+
+    def readlink(self, path: bytes) -> bytes:
+        """Say what a symlink of the job's says."""
+        return self._work.readlink(_below_work(path))
+
+    def symlink(self, oldpath: bytes, newpath: bytes) -> None:
+        """Make a symlink for the job; ``oldpath`` is its text, not a path of ours."""
+        self._work.symlink(oldpath, _below_work(newpath))
+
     # ---- what is refused, all of it -----------------------------------------------
 
     def open56(
         self, path: bytes, desired_access: int, flags: int, attrs: asyncssh.SFTPAttrs
     ) -> object:
         """Refuse: only version 3 is spoken."""
-        _deny()
-
-    def setstat(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
-        """Ignore: clients set modes and times of what they put; chunks have none."""
-
-    def lsetstat(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
-        """Ignore, as ``setstat``."""
-
-    def fsetstat(self, file_obj: object, attrs: asyncssh.SFTPAttrs) -> None:
-        """Ignore, as ``setstat``."""
-
-    def remove(self, path: bytes) -> None:
-        """Refuse."""
-        _deny()
-
-    def mkdir(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
-        """Refuse."""
-        _deny()
-
-    def rmdir(self, path: bytes) -> None:
-        """Refuse."""
-        _deny()
-
-    def readlink(self, path: bytes) -> bytes:
-        """Refuse: where a symlink points is not followed, nor told."""
-        _deny()
-
-    def symlink(self, oldpath: bytes, newpath: bytes) -> None:
-        """Refuse."""
         _deny()
 
     def link(self, oldpath: bytes, newpath: bytes) -> None:
@@ -260,7 +294,12 @@ class LeaseFiles(asyncssh.SFTPServer):
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         if is_fresh:
             flags |= os.O_TRUNC
-        return _Handle(os.open(part, flags, 0o600), key=key, part=part)
+        return _Handle(
+            os.open(part, flags, 0o600),
+            key=key,
+            part=part,
+            bytes_max=limits.CHUNK_BYTES,
+        )
 
     def _take_if_whole(self, handle: _Handle) -> None:
         content = os.pread(handle.fd, limits.CHUNK_BYTES + 1, 0)
@@ -279,38 +318,29 @@ class LeaseFiles(asyncssh.SFTPServer):
         finally:
             os.close(handle.fd)
 
-    # ---- the job's folder ---------------------------------------------------------
-
-    def _open_below(self, parts: list[str], flags: int) -> int:
-        """Open a path below the work folder, part by part, through no symlink."""
-        if not parts or parts[0] != "work":
-            raise asyncssh.SFTPNoSuchFile("no such file")
-        fd = os.open(self._work, _FOLDER_FLAGS)
-        for number, name in enumerate(parts[1:], start=2):
-            try:
-                is_last = number == len(parts)
-                child = os.open(name, flags if is_last else _FOLDER_FLAGS, dir_fd=fd)
-            except OSError as exc:
-                if exc.errno in (errno.ELOOP, errno.ENOTDIR):
-                    raise asyncssh.SFTPPermissionDenied(
-                        "a symlink, or no folder; symlinks are not followed"
-                    ) from None
-                raise
-            finally:
-                os.close(fd)
-            fd = child
-        return fd
-
 
 def _split(path: bytes) -> list[str]:
+    """Read a path, from the work folder on; ``..`` is taken by its word."""
     try:
-        parts = path.decode().split("/")
+        text = path.decode()
     except UnicodeDecodeError:
         raise asyncssh.SFTPNoSuchFile("paths are UTF-8") from None
-    kept = [part for part in parts if part not in ("", ".")]
-    if ".." in kept or "\0" in path.decode() or len(path) > limits.PATH_LENGTH_MAX:
+    if "\0" in text or len(path) > limits.PATH_LENGTH_MAX:
         raise asyncssh.SFTPPermissionDenied("not a plain path")
+    kept = [] if text.startswith("/") else [_WORK]
+    for part in text.split("/"):
+        if part == "..":
+            del kept[-1:]
+        elif part not in ("", "."):
+            kept.append(part)
     return kept
+
+
+def _below_work(path: bytes) -> list[str]:
+    parts = _split(path)
+    if parts[:1] != [_WORK]:
+        _deny()
+    return parts[1:]
 
 
 def _check_hex(name: str) -> str:

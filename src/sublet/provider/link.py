@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from sublet.base import limits
-from sublet.base.errors import PeerFault, Unavailable
+from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.provider.journal import Journal
 from sublet.sdk.tunnel import Tunnel
 from sublet.service.ports import Clock
@@ -34,6 +34,8 @@ CONNECT_S = 10
 SILENT_PINGS = 3  # a node that misses so many pings is gone
 FRAME_BYTES_MAX = 4 * 1024 * 1024  # a welcome lists all open leases
 NONCE_BITS = 62
+REPLACED_CLOSE = 4_409  # as a node closes a link whose place a newer one took
+IN_USE_CLOSE = 4_423  # the node: another process with this key is linked
 
 
 class LinkLost(Unavailable):
@@ -42,15 +44,33 @@ class LinkLost(Unavailable):
     code = "link_lost"
 
 
+class LinkReplaced(LinkLost):
+    """Another link with this key took this one's place at the same node."""
+
+    code = "link_replaced"
+
+
+class KeyInUse(Refused):
+    """Another process offers with this provider's key, and its link stands."""
+
+    code = "key_in_use"
+
+
 class MarketLink:
     """Dials one node with one key. Use it as an async context."""
 
-    def __init__(self, url: str, *, key: Key, domain: Domain, clock: Clock) -> None:
-        """Take the address; nothing is opened yet."""
+    def __init__(
+        self, url: str, *, key: Key, domain: Domain, clock: Clock, instance: str
+    ) -> None:
+        """Take the address; nothing is opened yet.
+
+        ``instance`` is drawn once by each process: all its links have the same.
+        """
         self._url = url
         self._key = key
         self._domain = domain
         self._clock = clock
+        self._instance = instance
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "MarketLink":
@@ -68,6 +88,7 @@ class MarketLink:
 
         Raises:
             LinkLost: it broke, or never stood.
+            KeyInUse: another process with this key is linked.
             PeerFault: what came is not of this protocol, or of another market.
         """
         socket = await self._connect("/v1/link", headers={})
@@ -95,6 +116,7 @@ class MarketLink:
         hello = Hello(
             provider=self._key.address,
             authorization=self._authorize(f"/v1/link?nonce={challenge.nonce}"),
+            instance=self._instance,
         )
         await socket.send_str(codec.encode(hello).decode())
         welcome = await _hear(socket, timeout_s=HELLO_S)
@@ -160,8 +182,16 @@ async def _hear(socket: aiohttp.ClientWebSocketResponse, *, timeout_s: float) ->
                 await socket.pong(frame.data)
         elif frame.type is aiohttp.WSMsgType.TEXT:
             return codec.decode(frame.data.encode(), NodeSays, size_max=FRAME_BYTES_MAX)
+        elif frame.type is aiohttp.WSMsgType.CLOSE and frame.data == IN_USE_CLOSE:
+            raise KeyInUse(
+                "another agent offers with this provider's key, and its link stands; a "
+                "key is for one machine: stop the other agent, or give this machine a "
+                "home and key of its own with: sublet provider init --home FOLDER"
+            )
         elif frame.type is not aiohttp.WSMsgType.PONG:
             why = frame.extra if isinstance(frame.extra, str) else ""
+            if frame.data == REPLACED_CLOSE:
+                raise LinkReplaced("another link with this key stands at that node")
             raise LinkLost(f"the node closed the link: {frame.data} {why}".strip())
 
 
@@ -171,6 +201,10 @@ async def listen_for_ever(
     """Give welcomes and messages; dial again, with jitter, whenever the link breaks.
 
     A None stands for each break.
+
+    Raises:
+        LinkReplaced: another link with this key took its place.
+        KeyInUse: another process with this key is linked.
     """
     pause_s = PAUSE_S
     while True:
@@ -179,6 +213,10 @@ async def listen_for_ever(
                 async for message in messages:
                     pause_s = PAUSE_S
                     yield message
+        except LinkReplaced as fault:
+            journal.warn("link_down", code=fault.code, why=fault.message)
+            yield None
+            raise
         except (Unavailable, PeerFault) as fault:
             journal.warn("link_down", code=fault.code, why=fault.message)
         yield None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,7 +27,7 @@ async def follow(
             is_over = ended.is_set()  # before the read: what comes after is read again
             if fd is None and (fd := _open(path)) is not None:
                 stack.callback(os.close, fd)
-            content = os.pread(fd, READ_BYTES, offset) if fd is not None else b""
+            content = _read(fd, offset) if fd is not None else b""
             if content:
                 offset += len(content)
                 yield content
@@ -38,8 +39,19 @@ async def follow(
                         await ended.wait()
 
 
+def _read(fd: int, offset: int) -> bytes:
+    try:
+        return os.pread(fd, READ_BYTES, offset)
+    except OSError:
+        return b""  # its file system was torn away: there is nothing more
+
+
 def _open(path: Path) -> int | None:
     try:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, ConnectionAbortedError):
+        return None  # not there yet, or its file system was just torn away
+    except OSError as exc:
+        if exc.errno == errno.ENOTCONN:
+            return None  # it was torn away a while ago
+        raise

@@ -15,6 +15,8 @@ from sublet.adapter.tree_folder import write_tree
 from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.ids import Digest
+from sublet.core.egress import FEATURE as EGRESS
+from sublet.core.image import parse_reference
 from sublet.core.lease.phase import Lease
 from sublet.provider.checkpoint import place_resume
 from sublet.provider.record import LeaseFolder, LeaseRecord
@@ -24,6 +26,7 @@ from sublet.wire.manifest import check_manifest, commitment
 from sublet.wire.message import Manifest, Tree
 
 WORK = "/work"  # where the job finds its folder
+INSIDE_ID = 1_000  # who it is in there; an image says so itself
 PROCESSES_MAX = 1_024  # threads count
 TMP_BYTES_MAX = 1 << 30
 TMP_MEMORY_SHARE = 4  # /tmp lives in memory and takes at most a quarter of it
@@ -51,6 +54,20 @@ def check_delivery(manifest: Manifest, lease: Lease) -> None:
             code="wrong_manifest",
         )
     check_manifest(manifest)
+    if manifest.egress and EGRESS not in lease.features:
+        raise Refused(
+            "the manifest wants to reach others, and the order did not ask for egress",
+            code="not_leased",
+            field="manifest.egress",
+        )
+    if manifest.image:
+        feature = parse_reference(manifest.image, field="manifest.image").feature
+        if feature not in lease.features:
+            raise Refused(
+                f"the manifest wants an image, and the order did not ask for {feature}",
+                code="not_leased",
+                field="manifest.image",
+            )
     for field in ("cpus_milli", "memory_bytes", "disk_bytes"):
         if getattr(manifest, field) > getattr(lease, field):
             raise Refused(
@@ -124,10 +141,11 @@ def make_spec(
     threads = {"OMP_NUM_THREADS": str(max(1, manifest.cpus_milli // 1_000))}
     env = {**BASE_ENV, **threads, **program.env, **manifest.env, **manifest.secrets}
     timeout_s = min(manifest.timeout_s or lease.duration_s, lease.duration_s)
+    image = program.image
     return SandboxSpec(
         argv=program.argv,
         env=env,
-        directory=WORK,
+        directory=program.directory or WORK,
         binds=(Bind(str(folder.work), WORK, True), *program.binds),
         uid=record.uid,
         memory_bytes=manifest.memory_bytes,
@@ -138,6 +156,9 @@ def make_spec(
         disk_bytes=lease.disk_bytes,
         watched=(str(folder.work),),
         gpu_uuids=lease.gpu_uuids,
+        root=image.root if image else "",
+        inside_uid=image.uid if image else INSIDE_ID,
+        inside_gid=image.gid if image else INSIDE_ID,
         stdout=str(folder.stdout),
         stderr=str(folder.stderr),
         log_bytes_max=min(limits.LOG_BYTES_MAX, max(FILE_BYTES_MIN, lease.disk_bytes)),

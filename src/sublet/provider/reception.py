@@ -6,15 +6,21 @@ Every refusal leaves the lease as it was.
 Not here: bytes and lines (``job_session``), files (``chunk_files``).
 """
 
+import asyncio
+
 from sublet.base.errors import Refused
 from sublet.base.ids import Digest
 from sublet.provider import lease_state as ls
 from sublet.provider.conversation import Listener
 from sublet.provider.desk import Desk
+from sublet.provider.erasure import make_room, must_erase
+from sublet.provider.image_program import check_image
 from sublet.provider.lease_state import OVER, Stage
+from sublet.provider.pledge import check_order, make_pledge
 from sublet.provider.preparation import check_delivery, find_missing, find_wanted
 from sublet.provider.watch import JobWatch
-from sublet.wire.message import Manifest, Notice, Paid
+from sublet.provider.way_out import check_wanted
+from sublet.wire.message import Deliver, Notice, Paid, Terms
 
 
 class Reception:
@@ -24,26 +30,45 @@ class Reception:
         """Take the lease."""
         self._desk = desk
         self._wanted: dict[Digest, None] = {}
+        self.room = asyncio.Lock()  # held while scratch is opened, or erased
         self.watch: JobWatch | None = None  # once the job is about to run
 
-    def deliver(self, manifest: Manifest) -> tuple[Digest, ...]:
+    def make_pledge(self) -> Terms | None:
+        """Sign what was promised; None for a lease of which the offer is forgotten."""
+        record = self._desk.record
+        if record.offer is None:
+            return None
+        return make_pledge(record.lease, record.offer, self._desk.around)
+
+    async def deliver(self, said: Deliver) -> tuple[Digest, ...]:
         """Take the manifest; give the chunks that are still missing.
+
+        Where the order requires erasure, an encrypted scratch is opened before.
 
         Raises:
             Refused: it is another one, or asks for more than was leased.
+            PeerFault: the order with it is not that of this lease.
             Unavailable: the disk is full or did not answer.
         """
-        desk = self._desk
+        desk, manifest = self._desk, said.manifest
         check_delivery(manifest, desk.record.lease)
-        stage = desk.record.stage
-        if stage not in (Stage.ACCEPTED, Stage.DELIVERING):
-            return ()
-        if desk.manifest is None:
-            desk.folder.write_manifest(manifest)
-            desk.manifest = manifest
-            self._wanted = find_wanted(manifest)
-            if stage is Stage.ACCEPTED:
-                desk.tell(ls.Delivered())
+        check_wanted(manifest.egress, desk.around.config.egress)
+        check_image(manifest, desk.around)
+        check_order(said.order, desk.record.lease, domain=desk.around.domain)
+        async with self.room:
+            stage = desk.record.stage
+            if stage not in (Stage.ACCEPTED, Stage.DELIVERING):
+                return ()
+            if desk.manifest is None:
+                if must_erase(desk.record.lease):
+                    await make_room(desk, half=said.half, nonce=said.nonce)
+                desk.folder.write_manifest(manifest)
+                desk.manifest = manifest
+                desk.is_sealed = manifest.sealed is not None
+                desk.delivered.set()
+                self._wanted = find_wanted(manifest)
+                if stage is Stage.ACCEPTED:
+                    desk.tell(ls.Delivered())
         return find_missing(manifest, desk.blobs)
 
     def take_uploaded(self) -> tuple[Digest, ...]:
@@ -75,9 +100,9 @@ class Reception:
             Unavailable: the disk is full or did not answer.
         """
         desk = self._desk
-        desk.around.till.take(desk.record.lease.tenant, paid)
+        desk.around.till.take(desk.record.lease, paid)
         if desk.record.stage in OVER:
-            desk.around.till.hand_in(desk.record.lease.tenant, desk.around.outbox.put)
+            desk.around.till.hand_in(desk.record.lease, desk.around.outbox.put)
 
     def take_kept(self, number: int) -> None:
         """Hear that the tenant holds a checkpoint."""

@@ -3,13 +3,14 @@
 Everything about a lease lies in one folder, so that erasing the folder forgets it:
 
     record.json    this record: stage, meter, voucher; rewritten by a rename
-    manifest.json  the manifest, without the values of its secrets
-    outputs.json   the tree of its outputs, once it has ended
-    work/          the job's own folder, owned by the job's uid
-    chunks/        chunks on their way in or out
-    parts/         chunks that are half uploaded
     job/           state of the sandbox (its warden writes there)
-    stdout stderr  what the job said
+    data/          everything of the tenant's; a mount where it is encrypted (``scratch``)
+        manifest.json  the manifest, without the values of its secrets
+        outputs.json   the tree of its outputs, once it has ended
+        work/          the job's own folder, owned by the job's uid
+        chunks/        chunks on their way in or out
+        parts/         chunks that are half uploaded
+        stdout stderr  what the job said
 
 Files here need not survive a power cut (the job would not either), only the end of
 this process; so they are not synced.
@@ -26,6 +27,7 @@ from msgspec import Struct
 
 from sublet.base.errors import Broken, Unavailable
 from sublet.base.ids import NO_DIGEST, Digest
+from sublet.core.document import Offer
 from sublet.core.lease.phase import Lease
 from sublet.provider.lease_state import Stage
 from sublet.wire.message import Manifest, Signed, Tree
@@ -52,8 +54,13 @@ class LeaseRecord(Struct, frozen=True, kw_only=True):
     checkpoint_number: int = 0  # of the last checkpoint that was shipped
     checkpoint: Digest = NO_DIGEST  # its tree
     receipt: Signed | None = None
+    offer: Offer | None = None  # that was matched
     owed: int = 0  # by the last claim, in the end by the receipt
     ended_at_s: int = 0  # by this machine's clock, to count the retention from
+    scratch: str = ""  # what encrypts its data, "" where nothing does
+    scratch_at_s: int = 0  # when that was made
+    key_id: str = ""  # says nothing of the key
+    nonce: str = ""  # the tenant's, for the statement of erasure
 
 
 class LeaseFolder:
@@ -62,12 +69,16 @@ class LeaseFolder:
     def __init__(self, path: Path) -> None:
         """Take the path; ``create`` makes it."""
         self.path = path
-        self.work = path / "work"
-        self.chunks = path / "chunks"
-        self.parts = path / "parts"
         self.job = path / "job"
-        self.stdout = path / "stdout"
-        self.stderr = path / "stderr"
+        self.data = path / "data"
+        self.work = self.data / "work"
+        self.chunks = self.data / "chunks"
+        self.parts = self.data / "parts"
+        self.stdout = self.data / "stdout"
+        self.stderr = self.data / "stderr"
+        self.plain = self.data / "plain"
+        self.sealed_stdout = self.data / "stdout.sealed"
+        self.sealed_stderr = self.data / "stderr.sealed"
 
     def create(self) -> None:
         """Make the folder, private to this user; twice is harmless.
@@ -76,7 +87,16 @@ class LeaseFolder:
             Unavailable: the disk is full or did not answer.
         """
         with _disk_of(self.path):
-            for folder in (self.path, self.work, self.parts):
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def create_data(self) -> None:
+        """Make what holds the tenant's data; where it is encrypted, once that is open.
+
+        Raises:
+            Unavailable: the disk is full or did not answer.
+        """
+        with _disk_of(self.data):
+            for folder in (self.data, self.work, self.parts):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def write_record(self, record: LeaseRecord) -> None:
@@ -104,11 +124,11 @@ class LeaseFolder:
         hidden = msgspec.structs.replace(
             manifest, secrets=dict.fromkeys(manifest.secrets, "")
         )
-        self._write("manifest.json", hidden)
+        self._write("data/manifest.json", hidden)
 
     def find_manifest(self) -> Manifest | None:
         """Give the manifest without the values of its secrets, or None."""
-        return self._find("manifest.json", Manifest)
+        return self._find("data/manifest.json", Manifest)
 
     def write_outputs(self, outputs: Tree) -> None:
         """Keep the tree of the outputs.
@@ -116,11 +136,11 @@ class LeaseFolder:
         Raises:
             Unavailable: the disk is full or did not answer.
         """
-        self._write("outputs.json", outputs)
+        self._write("data/outputs.json", outputs)
 
     def find_outputs(self) -> Tree | None:
         """Give the tree of the outputs, or None."""
-        return self._find("outputs.json", Tree)
+        return self._find("data/outputs.json", Tree)
 
     def _write(self, name: str, value: Struct) -> None:
         write_atomic(self.path / name, msgspec.json.encode(value))
@@ -129,7 +149,7 @@ class LeaseFolder:
         path = self.path / name
         try:
             return msgspec.json.decode(path.read_bytes(), type=kind)
-        except FileNotFoundError:
+        except (FileNotFoundError, ConnectionAbortedError):
             return None
         except (OSError, msgspec.MsgspecError) as exc:
             raise Broken(

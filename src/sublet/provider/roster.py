@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sublet.base.errors import Broken, Refused, SubletError
-from sublet.base.ids import Address, Digest
+from sublet.base.ids import Digest
 from sublet.core.document import Offer, Receipt, Start
 from sublet.core.lease.phase import Lease, Phase
-from sublet.provider.account import find_paid
+from sublet.core.lease.table import ERASURE
+from sublet.provider.account import Line, find_paid
 from sublet.provider.commitment import check_match, choose_uid, make_terms
 from sublet.provider.earnings import add_lease, read_earnings, write_earnings
 from sublet.provider.lease_state import OCCUPYING, MarketSettled, Stage
@@ -21,7 +22,7 @@ from sublet.provider.surroundings import Surroundings, draw_salt
 from sublet.wire.message import Appended, Signed
 
 FIRST_UID = 66_000  # of the jobs; far from people and services
-PAID_KEPT_MAX = 10_000  # tenants
+PAID_KEPT_MAX = 10_000  # channels
 
 FindOffer = Callable[[Digest], Offer | None]
 _TAKEN_ON = (Phase.MATCHED, Phase.ACCEPTED, Phase.PREPARING)
@@ -35,7 +36,7 @@ class Roster:
         self._folder = folder
         self._runners: dict[Digest, LeaseRunner] = {}
         self._tasks: dict[Digest, asyncio.Task[None]] = {}
-        self._paid: dict[Address, int] = {}
+        self._paid: dict[Line, int] = {}
         self._around: Surroundings | None = None
         self._find_offer: FindOffer = lambda _: None
         self._changed = asyncio.Event()
@@ -74,9 +75,9 @@ class Roster:
         """Give all leases, oldest first."""
         return list(self._runners.values())
 
-    def paid(self, tenant: Address) -> int:
-        """Say what a tenant's channel has paid for settled leases, micro-USD."""
-        return self._paid.get(tenant, 0)
+    def paid(self, lease: Lease) -> int:
+        """Say what a lease's channel has paid for settled leases, micro-USD."""
+        return self._paid.get(lease.line, 0)
 
     def environments(self) -> set[Path]:
         """Give the folders of dependencies that jobs have bound."""
@@ -156,8 +157,11 @@ class Roster:
             self._check(lease)
             folder = LeaseFolder(self._folder / lease.id)
             uid = choose_uid((r.uid for r in self.records()), first=FIRST_UID)
-            record = LeaseRecord(lease=lease, uid=uid)
+            offer = self._find_offer(lease.offer_id)
+            record = LeaseRecord(lease=lease, uid=uid, offer=offer)
             folder.create()
+            if ERASURE not in lease.features:
+                folder.create_data()  # else once its scratch is open
             folder.write_record(record)
         except SubletError as fault:
             around.journal.warn(
@@ -185,9 +189,9 @@ class Roster:
     def _note_paid(self, lease: Lease) -> None:
         others = [r.lease for r in self.records() if r.lease.id != lease.id]
         known = sorted([*others, lease], key=lambda each: each.matched_at_s)
-        paid = find_paid(known, tenant=lease.tenant)
-        if paid > self._paid.get(lease.tenant, 0):
-            self._paid[lease.tenant] = paid
+        paid = find_paid(known, line=lease.line)
+        if paid > self._paid.get(lease.line, 0):
+            self._paid[lease.line] = paid
             if len(self._paid) > PAID_KEPT_MAX:
                 del self._paid[next(iter(self._paid))]
 

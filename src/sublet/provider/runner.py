@@ -13,17 +13,20 @@ from msgspec.structs import replace
 
 from sublet.base.errors import Refused, SubletError
 from sublet.core.document import GiveBack, Receipt
-from sublet.core.lease.phase import Lease, Phase
+from sublet.core.lease.phase import Lease, Phase, is_older
 from sublet.provider import lease_state as ls
 from sublet.provider import meter
 from sublet.provider.desk import Desk
 from sublet.provider.effect import Effects
+from sublet.provider.erasure import must_erase
 from sublet.provider.lease_state import OVER, Order, Stage, step
+from sublet.provider.pledge import find_changes
 from sublet.provider.reception import Reception
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.surroundings import Surroundings, draw_salt
 from sublet.wire.message import Notice
 
+BOUND_S_MAX = 120  # for results to be fetched, where the slice waits for that
 _BEFORE_PROGRAM = (Stage.ACCEPTED, Stage.DELIVERING, Stage.PREPARING)
 
 
@@ -83,6 +86,11 @@ class LeaseRunner:
     async def _recover(self) -> None:
         """Find out what became of a lease while no agent was there."""
         stage, found = self.record.stage, self._find_program()
+        if self.record.scratch:  # and somebody looks after it again
+            scratch = self._around.scratches.find(self.record.scratch)
+            scratch.is_open(self.desk.folder.path)
+        if stage not in _BEFORE_PROGRAM or found:
+            self.desk.find_manifest()
         if stage in _BEFORE_PROGRAM:
             if found:
                 self.desk.update(stage=Stage.PREPARING)
@@ -106,14 +114,17 @@ class LeaseRunner:
 
     def _find_program(self) -> bool:
         try:
-            self._around.sandbox.read_state(self.desk.folder.job)
+            self.desk.sandbox.read_state(self.desk.folder.job)
         except Refused:
             return False
         return True
 
     async def _wait_retention(self) -> None:
         passed_s = self._around.clock.now_s() - self.record.ended_at_s
-        await asyncio.sleep(max(0, self._around.config.retention_s - passed_s))
+        retention_s = self._around.config.retention_s
+        if must_erase(self.record.lease):  # nobody pays for a slice that stays bound
+            retention_s = min(retention_s, BOUND_S_MAX)
+        await asyncio.sleep(max(0, retention_s - passed_s))
         self.desk.tell(ls.RetentionPassed())
 
     # ---- what others say ----------------------------------------------------------
@@ -122,6 +133,12 @@ class LeaseRunner:
         """Take the market's word on this lease; the same again is harmless."""
         if self.record.lease.phase is Phase.SETTLED:
             return
+        if changed := find_changes(self.record.lease, lease):
+            # Who may log in, to what, at which price was fixed when it was taken on.
+            self.desk.warn("node_lies", code="lease_forged", fields=",".join(changed))
+            return
+        if is_older(lease, than=self.record.lease):
+            return  # a node that is behind says what another has said before
         self.desk.update(lease=lease)
         if lease.phase is Phase.SETTLED:
             self.desk.tell(ls.MarketSettled())
@@ -132,7 +149,7 @@ class LeaseRunner:
         """The log has taken the Start: from its time stamp on, seconds are billed."""
         if not lease.started_at_s or not self._find_program():
             return
-        state = self._around.sandbox.read_state(self.desk.folder.job)
+        state = self.desk.sandbox.read_state(self.desk.folder.job)
         passed_s = self._around.clock.now_s() - lease.started_at_s
         self.desk.record = meter.note_started(
             self.record, ran_ms=state.ran_ms, passed_ms=max(0, passed_s) * 1_000

@@ -6,7 +6,7 @@ everything limited.
 """
 
 import re
-import tomllib
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -15,16 +15,15 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
 from sublet.base.errors import Faults, Refused, SubletError
+from sublet.base.toml import BadToml, parse_toml
 
 SCRIPT_BYTES_MAX = 4 << 20  # of a script whose head is looked at
-METADATA_BYTES_MAX = 65_536
+METADATA_LENGTH_MAX = 65_536  # characters
 DEPENDENCIES_MAX = 256
 REQUIREMENT_LENGTH_MAX = 512
 
-# The expression that PEP 723 itself gives.
-_BLOCK = re.compile(
-    r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$"
-)
+_FIRST = re.compile(r"# /// (?P<type>[a-zA-Z0-9-]+)\Z")
+_LAST = "# ///"
 _KEYS = {"dependencies", "requires-python", "tool"}
 
 
@@ -50,29 +49,46 @@ def read_requirements(script: str) -> Requirements:
     """
     if len(script) > SCRIPT_BYTES_MAX:
         raise BadScriptMetadata(f"the script is larger than {SCRIPT_BYTES_MAX} bytes")
-    blocks = [
-        match.group("content")
-        for match in _BLOCK.finditer(script.replace("\r\n", "\n"))
-        if match.group("type") == "script"
-    ]
+    blocks = [text for kind, text in _find_blocks(script) if kind == "script"]
     if not blocks:
         return Requirements()
     if len(blocks) > 1:
         raise BadScriptMetadata(
             "the script has more than one '# /// script' block; keep one"
         )
-    lines = [line[2:] for line in blocks[0].splitlines()]
-    text = "\n".join(lines)
-    if len(text) > METADATA_BYTES_MAX:
-        raise BadScriptMetadata(
-            f"the script's metadata is larger than {METADATA_BYTES_MAX} bytes"
-        )
     try:
-        return check_metadata(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        metadata = parse_toml(blocks[0], length_max=METADATA_LENGTH_MAX)
+    except BadToml as error:
         raise BadScriptMetadata(
             f"the script's metadata is not TOML: {error}"
         ) from error
+    return check_metadata(metadata)
+
+
+def _find_blocks(script: str) -> Iterator[tuple[str, str]]:
+    """Give the type and the content of each block, as PEP 723's expression has them.
+
+    That expression takes time by the square of a long comment; this takes each line
+    once. A block ends at the last end line of its comment.
+    """
+    comment: list[str] = []
+    for line in [*script.replace("\r\n", "\n").split("\n"), ""]:
+        if line == "#" or line.startswith("# "):
+            comment.append(line)
+            continue
+        yield from _find_block(comment)
+        comment = []
+
+
+def _find_block(comment: list[str]) -> Iterator[tuple[str, str]]:
+    last = len(comment) - 1
+    while last > 1 and comment[last] != _LAST:
+        last -= 1
+    for number in range(last - 1):  # one line of content at least
+        if first := _FIRST.match(comment[number]):
+            lines = (line[2:] for line in comment[number + 1 : last])
+            yield first["type"], "\n".join(lines)
+            return
 
 
 def check_metadata(metadata: dict[str, Any]) -> Requirements:
@@ -122,7 +138,7 @@ def check_requirement(text: object) -> str:
         )
     try:
         requirement = Requirement(text)
-    except InvalidRequirement as error:
+    except (InvalidRequirement, RecursionError) as error:
         line = " ".join(str(error).split())
         raise BadScriptMetadata(
             f"dependency {text!r} cannot be read: {line}"
@@ -152,8 +168,10 @@ def check_python(requirements: Requirements, *, version: str) -> None:
 
 
 def _is_specifier(text: str) -> bool:
+    if len(text) > REQUIREMENT_LENGTH_MAX:
+        return False
     try:
         SpecifierSet(text)
     except InvalidSpecifier:
         return False
-    return len(text) <= REQUIREMENT_LENGTH_MAX
+    return True

@@ -5,6 +5,7 @@ Not here: asking and showing (``cli.provider``), what prices are made of
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -18,7 +19,8 @@ from sublet.core.pricing.floor import UnitPrices, compute_floor, split_floor
 from sublet.provider.benchmark import measure
 from sublet.provider.config import MARKET_FILE, Config, write_config
 from sublet.provider.host_key import create_host_key
-from sublet.service.ports import Clock, Devices, Machine, Probe, Sandbox
+from sublet.provider.sandboxes import SandboxReport, try_out
+from sublet.service.ports import Clock, Devices, Machine, Sandbox
 
 DISK_SHARE = 2  # one part in so many of what is free is offered
 GPU_HOUR = MicroUsd(400_000)  # $0.40, where the owner says nothing
@@ -58,12 +60,17 @@ class SetUp(Struct, frozen=True):
     provider: Address
     path: Path
     config: Config
-    probe: Probe
+    sandboxes: tuple[SandboxReport, ...]
     price_story: str
 
 
 def set_up(
-    home: Path, wish: Wish, *, sandbox: Sandbox, devices: Devices, clock: Clock
+    home: Path,
+    wish: Wish,
+    *,
+    sandboxes: Sequence[Sandbox],
+    devices: Devices,
+    clock: Clock,
 ) -> SetUp:
     """Make a provider in ``home``; keys that are there stay. Takes some seconds.
 
@@ -86,7 +93,7 @@ def set_up(
     (home / MARKET_FILE).unlink(missing_ok=True)  # it may be another one from now on
     key = load_or_create_key(home / "key")
     create_host_key(home)
-    probe = sandbox.probe()
+    reports = try_out(sandboxes, has_gpus=bool(sold.gpus)).reports
     scores = measure(home, now_s=clock.now_s())
     config = Config(
         market=wish.market,
@@ -107,7 +114,7 @@ def set_up(
         gpu_score=scores.gpu_score,
     )
     path = write_config(home, config, price_story=story)
-    return SetUp(key.address, path, config, probe, story)
+    return SetUp(key.address, path, config, reports, story)
 
 
 def check_words(wish: Wish) -> None:

@@ -10,6 +10,7 @@ It may use a quarter of the lease's memory, so that a look at a job does not kil
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import secrets
@@ -17,9 +18,10 @@ import shutil
 import socket
 import struct
 import termios
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 
@@ -31,6 +33,7 @@ from sublet.provider.preparation import BASE_ENV, FILE_BYTES_MIN, WORK
 from sublet.service.ports import Bind, SandboxSpec
 
 Process = asyncssh.SSHServerProcess[bytes]
+Stop = Callable[[int], Coroutine[Any, Any, None]]  # after so many seconds of grace
 
 SHELLS_MAX = 4  # of one lease at a time
 ARGV_MAX = 256
@@ -43,6 +46,14 @@ _READ_BYTES = 65_536
 _END_OF_TRANSMISSION = b"\x04"  # what Ctrl-D types
 _TERMINAL = re.compile(r"\A[A-Za-z0-9.+_-]{1,32}\Z")
 _SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash; exec sh")
+_COMMAND = 'command -v bash >/dev/null && exec bash -c "$0"; exec sh -c "$0"'
+_VARIABLE = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+_VARIABLES_MAX = 64
+_VALUE_LENGTH_MAX = 4_096
+_SIGNAL_GRACE_S = 10  # from the SIGTERM that a tenant sends to SIGKILL
+_ENDING = {"TERM": _SIGNAL_GRACE_S, "HUP": _SIGNAL_GRACE_S, "INT": _SIGNAL_GRACE_S}
+_ENDING |= {"QUIT": _SIGNAL_GRACE_S, "KILL": 0}
+_INTERRUPT = b"\x03"  # what Ctrl-C types
 _LAUNCHER = f"""
 import fcntl, os, socket, sys, termios
 door = socket.socket(socket.AF_UNIX)
@@ -60,6 +71,11 @@ if os.isatty(0):
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
+
+
+def shell_command(command: str) -> tuple[str, ...]:
+    """Give the program that reads a command line, as sshd(8) would have it read."""
+    return ("/bin/sh", "-c", _COMMAND, command)
 
 
 async def serve_shell(process: Process, desk: Desk, argv: Sequence[str]) -> None:
@@ -80,7 +96,7 @@ async def serve_shell(process: Process, desk: Desk, argv: Sequence[str]) -> None
         await _refuse(process, fault.message)
     finally:
         with contextlib.suppress(SubletError):
-            await desk.around.sandbox.stop(place / "sandbox", grace_s=0)
+            await desk.sandbox.stop(place / "sandbox", grace_s=0)
         shutil.rmtree(place, ignore_errors=True)  # holds only what the warden wrote
 
 
@@ -96,7 +112,7 @@ async def _run(process: Process, desk: Desk, argv: tuple[str, ...], place: Path)
     with contextlib.ExitStack() as stack, _listen(place / "door") as door:
         ours, theirs = _open_ends(process, stack)
         spec = _make_spec(process, desk, argv, place)
-        await desk.around.sandbox.start(spec, folder=place / "sandbox")
+        await desk.sandbox.start(spec, folder=place / "sandbox")
         async with asyncio.timeout(CALL_S):
             caller, _ = await loop.sock_accept(door)
         with caller:
@@ -108,17 +124,25 @@ async def _run(process: Process, desk: Desk, argv: tuple[str, ...], place: Path)
 
 async def _carry(process: Process, desk: Desk, ours: list[FileIO], place: Path) -> int:
     """Carry bytes until the program has ended; give its exit code."""
-    reading = [asyncio.create_task(_carry_in(process, ours[0]))]
+
+    async def stop(grace_s: int) -> None:
+        with contextlib.suppress(SubletError):
+            await desk.sandbox.stop(place / "sandbox", grace_s=grace_s)
+
+    reading = [asyncio.create_task(_carry_in(process, ours[0], stop))]
     writing = [asyncio.create_task(_carry_out(ours[1], process.stdout))]
     if len(ours) > 2:  # a terminal has no stderr of its own
         writing.append(asyncio.create_task(_carry_out(ours[2], process.stderr)))
     gone = asyncio.create_task(process.wait_closed())
-    ended = asyncio.create_task(desk.around.sandbox.wait_ended(place / "sandbox"))
+    ended = asyncio.create_task(desk.sandbox.wait_ended(place / "sandbox"))
     try:
         await asyncio.wait((gone, ended), return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
             return 255  # the tenant has gone; the sandbox is stopped by our caller
-        await asyncio.wait(writing, timeout=2)
+        # Nobody writes any more. What was written is carried, however slowly it is
+        # taken: the end of a large file must not get lost.
+        rest = asyncio.gather(*writing)
+        await asyncio.wait((gone, rest), return_when=asyncio.FIRST_COMPLETED)
         return min(ended.result().exit_code, 255)
     finally:
         for task in (*reading, *writing, gone, ended):
@@ -130,7 +154,7 @@ def _make_spec(
     process: Process, desk: Desk, argv: tuple[str, ...], place: Path
 ) -> SandboxSpec:
     lease, terminal = desk.record.lease, process.term_type or ""
-    env = dict(BASE_ENV)
+    env = _read_env(process) | BASE_ENV
     if _TERMINAL.match(terminal):
         env["TERM"] = terminal
     memory_bytes = max(lease.memory_bytes // MEMORY_SHARE, MEMORY_BYTES_MIN)
@@ -153,10 +177,28 @@ def _make_spec(
         gpu_uuids=lease.gpu_uuids,
         stdout=str(place / "stdout"),
         stderr=str(place / "stderr"),
+        beside=str(desk.folder.job),
         log_bytes_max=_READ_BYTES,
         timeout_s=lease.duration_s,
         orphan_s=60,
     )
+
+
+def _read_env(process: Process) -> dict[str, str]:
+    """Take the variables that the tenant's tools send, but for its locale.
+
+    What they set is seen by the tenant's own commands only; the names of its locale
+    (``SendEnv LANG LC_*``) mean nothing on this machine.
+    """
+    asked = itertools.islice(process.env.items(), _VARIABLES_MAX)
+    return {
+        name: value
+        for name, value in asked
+        if _VARIABLE.match(name)
+        and not name.startswith("LC_")
+        and len(value) <= _VALUE_LENGTH_MAX
+        and "\0" not in value
+    }
 
 
 # ---- ends -------------------------------------------------------------------------
@@ -219,8 +261,9 @@ class _Flow(asyncio.BaseProtocol):
         self.may_write.set()
 
 
-async def _carry_in(process: Process, end: FileIO) -> None:
-    """Carry what the tenant types; follow the size of its window."""
+async def _carry_in(process: Process, end: FileIO, stop: Stop) -> None:
+    """Carry what the tenant types; follow the size of its window and its signals."""
+    stopping: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
     transport, flow = await loop.connect_write_pipe(_Flow, end)
     try:
@@ -230,7 +273,15 @@ async def _carry_in(process: Process, end: FileIO) -> None:
             except asyncssh.TerminalSizeChanged as change:
                 _resize(end.fileno(), width=change.width, height=change.height)
                 continue
-            except (asyncssh.Error, asyncssh.BreakReceived, OSError):
+            except asyncssh.BreakReceived:
+                continue
+            except asyncssh.SignalReceived as received:
+                if process.term_type and received.signal == "INT":
+                    transport.write(_INTERRUPT)
+                elif received.signal in _ENDING:
+                    stopping.add(asyncio.create_task(stop(_ENDING[received.signal])))
+                continue
+            except (asyncssh.Error, OSError):
                 return
             if not content:
                 if process.term_type:
@@ -240,6 +291,8 @@ async def _carry_in(process: Process, end: FileIO) -> None:
             await flow.may_write.wait()
     finally:
         transport.close()
+        for task in stopping:
+            task.cancel()
 
 
 async def _carry_out(end: FileIO, writer: asyncssh.SSHWriter[bytes]) -> None:

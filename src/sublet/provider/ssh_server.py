@@ -1,8 +1,9 @@
 """The data plane's server: SSH, pinned to one lease, with nothing that is not listed.
 
 The user is the lease's id, the only key admitted is the one in its order, the host key
-is the one in the offer. No forwarding, no agent, no X11, no passwords, no other
-subsystem than SFTP. Each connection and each lease has a bounded number of channels.
+is the one in the offer. Commands run in a sandbox beside the job; forwarded are ports
+of the job alone. No agent, no X11, no passwords, no listening, no other subsystem than
+SFTP. Each connection and each lease has a bounded number of channels.
 
 Not here: where connections come from (``data_plane``), what channels carry.
 """
@@ -18,14 +19,21 @@ from sublet.provider.job_session import serve_job
 from sublet.provider.journal import Journal
 from sublet.provider.lease_files import LeaseFiles
 from sublet.provider.log_stream import follow
+from sublet.provider.port_forward import PortForwards
 from sublet.provider.runner import LeaseRunner
-from sublet.provider.shell import serve_shell
+from sublet.provider.shell import serve_shell, shell_command
 
 LOGIN_S = 15
 KEEPALIVE_S = 15  # a tenant that answers none of three is gone
 CHANNELS_MAX = 16  # of one connection
 LEASE_ID_LENGTH = 64  # hex digits: the user's name
 OFFSET_DIGITS_MAX = 15
+# Each packet costs its turn through Python, whatever its size: few and large ones.
+# What a tenant may send unread stays asyncssh's 2 MiB a channel.
+PACKET_BYTES_MAX = 255 * 1024  # OpenSSH takes no packet of more than 256 KiB
+
+# What whoever holds the key of a sealed job's lease may ask for.
+_SEALED_COMMANDS = (["sublet", "job"], ["sublet", "logs"])
 
 Process = asyncssh.SSHServerProcess[bytes]
 FindRunner = Callable[[str], Awaitable[LeaseRunner | None]]
@@ -41,6 +49,7 @@ class LeaseServer(asyncssh.SSHServer):
         self._runner: LeaseRunner | None = None
         self._connection: asyncssh.SSHServerConnection | None = None
         self._channels = 0
+        self._forwards = PortForwards()
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Keep the connection."""
@@ -72,6 +81,17 @@ class LeaseServer(asyncssh.SSHServer):
             return False
         self._channels += 1
         return asyncssh.SSHServerProcess(self._serve, self._open_files, 3, False)
+
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> Any:
+        """Connect to a port of the job, as ``ssh -L`` asks."""
+        desk = self._get_runner().desk
+        if desk.is_sealed or not desk.delivered.is_set():
+            raise asyncssh.ChannelOpenError(
+                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "this job is sealed"
+            )
+        return self._forwards.open(desk, host=dest_host, port=dest_port)
 
     def _open_files(self, channel: "asyncssh.channel.SSHChannel[bytes]") -> LeaseFiles:
         runner = self._get_runner()
@@ -111,8 +131,18 @@ class LeaseServer(asyncssh.SSHServer):
         if process.subsystem:
             process.exit(127)
             return
-        words = _read_words(process.command or "sublet shell")
-        if words[:2] == ["sublet", "job"] and len(words) == 2:
+        command = process.command or "sublet shell"
+        words = _read_words(command)
+        if words != ["sublet", "job"]:
+            # Before that nobody knows whether it is sealed.
+            await runner.desk.delivered.wait()
+        if runner.desk.is_sealed and words[:2] not in _SEALED_COMMANDS:
+            process.stderr.write(b"sublet: this job is sealed\n")
+            process.exit(126)
+            return
+        if words[:1] != ["sublet"]:
+            await serve_shell(process, runner.desk, shell_command(command))
+        elif words[:2] == ["sublet", "job"] and len(words) == 2:
             await serve_job(process, runner.reception, self._journal)
         elif words[:2] == ["sublet", "logs"]:
             await _serve_log(process, runner, words[2:])
@@ -126,13 +156,18 @@ class LeaseServer(asyncssh.SSHServer):
 
 
 async def _serve_log(process: Process, runner: LeaseRunner, words: list[str]) -> None:
-    streams = {"stdout": runner.desk.folder.stdout, "stderr": runner.desk.folder.stderr}
+    folder = runner.desk.folder
+    streams = {"stdout": folder.stdout, "stderr": folder.stderr}
+    if runner.desk.is_sealed:
+        streams = {"stdout": folder.sealed_stdout, "stderr": folder.sealed_stderr}
     is_plain = len(words) == 2 and words[0] in streams and words[1].isascii()
     if not is_plain or not words[1].isdigit() or len(words[1]) > OFFSET_DIGITS_MAX:
         process.stderr.write(b"sublet: logs stdout|stderr OFFSET\n")
         process.exit(2)
         return
-    pieces = follow(streams[words[0]], offset=int(words[1]), ended=runner.desk.ended)
+    pieces = follow(
+        streams[words[0]], offset=int(words[1]), ended=runner.desk.logs_ended
+    )
     async for content in pieces:
         process.stdout.write(content)
         await process.stdout.drain()
@@ -165,6 +200,7 @@ def server_options(
         "x11_forwarding": False,
         "allow_scp": False,
         "compression_algs": None,
+        "max_pktsize": PACKET_BYTES_MAX,
         "kex_algs": ["curve25519-sha256"],
         "encryption_algs": [
             "aes128-gcm@openssh.com",

@@ -11,7 +11,7 @@ from sublet.provider.agent import Agent
 from sublet.provider.config import read_config
 from sublet.provider.earnings import read_earnings
 from sublet.provider.record import LeaseFolder, LeaseRecord
-from sublet.service.ports import Probe
+from sublet.provider.sandboxes import SandboxReport
 
 
 class LeaseStatus(Struct, frozen=True):
@@ -37,8 +37,7 @@ class Status(Struct, frozen=True):
     is_linked: bool
     is_draining: bool
     clock_ahead_s: int
-    sandbox: str
-    sandbox_reason: str
+    sandboxes: tuple[SandboxReport, ...]  # empty while no agent runs
     offer_id: Digest | None
     cpu_price_hour: int
     memory_price_hour: int
@@ -48,9 +47,11 @@ class Status(Struct, frozen=True):
     earned_total: int
     leases_settled: int
     leases: tuple[LeaseStatus, ...]
+    images: SandboxReport | None = None  # None while no agent runs
+    held_back: tuple[str, ...] = ()  # why it is not offered
 
 
-def read_status(agent: Agent, *, probe: Probe) -> Status:
+def read_status(agent: Agent) -> Status:
     """Say how a running agent is doing.
 
     Raises:
@@ -68,8 +69,7 @@ def read_status(agent: Agent, *, probe: Probe) -> Status:
         is_linked=agent.is_linked,
         is_draining=agent.is_draining,
         clock_ahead_s=agent.clock_ahead_s,
-        sandbox=around.sandbox.name,
-        sandbox_reason=probe.reason,
+        sandboxes=around.sandboxes.reports,
         offer_id=standing[0] if standing else None,
         cpu_price_hour=config.cpu_price_hour,
         memory_price_hour=config.memory_price_hour,
@@ -79,6 +79,9 @@ def read_status(agent: Agent, *, probe: Probe) -> Status:
         earned_total=earnings.total,
         leases_settled=earnings.leases,
         leases=tuple(_describe(record) for record in agent.roster.records()),
+        images=SandboxReport("images", around.images.is_ok, around.images.reason),
+        held_back=tuple(filter(None, (agent.offering.barred,)))
+        + agent.owner_watch.reasons(),
     )
 
 
@@ -101,8 +104,7 @@ def read_status_at_rest(home: Path) -> Status:
         is_linked=False,
         is_draining=False,
         clock_ahead_s=0,
-        sandbox="",
-        sandbox_reason="",
+        sandboxes=(),
         offer_id=None,
         cpu_price_hour=config.cpu_price_hour,
         memory_price_hour=config.memory_price_hour,

@@ -1,6 +1,6 @@
 """The till: vouchers that tenants signed, checked, kept, and handed in.
 
-One drawer a tenant, one file a drawer, so that an agent that is killed still knows
+One drawer a channel, one file a drawer, so that an agent that is killed still knows
 what it was paid. Only the highest voucher counts; it goes to the market together with
 the usage records, behind the channel that it draws on.
 
@@ -15,8 +15,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sublet.base.errors import PeerFault, Unavailable
-from sublet.base.ids import Address, Digest
+from sublet.base.ids import Address
 from sublet.core.document import Channel, Market, Voucher
+from sublet.core.lease.phase import Lease
+from sublet.provider.account import Line
 from sublet.provider.record import write_atomic
 from sublet.wire import codec
 from sublet.wire.channel import channel_of
@@ -33,7 +35,7 @@ class BadVoucher(PeerFault):
 
 
 class Drawer(Struct, frozen=True):
-    """What one tenant has signed. Amounts in micro-USD, for the whole channel."""
+    """What a tenant, or its delegate, has signed. Amounts in micro-USD, for the whole channel."""
 
     total: int = 0  # of the highest voucher
     voucher: Signed | None = None
@@ -52,91 +54,94 @@ class Till:
         self._market = market
         self._domain = domain
         self._provider = provider
-        self._drawers: dict[Address, Drawer] = {}
+        self._drawers: dict[Line, Drawer] = {}
 
-    def total(self, tenant: Address) -> int:
-        """Say what the tenant's highest voucher amounts to, in micro-USD."""
-        return self._open(tenant).total
+    def total(self, lease: Lease) -> int:
+        """Say what the highest voucher of a lease's channel amounts to, micro-USD."""
+        return self._open(lease.line).total
 
-    def take(self, tenant: Address, paid: Paid) -> int:
+    def take(self, lease: Lease, paid: Paid) -> int:
         """Check a payment and keep it; give the channel's total after it.
 
         A voucher that is not higher than the last one is kept out, and harmless.
 
         Raises:
-            BadVoucher: of another channel, or not signed by the tenant.
+            BadVoucher: of another channel, or not signed by who signs for this lease.
             PeerFault: the signature is none.
             Unavailable: the disk is full or did not answer.
         """
-        drawer = self._open(tenant)
+        drawer = self._open(lease.line)
         if paid.channel is not None and drawer.channel is None:
-            self._check_signer(paid.channel, tenant)
-            if paid.channel.document != self._channel(tenant):
+            self._check_signer(paid.channel, lease.tenant)
+            if paid.channel.document != self._channel(lease):
                 raise BadVoucher("the channel is not the one of this pair")
             drawer = replace(drawer, channel=paid.channel)
         voucher = paid.voucher.document
-        if not isinstance(voucher, Voucher) or voucher.channel_id != self._channel_id(
-            tenant
+        if not isinstance(voucher, Voucher) or voucher.channel_id != digest(
+            self._channel(lease), self._domain
         ):
             raise BadVoucher("the voucher is not one of this pair's channel")
-        self._check_signer(paid.voucher, tenant)
+        self._check_signer(paid.voucher, lease.authorizer)
         if drawer.channel is None:
             raise BadVoucher("the first voucher comes with its signed channel")
         if voucher.max_claimable_amount > drawer.total:
             drawer = replace(
                 drawer, total=voucher.max_claimable_amount, voucher=paid.voucher
             )
-        self._close(tenant, drawer)
+        self._close(lease.line, drawer)
         return drawer.total
 
-    def hand_in(self, tenant: Address, put: PutDocument) -> None:
+    def hand_in(self, lease: Lease, put: PutDocument) -> None:
         """Give the highest voucher to the market, where it has not had it yet.
 
         Raises:
             Unavailable: the disk is full or did not answer.
         """
-        drawer = self._open(tenant)
+        drawer = self._open(lease.line)
         if drawer.voucher is None or drawer.handed_in >= drawer.total:
             return
         if drawer.handed_in == 0 and drawer.channel is not None:
             put(drawer.channel)
         put(drawer.voucher)
-        self._close(tenant, replace(drawer, handed_in=drawer.total))
+        self._close(lease.line, replace(drawer, handed_in=drawer.total))
 
-    def _check_signer(self, signed: Signed, tenant: Address) -> None:
+    def _check_signer(self, signed: Signed, expected: Address) -> None:
         _, signer = codec.verify(signed, domain=self._domain)
-        if signer != tenant:
+        if signer != expected:
             raise BadVoucher(
-                f"signed by {signer}, not by the tenant {tenant}", code="wrong_signer"
+                f"signed by {signer}, not by {expected}", code="wrong_signer"
             )
 
-    def _channel(self, tenant: Address) -> Channel:
+    def _channel(self, lease: Lease) -> Channel:
         return channel_of(
-            self._market, self._domain.market, tenant=tenant, provider=self._provider
+            self._market,
+            self._domain.market,
+            tenant=lease.tenant,
+            provider=self._provider,
+            authorizer=lease.authorizer,
         )
 
-    def _channel_id(self, tenant: Address) -> Digest:
-        return digest(self._channel(tenant), self._domain)
-
-    def _open(self, tenant: Address) -> Drawer:
-        if tenant not in self._drawers:
+    def _open(self, line: Line) -> Drawer:
+        if line not in self._drawers:
             try:
-                raw = self._path(tenant).read_bytes()
-                self._drawers[tenant] = msgspec.json.decode(raw, type=Drawer)
+                raw = self._path(line).read_bytes()
+                self._drawers[line] = msgspec.json.decode(raw, type=Drawer)
             except FileNotFoundError:
-                self._drawers[tenant] = Drawer()
+                self._drawers[line] = Drawer()
             except (OSError, msgspec.MsgspecError) as exc:
                 raise Unavailable(
-                    f"cannot read {self._path(tenant)}: {exc}", code="disk_failed"
+                    f"cannot read {self._path(line)}: {exc}", code="disk_failed"
                 ) from exc
-        return self._drawers[tenant]
+        return self._drawers[line]
 
-    def _close(self, tenant: Address, drawer: Drawer) -> None:
-        if drawer == self._drawers.get(tenant):
+    def _close(self, line: Line, drawer: Drawer) -> None:
+        if drawer == self._drawers.get(line):
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(self._path(tenant), msgspec.json.encode(drawer))
-        self._drawers[tenant] = drawer
+        write_atomic(self._path(line), msgspec.json.encode(drawer))
+        self._drawers[line] = drawer
 
-    def _path(self, tenant: Address) -> Path:
-        return self._folder / f"{tenant}.json"
+    def _path(self, line: Line) -> Path:
+        payer, _, authorizer = line
+        name = payer if authorizer == payer else f"{payer}-{authorizer}"
+        return self._folder / f"{name}.json"

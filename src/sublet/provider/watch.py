@@ -33,7 +33,7 @@ class JobWatch:
             CheckpointWatch(
                 desk.folder.work,
                 manifest.checkpoint,
-                blobs=desk.blobs,
+                blobs=desk.plain,
                 bytes_max=desk.record.lease.disk_bytes,
             )
             if manifest.checkpoint
@@ -51,6 +51,8 @@ class JobWatch:
         self._desk.begin("meter", self._meter)
         if self._checkpoints is not None:
             self._desk.begin("checkpoint", self._look_again)
+        if self._desk.cover is not None:
+            self._desk.begin("seal", self._desk.cover.seal_streams)
 
     def end(self) -> None:
         """Meter and look no more."""
@@ -61,7 +63,7 @@ class JobWatch:
 
     async def _wait_end(self) -> None:
         try:
-            await self._desk.around.sandbox.wait_ended(self._desk.folder.job)
+            await self._desk.sandbox.wait_ended(self._desk.folder.job)
         finally:
             self._desk.ended.set()
         self._desk.tell(ls.ProgramEnded())
@@ -76,12 +78,13 @@ class JobWatch:
         while True:
             await asyncio.sleep(pause_s)
             now_ms = around.clock.monotonic_ms()
+            desk.way_out.save()
             record = self._read()
             # A tick that comes a little early still counts as this interval's.
             is_due = now_ms - logged_ms >= log_interval_ms - pause_s * 500
             signed = around.sign(record)
             if is_due:
-                around.till.hand_in(desk.record.lease.tenant, around.outbox.put)
+                around.till.hand_in(desk.record.lease, around.outbox.put)
                 around.outbox.put(signed)
                 logged_ms = now_ms
             desk.conversation.push(
@@ -95,7 +98,7 @@ class JobWatch:
 
     def _read(self) -> UsageRecord:
         around, desk = self._desk.around, self._desk
-        state = around.sandbox.read_state(desk.folder.job)
+        state = desk.sandbox.read_state(desk.folder.job)
         desk.record = meter.note_ran(desk.record, ran_ms=state.ran_ms)
         desk.update(sequence=desk.record.sequence + 1)
         return meter.make_usage(
@@ -128,12 +131,15 @@ class JobWatch:
         desk = self._desk
         if self._checkpoints is None:
             return
-        state = desk.around.sandbox.read_state(desk.folder.job)
+        state = desk.sandbox.read_state(desk.folder.job)
         ran_ms = meter.note_ran(desk.record, ran_ms=state.ran_ms).ran_ms
         now_ms = desk.around.clock.monotonic_ms()
         look = self._checkpoints.look
         try:
             tree = await asyncio.to_thread(look, now_ms=now_ms, is_last=is_last)
+            if tree is not None and desk.cover is not None:
+                seal = desk.cover.seal_checkpoint
+                tree = await asyncio.to_thread(seal, tree, into=desk.blobs)
         except Refused as fault:
             desk.say("running", f"no checkpoint: {fault.message}")
             return

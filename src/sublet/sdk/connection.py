@@ -3,7 +3,8 @@
 The market is pinned: its id, once seen, is part of everything that is signed, so a
 market that changes under its address can do nothing with what it gets. Every call is
 idempotent (documents are deduplicated by their id), so what did not answer is asked
-again, a few times. Foreign exceptions end here.
+again, a few times, at another node of the market where one is known. Foreign
+exceptions end here.
 
 Not here: what the bytes mean (``exchange``), the conversation with a provider
 (``job_channel``).
@@ -11,10 +12,9 @@ Not here: what the bytes mean (``exchange``), the conversation with a provider
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -24,6 +24,8 @@ from sublet.base.ids import Digest
 from sublet.core.document import AnyDocument, Market, Order
 from sublet.core.lease.phase import Lease, Phase
 from sublet.sdk import exchange
+from sublet.sdk.log_fetch import fetch_log
+from sublet.sdk.nodes import Nodes
 from sublet.sdk.tunnel import Tunnel
 from sublet.service.ports import Clock
 from sublet.wire import codec
@@ -46,8 +48,11 @@ PAUSE_S = 0.15  # before the second try; doubled each time
 PAUSE_S_MAX = 5.0
 TIMEOUT_S = 30.0  # of one answer
 CONNECT_S = 5.0
+HEARTBEAT_S = 20.0  # between two pings on a stream of events; half of it to answer
+CLOSE_S = 2.0  # for the market to answer a close
 NONCE_BITS = 62
 _FAULT_HEADER = "Sublet-Fault"
+_BUSY = frozenset({"too_many_requests", "market_busy"})  # no reason to go elsewhere
 _OPEN_FRAME = '{"type":"open"}'
 
 
@@ -57,47 +62,30 @@ class MarketChanged(Refused):
     code = "market_changed"
 
 
-def parse_url(text: str) -> str:
-    """Read a market's address: http or https, a host, nothing behind it.
-
-    Raises:
-        Refused: something else.
-
-    >>> parse_url("http://127.0.0.1:8470/")
-    'http://127.0.0.1:8470'
-    """
-    parts = urlsplit(text.strip())
-    try:
-        is_plain = parts.hostname and parts.port != 0
-    except ValueError:
-        is_plain = False
-    rest = (parts.path.strip("/"), parts.query, parts.fragment, parts.username)
-    if parts.scheme not in ("http", "https") or not is_plain or any(rest):
-        raise Refused(
-            f"--market: {text[:200]!r} is not a market's address; write it like "
-            "http://127.0.0.1:8470",
-            code="bad_market",
-            field="--market",
-        )
-    return f"{parts.scheme}://{parts.netloc}"
-
-
 class Connection:
     """Talks to one market with one key. Use it as an async context."""
 
     def __init__(
-        self, url: str, *, key: Key, clock: Clock, market: Market | None = None
+        self,
+        url: str,
+        *others: str,
+        key: Key,
+        clock: Clock,
+        market: Market | None = None,
     ) -> None:
-        """Take the address and the pin; nothing is opened yet.
+        """Take the addresses and the pin; nothing is opened yet.
 
         Args:
             url: as ``parse_url`` gives it.
+            others: more nodes of the same market, for when that one is gone.
             key: signs requests and documents.
             clock: for the time in them.
             market: the market's own document, where it was seen before.
         """
         self.url = url
+        self.nodes = Nodes((url, *others))
         self.key = key
+        self._checked = {url}  # nodes that need not show that they are of this market
         self._clock = clock
         self._http: aiohttp.ClientSession | None = None
         self._market = market
@@ -134,8 +122,9 @@ class Connection:
             Unavailable: nobody answers at this address.
         """
         if self._market is None:
-            info = await self._ask(exchange.ask_market())
-            market = _read_market(info)
+            info = await self.ask(exchange.ask_market())
+            market = read_market(info)
+            self.nodes.learn(info.nodes)
             self._market, self._domain = market, Domain.of(market, info.id)
         return self._market
 
@@ -152,25 +141,29 @@ class Connection:
         Raises:
             MarketChanged: it is not the one that was pinned.
         """
-        info = await self._ask(exchange.ask_market())
-        _read_market(info)
+        info = await self.ask(exchange.ask_market())
+        self._check_same(info, self.nodes.current)
+        self.nodes.learn(info.nodes)
+        return info
+
+    def _check_same(self, info: MarketInfo, url: str) -> None:
+        read_market(info)
         if self._domain is not None and info.id != self._domain.market:
             raise MarketChanged(
-                f"{self.url} is now market {info.id[:18]}…, but it was "
+                f"{url} is now market {info.id[:18]}…, but it was "
                 f"{self._domain.market[:18]}… before; nothing signed for one counts on "
                 "the other. If you expected a new market there, accept it with: "
                 "sublet wallet trust",
                 detail={"was": self._domain.market, "now": info.id},
             )
-        return info
 
     async def offers(self) -> tuple[OfferRow, ...]:
         """List what is offered now."""
-        return (await self._ask(exchange.ask_offers())).offers
+        return (await self.ask(exchange.ask_offers())).offers
 
     async def quote(self, order: Order) -> Quote:
         """Ask what this order would get now; nothing is bought."""
-        return await self._ask(exchange.ask_quote(order))
+        return await self.ask(exchange.ask_quote(order))
 
     # ---- documents --------------------------------------------------------------
 
@@ -191,7 +184,7 @@ class Connection:
             Unavailable: the market does not answer; the documents may be in the log.
         """
         try:
-            appendix = await self._ask(exchange.submit(documents))
+            appendix = await self.ask(exchange.submit(documents))
         except Refused as fault:
             # A single document is answered with its own status.
             appendix = exchange.refuse_one(fault, documents, await self.domain())
@@ -211,19 +204,19 @@ class Connection:
 
     async def account(self) -> Account:
         """Ask for the wallet of this key."""
-        return await self._ask(exchange.ask_account())
+        return await self.ask(exchange.ask_account())
 
     async def leases(self, *, is_all: bool = False) -> tuple[Lease, ...]:
         """List the leases of this key: open ones, or all."""
-        return (await self._ask(exchange.ask_leases(is_all=is_all))).leases
+        return (await self.ask(exchange.ask_leases(is_all=is_all))).leases
 
     async def lease(self, lease_id: Digest) -> Lease:
         """Ask for one lease of this key."""
-        return await self._ask(exchange.ask_lease(lease_id))
+        return await self.ask(exchange.ask_lease(lease_id))
 
     async def faucet(self) -> Account:
         """Ask for credits, where the operator gives them away."""
-        return await self._ask(exchange.ask_faucet())
+        return await self.ask(exchange.ask_faucet())
 
     async def watch_lease(self, lease_id: Digest) -> AsyncIterator[Lease]:
         """Give the lease now and after each change, until it is settled.
@@ -232,7 +225,9 @@ class Connection:
             Unavailable: the market is gone; watch again later.
         """
         path = f"/v1/leases/{lease_id}/events"
-        socket = await self._upgrade(path, size_max=limits.DOCUMENT_BYTES_MAX)
+        socket = await self._upgrade(
+            path, size_max=limits.DOCUMENT_BYTES_MAX, heartbeat_s=HEARTBEAT_S
+        )
         try:
             async for message in socket:
                 if message.type is not aiohttp.WSMsgType.TEXT:
@@ -246,6 +241,15 @@ class Connection:
         finally:
             await socket.close()
         raise Unavailable("the market stopped telling about the lease")
+
+    async def fetch_log(self, path: str) -> bytes:
+        """Fetch what the market shows of its log, as it is.
+
+        Raises:
+            Unavailable: nobody answers.
+            Refused: what the market says it refuses.
+        """
+        return await self._try_nodes(lambda url: fetch_log(self._session(), url, path))
 
     async def dial(self, lease_id: Digest) -> Tunnel:
         """Open a byte stream to the provider of a lease, through the market's relay.
@@ -267,62 +271,88 @@ class Connection:
 
     # ---- moving bytes -----------------------------------------------------------
 
-    async def _ask(self, call: exchange.Call[T]) -> T:
+    async def ask(self, call: exchange.Call[T]) -> T:
         """Send one call; ask again, a few times, where nobody answers."""
-        pause_s = PAUSE_S
-        for left in reversed(range(TRIES_MAX)):
+        return await self._try_nodes(lambda url: self._ask_once(call, url))
+
+    async def _try_nodes(self, work: Callable[[str], Awaitable[T]]) -> T:
+        """Try with one node after the other; once all have failed, after a pause."""
+        pause_s, tried = PAUSE_S, set[str]()
+        for left in reversed(range(max(TRIES_MAX, 2 * len(self.nodes)))):
+            url = self.nodes.current
             try:
-                return await self._ask_once(call)
+                await self._check_node(url)
+                return await work(url)
             except Unavailable as fault:
                 if not left:
                     raise
+                if fault.code not in _BUSY:
+                    tried.add(url)
+                    self.nodes.move(away_from=url)
+                    if self.nodes.current not in tried:
+                        continue
+                tried.clear()
                 pause_s = min(max(pause_s, fault.retry_after_s), PAUSE_S_MAX)
             await asyncio.sleep(pause_s)
             pause_s *= 2
         raise AssertionError("the last try returns or raises")
 
-    async def _ask_once(self, call: exchange.Call[T]) -> T:
+    async def _check_node(self, url: str) -> None:
+        """Have a node that was not talked to before show that it is of this market."""
+        if url not in self._checked:
+            self._check_same(await self._ask_once(exchange.ask_market(), url), url)
+            self._checked.add(url)
+
+    async def _ask_once(self, call: exchange.Call[T], url: str) -> T:
         headers = {"Content-Type": "application/json"} if call.body else {}
         if call.is_signed:
-            headers["Authorization"] = await self._authorize(call.method, call.path)
+            headers["Authorization"] = await self._authorize(
+                call.method, call.path, call.body
+            )
         try:
             async with self._session().request(
                 call.method,
-                self.url + call.path,
+                url + call.path,
                 data=call.body or None,
                 headers=headers,
                 allow_redirects=False,
             ) as answer:
                 body = await _read_body(answer)
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            raise self._unreachable(exc) from exc
+            raise _unreachable(url, exc) from exc
         return exchange.read_answer(call, status=answer.status, body=body)
 
     async def _upgrade(
-        self, path: str, *, size_max: int
+        self, path: str, *, size_max: int, heartbeat_s: float | None = None
     ) -> aiohttp.ClientWebSocketResponse:
-        headers = {"Authorization": await self._authorize("GET", path)}
-        try:
-            return await self._session().ws_connect(
-                self.url + path, headers=headers, max_msg_size=size_max, compress=0
-            )
-        except aiohttp.WSServerHandshakeError as exc:
-            code = exc.headers.get(_FAULT_HEADER, "") if exc.headers else ""
-            code = code[:64] or "refused"
-            message = f"the market refuses the connection: {code} (HTTP {exc.status})"
-            if exc.status // 100 == 5 or exc.status == 429:
-                raise Unavailable(message, code=code) from exc
-            raise Refused(message, code=code) from exc
-        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            raise self._unreachable(exc) from exc
+        """Open a WebSocket at one of the nodes; each is tried once.
 
-    async def _authorize(self, method: str, path: str) -> str:
+        A provider may be linked to another node than the one that is asked.
+        """
+        for left in reversed(range(len(self.nodes))):
+            url = self.nodes.current
+            try:
+                await self._check_node(url)
+                return await _open_socket(
+                    self._session(),
+                    url + path,
+                    headers={"Authorization": await self._authorize("GET", path)},
+                    size_max=size_max,
+                    heartbeat_s=heartbeat_s,
+                )
+            except Unavailable:
+                self.nodes.move(away_from=url)
+                if not left:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    async def _authorize(self, method: str, path: str, body: bytes = b"") -> str:
         return authorize(
             key=self.key,
             domain=await self.domain(),
             method=method,
             path=path,
-            body=b"",
+            body=body,
             at_s=self._clock.now_s(),
             nonce=secrets.randbits(NONCE_BITS),
         )
@@ -332,13 +362,42 @@ class Connection:
             raise AssertionError("use the connection as an async context")
         return self._http
 
-    def _unreachable(self, exc: BaseException) -> Unavailable:
-        why = type(exc).__name__ if isinstance(exc, TimeoutError) else str(exc)
-        return Unavailable(
-            f"no market answers at {self.url} ({why[:200]}); is it running? Start a "
-            "local one with: sublet up, or name another with --market",
-            code="market_unreachable",
+
+async def _open_socket(
+    session: aiohttp.ClientSession,
+    url: str,
+    *,
+    headers: dict[str, str],
+    size_max: int,
+    heartbeat_s: float | None,
+) -> aiohttp.ClientWebSocketResponse:
+    try:
+        return await session.ws_connect(
+            url,
+            headers=headers,
+            max_msg_size=size_max,
+            compress=0,
+            heartbeat=heartbeat_s,
+            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
         )
+    except aiohttp.WSServerHandshakeError as exc:
+        code = exc.headers.get(_FAULT_HEADER, "") if exc.headers else ""
+        code = code[:64] or "refused"
+        message = f"the market refuses the connection: {code} (HTTP {exc.status})"
+        if exc.status // 100 == 5 or exc.status == 429:
+            raise Unavailable(message, code=code) from exc
+        raise Refused(message, code=code) from exc
+    except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+        raise _unreachable(url.partition("/v1/")[0], exc) from exc
+
+
+def _unreachable(url: str, exc: BaseException) -> Unavailable:
+    why = type(exc).__name__ if isinstance(exc, TimeoutError) else str(exc)
+    return Unavailable(
+        f"no market answers at {url} ({why[:200]}); is it running? Start a "
+        "local one with: sublet up, or name another with --market",
+        code="market_unreachable",
+    )
 
 
 async def _read_body(answer: aiohttp.ClientResponse) -> bytes:
@@ -352,7 +411,12 @@ async def _read_body(answer: aiohttp.ClientResponse) -> bytes:
     return b"".join(parts)
 
 
-def _read_market(info: MarketInfo) -> Market:
+def read_market(info: MarketInfo) -> Market:
+    """Give the document that a market shows of itself.
+
+    Raises:
+        PeerFault: the id is not this document's.
+    """
     market: Any = info.market
     if not isinstance(market, Market) or market_id(market) != info.id:
         raise PeerFault(

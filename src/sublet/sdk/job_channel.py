@@ -10,8 +10,11 @@ Not here: what the messages mean (``core.job``), when to dial again (its runner)
 
 import asyncio
 import contextlib
+import os
+import select
 import shlex
 import socket
+import threading
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -23,13 +26,12 @@ from collections.abc import (
 from typing import Any, Self
 
 import asyncssh
-from blake3 import blake3
 from msgspec import Struct
 
-from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.lease.phase import Lease
+from sublet.sdk.chunk_files import keep_chunk, read_chunk, start_sftp, write_chunk
 from sublet.service.ports import Blobs
 from sublet.wire import codec
 from sublet.wire.message import JobSays, TenantSays
@@ -259,8 +261,7 @@ class JobChannel:
         async def put(sftp: asyncssh.SFTPClient, key: Digest) -> None:
             async with self._busy:
                 content = await asyncio.to_thread(blobs.get, key)
-                async with sftp.open(_place(key), "wb") as file:
-                    await file.write(content)
+                await write_chunk(sftp, key, content)
 
         await self._each_chunk(keys, put)
 
@@ -275,10 +276,8 @@ class JobChannel:
 
         async def get(sftp: asyncssh.SFTPClient, key: Digest) -> None:
             async with self._busy:
-                async with sftp.open(_place(key), "rb") as file:
-                    content = as_bytes(await file.read(limits.CHUNK_BYTES + 1))
-                check_chunk(content, key)
-                await asyncio.to_thread(blobs.put, content)
+                content = await read_chunk(sftp, key)
+                await asyncio.to_thread(keep_chunk, content, key, blobs=blobs)
 
         missing = [key for key in dict.fromkeys(keys) if not blobs.has(key)]
         await self._each_chunk(missing, get)
@@ -308,11 +307,11 @@ class JobChannel:
             ChannelLost: the connection is gone, or the provider refused.
         """
         command = "sublet shell" if not argv else "sublet exec " + _quote(argv)
-        with translate():
+        with translate(), _blocking_streams():
             process = await self._connection.create_process(
                 command,
                 encoding=None,
-                stdin=0,
+                stdin=_pipe_stdin(),
                 stdout=1,
                 stderr=2,
                 term_type=terminal.kind if terminal else None,
@@ -323,6 +322,42 @@ class JobChannel:
             done = await process.wait()
         return 255 if done.exit_status is None else max(done.exit_status, 0)
 
+    async def open_command(
+        self, argv: Sequence[str], *, line_bytes_max: int
+    ) -> tuple[asyncssh.SSHWriter[bytes], AsyncIterator[bytes]]:
+        """Run a command beside the job; give its standard input, and lines of output.
+
+        Raises:
+            ChannelLost: the connection is gone.
+            PeerFault: while reading: a line is longer than it may be.
+        """
+        with translate():
+            writer, reader, _ = await self._connection.open_session(
+                "sublet exec " + _quote(argv), encoding=None
+            )
+        return writer, _split_lines(reader, line_bytes_max=line_bytes_max)
+
+    # ---- ports ------------------------------------------------------------------
+
+    async def open_port(
+        self, port: int
+    ) -> tuple[asyncssh.SSHReader[bytes], asyncssh.SSHWriter[bytes]]:
+        """Connect to a port that the job listens on, at its own loopback.
+
+        Raises:
+            Refused: nothing listens there, or this provider forwards no ports.
+            ChannelLost: the connection is gone.
+        """
+        with translate():
+            try:
+                return await self._connection.open_connection("localhost", port)
+            except asyncssh.ChannelOpenError as exc:
+                raise Refused(brief(exc), code="port_closed") from exc
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone, whoever closed it."""
+        await self._connection.wait_closed()
+
     # ---- the work folder --------------------------------------------------------
 
     async def open_sftp(self) -> asyncssh.SFTPClient:
@@ -330,7 +365,7 @@ class JobChannel:
         async with self._sftp_lock:
             if self._sftp is None:
                 with translate():
-                    self._sftp = await self._connection.start_sftp_client()
+                    self._sftp = await start_sftp(self._connection)
             return self._sftp
 
 
@@ -340,20 +375,6 @@ class Terminal(Struct):
     kind: str  # such as xterm-256color
     size: tuple[int, int]  # columns, rows
     on_resize: Callable[[int, int], None] | None = None  # set while a shell runs
-
-
-def check_chunk(content: bytes, key: Digest) -> None:
-    """Check a chunk against its name.
-
-    Raises:
-        PeerFault: it is something else.
-    """
-    if "0x" + blake3(content).hexdigest() != key:
-        raise PeerFault(
-            f"the provider sent other bytes than chunk {key[:18]}… holds",
-            code="bad_chunk",
-            detail={"chunk": key},
-        )
 
 
 @contextlib.contextmanager
@@ -381,13 +402,43 @@ def brief(exc: BaseException) -> str:
     return "".join(char for char in text if char.isprintable())[:200]
 
 
-def as_bytes(content: bytes | str) -> bytes:
-    # A file that was opened in binary gives bytes; asyncssh's types cannot say so.
-    return content if isinstance(content, bytes) else content.encode()
+def _pipe_stdin() -> int:
+    """Give a pipe into which a thread copies standard input, whatever that is.
+
+    asyncssh takes descriptor 0 for none, an event loop cannot wait for /dev/null, and
+    waiting for a terminal would make it non-blocking for the shell that called us.
+    """
+    source, sink = os.pipe()
+
+    def copy() -> None:
+        with contextlib.suppress(OSError):  # nobody reads any more
+            while content := _read_stdin():
+                while content:
+                    content = content[os.write(sink, content) :]
+        os.close(sink)
+
+    threading.Thread(target=copy, daemon=True).start()
+    return source
 
 
-def _place(key: Digest) -> str:
-    return f"/chunks/{key[2:]}"
+def _read_stdin() -> bytes:
+    """Wait for input, though a terminal's other streams have made it non-blocking."""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            return os.read(0, LOG_READ_BYTES)
+        select.select([0], [], [])
+
+
+@contextlib.contextmanager
+def _blocking_streams() -> Iterator[None]:
+    """Leave standard output and error as they were: they are others' too."""
+    before = [(fd, os.get_blocking(fd)) for fd in (1, 2)]
+    try:
+        yield
+    finally:
+        for fd, is_blocking in before:
+            with contextlib.suppress(OSError):
+                os.set_blocking(fd, is_blocking)
 
 
 def _quote(argv: Sequence[str]) -> str:
@@ -404,7 +455,9 @@ def _first(faults: ExceptionGroup[Exception]) -> Exception:
     return found[0]
 
 
-async def _split_lines(reader: asyncssh.SSHReader[bytes]) -> AsyncIterator[bytes]:
+async def _split_lines(
+    reader: asyncssh.SSHReader[bytes], *, line_bytes_max: int = LINE_BYTES_MAX
+) -> AsyncIterator[bytes]:
     """Give whole lines; one that is too long ends the conversation."""
     rest = bytearray()
     while part := await reader.read(LOG_READ_BYTES):
@@ -412,5 +465,5 @@ async def _split_lines(reader: asyncssh.SSHReader[bytes]) -> AsyncIterator[bytes
         while (end := rest.find(b"\n")) >= 0:
             yield bytes(rest[:end])
             del rest[: end + 1]
-        if len(rest) > LINE_BYTES_MAX:
+        if len(rest) > line_bytes_max:
             raise PeerFault("the provider sent an endless line", code="line_too_long")

@@ -13,7 +13,11 @@ import msgspec
 
 from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused, Unavailable
+from sublet.base.ids import Digest
+from sublet.core.document import Market
+from sublet.sdk.connection import read_market
 from sublet.sdk.exchange import Call, ask_market, read_answer
+from sublet.sdk.nodes import Nodes
 from sublet.service.ports import Row, Snapshot
 from sublet.wire.codec import ENTRY_BYTES_MAX, decode
 from sublet.wire.message import LogSnapshot
@@ -30,9 +34,12 @@ _NOTES = msgspec.json.Decoder(list[tuple[int, str]])
 class HttpLogSource:
     """One market's log. Use it as a context."""
 
-    def __init__(self, url: str) -> None:
-        """Take the market's address, as ``connection.parse_url`` gives it."""
-        self._url = url
+    def __init__(self, url: str, *others: str) -> None:
+        """Take the addresses of the market's nodes, as ``nodes.parse_urls`` gives them.
+
+        The others are asked where one does not answer: all nodes have one log.
+        """
+        self._nodes = Nodes((url, *others))
         self._runner = asyncio.Runner()
         self._http: aiohttp.ClientSession | None = None
 
@@ -64,6 +71,27 @@ class HttpLogSource:
         call = ask_market()
         body = self._runner.run(self._get(call.path))
         return read_answer(call, status=200, body=body).size
+
+    def read_market(self) -> tuple[Digest, Market]:
+        """Ask which market this is; its id is checked against its document.
+
+        Raises:
+            PeerFault: the id is another one's.
+        """
+        call = ask_market()
+        info = read_answer(
+            call, status=200, body=self._runner.run(self._get(call.path))
+        )
+        return info.id, read_market(info)
+
+    def find_cosigned(self) -> bytes | None:
+        """Give the newest note that witnesses have cosigned, or None."""
+        try:
+            return self._runner.run(self._get("/v1/log/cosigned"))
+        except Refused as refusal:
+            if refusal.code in ("no_cosignature", "no_such_endpoint"):
+                return None
+            raise
 
     def read_checkpoints(self, *, first: int, limit: int) -> list[tuple[int, bytes]]:
         """Give (size, note) of sizes from ``first`` on, in order."""
@@ -115,12 +143,14 @@ class HttpLogSource:
         ]
 
     async def _get(self, path: str) -> bytes:
-        """Fetch one page; ask again where the node is busy."""
+        """Fetch one page; ask again, or another node, where one is busy or gone."""
         pause_s = PAUSE_S
-        for left in reversed(range(TRIES_MAX)):
+        for left in reversed(range(TRIES_MAX + len(self._nodes) - 1)):
+            url = self._nodes.current
             try:
-                return await self._get_once(path)
+                return await self._get_once(url, path)
             except Unavailable as fault:
+                self._nodes.move(away_from=url)
                 if not left:
                     raise
                 pause_s = max(pause_s, fault.retry_after_s)
@@ -128,13 +158,11 @@ class HttpLogSource:
             pause_s *= 2
         raise AssertionError("the last try returns or raises")
 
-    async def _get_once(self, path: str) -> bytes:
+    async def _get_once(self, url: str, path: str) -> bytes:
         if self._http is None:
             raise AssertionError("use the source as a context")
         try:
-            async with self._http.get(
-                self._url + path, allow_redirects=False
-            ) as answer:
+            async with self._http.get(url + path, allow_redirects=False) as answer:
                 parts, size = [], 0
                 async for part in answer.content.iter_any():
                     size += len(part)
@@ -146,7 +174,7 @@ class HttpLogSource:
                 status, body = answer.status, b"".join(parts)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unavailable(
-                f"no market answers at {self._url} ({str(error)[:200]}); is it running? "
+                f"no market answers at {url} ({str(error)[:200]}); is it running? "
                 "Name another with --market, or a log file with --log",
                 code="market_unreachable",
             ) from error

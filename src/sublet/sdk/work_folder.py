@@ -11,7 +11,8 @@ import asyncssh
 from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused
 from sublet.base.ids import Digest
-from sublet.sdk.job_channel import JobChannel, as_bytes, translate
+from sublet.sdk.chunk_files import as_bytes
+from sublet.sdk.job_channel import JobChannel, translate
 from sublet.service.ports import Blobs
 from sublet.wire.manifest import find_path_fault
 from sublet.wire.message import FileEntry, Tree

@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from sublet.base import limits
-from sublet.base.errors import Broken, PeerFault, Refused
+from sublet.base.errors import Broken, Outdated, PeerFault, Refused
 from sublet.base.ids import Digest
 from sublet.core.book import view
 from sublet.core.book.book import Book
@@ -91,6 +91,7 @@ def verify(
         Refused: there is nothing to audit (``empty_log``, ``no_snapshot``), or a held
             checkpoint is of another log (``foreign_checkpoint``).
         Unavailable: the source did not answer, or a process of the executor died.
+        Outdated: the log goes on with rules that this program does not know.
         Broken: an invariant of this program's own book fell.
     """
     began_ms = clock.monotonic_ms()
@@ -189,6 +190,8 @@ class _Audit:
         try:
             self._tree = Frontier.from_bytes(snapshot.tree)
             self._book = load(snapshot.book)
+        except Outdated:
+            raise  # ours to mend, not the log's
         except (PeerFault, Broken) as error:
             # Not an invariant of ours: these bytes come from the log's keeper.
             why = f"the snapshot after {snapshot.size} entries: {error.message}"
@@ -287,7 +290,7 @@ class _Audit:
         elif type(fact.document) is Seal:
             self._seals += 1
         for outcome in taken.outcomes:
-            if isinstance(outcome, LeaseMoved):
+            if type(outcome) is LeaseMoved:  # an erasure settles nothing
                 self._leases += outcome.lease.phase is Phase.MATCHED
                 self._leases_settled += outcome.lease.phase is Phase.SETTLED
 

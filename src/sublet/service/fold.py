@@ -33,5 +33,5 @@ class Fold:
         step_taken = step(self.book, fact)
         self.tree.append(leaf)
         self.leaves.append(leaf)
-        self.at_s = fact.at_s
+        self.at_s = max(self.at_s, fact.at_s)
         return step_taken

@@ -5,12 +5,15 @@ that pass the same suite (``tests/ports``). Adapters translate every foreign
 exception into ``base.errors`` at their own door.
 """
 
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import PurePath
 from typing import Protocol
 
 from msgspec import Struct
 
+from sublet.base.errors import Broken, Refused
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Entry
 
@@ -35,21 +38,97 @@ class Snapshot(Struct, frozen=True):
     tree: bytes  # the Merkle frontier after ``size`` entries
 
 
+class Ground(Struct, frozen=True):
+    """What an append was decided on; the store looks whether it still holds."""
+
+    size: int = 0  # entries that the caller has folded; 0: nothing is looked at
+    leaf: bytes = b""  # of the last of them, 32 bytes
+    at_s: int = 0  # the time that the new rows carry; the log's never goes back
+    is_next: bool = False  # only if nobody has appended since
+    is_resume: bool = False  # the word that ends a time in which no node was there
+    silent: Address = ""  # only if no node has heard this provider ...
+    silent_ms: int = 0  # ... for so long
+
+
+ANY_GROUND = Ground()
+
+
+class Placing(Struct, frozen=True):
+    """Where the rows of one append stand."""
+
+    size: int  # of the log before it: what stands from there on, this append put there
+    indexes: list[int]  # of each row; below ``size`` where the log had it before
+
+
+class Overtaken(Refused):
+    """What this was decided on does not hold any more; look again, then decide."""
+
+    code = "overtaken"
+
+
+class Unattended(Refused):
+    """No node took documents for a while; a Resume has to come first."""
+
+    code = "unattended"
+
+
+class LogForked(Broken):
+    """The store has lost or changed entries that this node has folded; it must stop.
+
+    Restore the newest copy of the log, or let the node start anew from what is there.
+    """
+
+    code = "log_forked"
+
+
 class Log(Protocol):
     """An append-only, totally ordered table, durable before it answers.
 
     Methods block; services call them off the event loop. One writer per process;
-    any number of readers.
+    any number of readers. Where ``is_shared``, other processes append too.
     """
 
-    def append(self, rows: Sequence[tuple[Digest, bytes, bytes]]) -> list[int]:
-        """Append (id, body, leaf) in one fsynced commit; give each one's index.
+    is_shared: bool
+
+    def append(
+        self,
+        rows: Sequence[tuple[Digest, bytes, bytes]],
+        *,
+        ground: Ground = ANY_GROUND,
+    ) -> Placing:
+        """Append (id, body, leaf) in one fsynced commit; say where each one stands.
 
         An id that the log already holds is not appended again: its old index comes
-        back. All or nothing.
+        back, whatever the ground. All or nothing. Without rows it is a look at the
+        size, and nothing is written.
 
         Raises:
-            Unavailable: the store did not accept the commit; nothing was appended.
+            Unavailable: the store did not say that it took the commit. Append again:
+                what was taken all the same is recognised.
+            Overtaken: the ground does not hold; nothing was appended.
+            Unattended: a shared log wants a Resume first; nothing was appended.
+            LogForked: the log does not go on from what the caller has folded.
+        """
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep all other writers out while the context lasts.
+
+        What the same thread appends within it is durable once the context has ended.
+
+        Raises:
+            Unavailable: the store did not answer, or did not say that it took what
+                was appended.
+        """
+        ...
+
+    def wait_more(self, *, size: int, timeout_s: float) -> bool:
+        """Wait until the log has more than ``size`` entries, at most so long.
+
+        Called by one thread at a time.
+
+        Raises:
+            Unavailable: the store does not answer.
         """
         ...
 
@@ -90,8 +169,8 @@ class Log(Protocol):
     ) -> None:
         """Keep settled leases (id, tenant, provider, settled_at_s, lease as JSON).
 
-        A read model, not the truth: a replay makes it again; the same row again is
-        harmless.
+        A read model, not the truth: a replay makes it again. A later row of the same
+        lease replaces the earlier one.
         """
         ...
 
@@ -107,6 +186,34 @@ class Log(Protocol):
 
     def close(self) -> None:
         """Release the store; calling it twice is harmless."""
+        ...
+
+
+class Presence(Protocol):
+    """Who is there: nodes at work, and the providers that any of them has heard.
+
+    Methods block. Times are by the one clock of whatever the nodes share.
+    """
+
+    def beat(self, heard: Collection[Address]) -> bool:
+        """Say that this node is at work, and which providers it has just heard.
+
+        False: no node was at work for a while, so what this one decides may be based
+        on a silence that was its own; a Resume has to be appended first.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        ...
+
+    def find_silent(
+        self, providers: Collection[Address], *, silent_ms: int
+    ) -> frozenset[Address]:
+        """Give those that no node has heard for so long.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
         ...
 
 
@@ -181,7 +288,7 @@ class SandboxSpec(Struct, frozen=True):
     argv: tuple[str, ...]
     env: Mapping[str, str]  # the whole environment
     directory: str  # working directory inside
-    binds: tuple[Bind, ...]  # beside the read-only system root
+    binds: tuple[Bind, ...]  # beside the read-only root
     uid: int  # host uid of the job, its own; ignored where not root
     memory_bytes: int
     cpus_milli: int
@@ -191,7 +298,12 @@ class SandboxSpec(Struct, frozen=True):
     disk_bytes: int  # what the watched folders may hold together
     watched: tuple[str, ...]  # host folders counted against disk_bytes
     gpu_uuids: tuple[str, ...] = ()
-    network: str = "none"  # "none", or a unix socket path of an HTTP CONNECT proxy
+    # "none", or the unix socket of a proxy; its folder is bound, and holds nothing else
+    network: str = "none"
+    beside: str = ""  # state folder of a running sandbox whose network it shares
+    root: str = ""  # an image's folder as the read-only root; "" for this host's system
+    inside_uid: int = 1_000  # what the job is inside, where the sandbox lets it choose
+    inside_gid: int = 1_000
     stdout: str = "/dev/null"  # host file, appended to
     stderr: str = "/dev/null"
     log_bytes_max: int = 1 << 30
@@ -220,6 +332,7 @@ class Sandbox(Protocol):
     """
 
     name: str
+    has_gpu: bool  # it can give a job GPUs
 
     def probe(self) -> Probe:
         """Try it for real: start a process, reach for what is forbidden."""
@@ -247,6 +360,17 @@ class Sandbox(Protocol):
 
     async def stop(self, folder: PurePath, *, grace_s: int) -> SandboxState:
         """Send SIGTERM, after ``grace_s`` kill everything; twice is harmless."""
+        ...
+
+    async def connect(self, folder: PurePath, *, port: int) -> socket.socket:
+        """Connect to a port that something inside listens on, at its loopback.
+
+        Never to a port of this machine, nor of another sandbox.
+
+        Raises:
+            Refused: nothing runs, or nothing listens there.
+            Unavailable: this sandbox, or this machine, cannot forward ports.
+        """
         ...
 
 

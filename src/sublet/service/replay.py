@@ -67,8 +67,12 @@ class Replayed(Struct):
     settled: list[Lease] = []  # since that snapshot
 
 
-def replay(log: Log, codec: Codec, *, read_note: ReadNote) -> Replayed:
+def replay(
+    log: Log, codec: Codec, *, read_note: ReadNote, kept: bytes | None = None
+) -> Replayed:
     """Fold a stored log.
+
+    A checkpoint that was ``kept`` elsewhere shows whether this is an older copy.
 
     Blocks; for a thread. Reads in pages, so its memory does not grow with the bodies.
 
@@ -78,7 +82,7 @@ def replay(log: Log, codec: Codec, *, read_note: ReadNote) -> Replayed:
     """
     fold = Fold()
     replayed = Replayed(fold)
-    signed = _read_newest_checkpoint(log, codec, read_note=read_note)
+    notes = _read_checkpoints(log, codec, kept, read_note=read_note)
     snapshot = _find_true_snapshot(log, codec)
     snapshot_size = 0
     if snapshot is not None:
@@ -92,13 +96,17 @@ def replay(log: Log, codec: Codec, *, read_note: ReadNote) -> Replayed:
             if snapshot is not None and row.index == snapshot_size:
                 _begin_at(snapshot, fold)
             _take(row, codec, replayed)
-        if signed is not None and row.index + 1 == signed.size:
-            _check_root(fold, signed)
-    if signed is not None and signed.size > fold.size:
-        raise LogInconsistent(
-            f"the log holds {fold.size} entries and a checkpoint over {signed.size} "
-            "was signed; the last ones are missing: restore the file from a backup"
-        )
+        for signed in notes:
+            if row.index + 1 == signed.size:
+                _check_root(fold, signed)
+    for signed in notes:
+        if signed.size > fold.size:
+            raise LogInconsistent(
+                f"the log holds {fold.size} entries and a checkpoint over {signed.size} "
+                "was signed; the last ones are missing: restore a newer backup, or, if "
+                "they are lost for good, tell your market so and move the home's "
+                "file `checkpoint` away"
+            )
     return replayed
 
 
@@ -140,17 +148,17 @@ def _check_root(fold: Fold, signed: SignedTree) -> None:
         )
 
 
-def _read_newest_checkpoint(
-    log: Log, codec: Codec, *, read_note: ReadNote
-) -> SignedTree | None:
-    note = log.find_checkpoint()
+def _read_checkpoints(
+    log: Log, codec: Codec, kept: bytes | None, *, read_note: ReadNote
+) -> list[SignedTree]:
+    notes = [note for note in (log.find_checkpoint(), kept) if note is not None]
     first = log.read(first=0, limit=1)
-    if note is None or not first:
-        return None
+    if not notes or not first:
+        return []
     market = codec.read_entry(first[0].body).fact.document
     if not isinstance(market, Market):
         raise LogInconsistent("entry 0 is not a Market; this is not a market's log")
-    return read_note(note, verifier_key=market.note_key)
+    return [read_note(note, verifier_key=market.note_key) for note in notes]
 
 
 def _find_true_snapshot(log: Log, codec: Codec) -> Snapshot | None:

@@ -19,6 +19,7 @@ from sublet.core.document import (
     Channel,
     CheckpointKept,
     Delivery,
+    Erasure,
     Fact,
     GiveBack,
     LeaseTerms,
@@ -26,6 +27,7 @@ from sublet.core.document import (
     ProviderLost,
     Receipt,
     Resume,
+    Revocation,
     Start,
     Stop,
     UsageRecord,
@@ -110,12 +112,14 @@ class _Teller:
         if lease is None or lease.phase is Phase.SETTLED:
             return False
         if isinstance(document, Channel):
-            return (document.payer, document.receiver) == (lease.tenant, lease.provider)
+            authorizer = document.payer_authorizer
+            return (document.payer, document.receiver, authorizer) == lease.line
         if isinstance(document, Voucher):
-            pair = (lease.tenant, lease.provider)
-            return self._book.channel_of.get(pair) == document.channel_id
+            return self._book.channel_of.get(lease.line) == document.channel_id
         if isinstance(document, ProviderLost):
             return document.provider == lease.provider
+        if isinstance(document, Revocation):
+            return document.delegation_id == lease.delegation
         return isinstance(document, Resume)
 
     def _is_late(self, at_s: int) -> bool:
@@ -256,12 +260,17 @@ _TEXTS: Mapping[type[AnyDocument], Callable[[Any, Lease | None], str]] = {
         f"the owner wants the machine back within {format_duration(notice.notice_s)}"
     ),
     Receipt: _tell_receipt,
+    Erasure: lambda erasure, _: (
+        f"the provider has erased everything, by its own word at level {erasure.level}; "
+        "its slice of the machine is free again"
+    ),
     Stop: lambda stop, _: f"the tenant ended it: {stop.reason}",
     Channel: lambda channel, _: "tenant and provider have a payment channel",
     Voucher: lambda voucher, _: (
         "the tenant vouched for "
         f"{format_money(voucher.max_claimable_amount)} to this provider in all"
     ),
+    Revocation: lambda revoked, _: "the tenant took its delegation back",
     ProviderLost: lambda lost, _: "no node hears the provider any more",
     Resume: lambda resume, _: "the market is back; deadlines moved by its absence",
 }

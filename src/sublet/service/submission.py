@@ -11,8 +11,9 @@ from msgspec import Struct
 from sublet.base import limits
 from sublet.base.errors import Refused, SubletError
 from sublet.base.ids import NO_DIGEST, Address, Digest
-from sublet.core.document import AnyDocument, Market, Order
+from sublet.core.document import AnyDocument, Fact, Market, Order
 from sublet.core.lease.phase import Lease
+from sublet.service.ports import ANY_GROUND, Ground
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -63,11 +64,19 @@ class _Together:
 class Waiting:
     """A document on its way to its result."""
 
-    __slots__ = ("_place", "_together", "candidate")
+    __slots__ = ("_place", "_together", "candidate", "ground")
 
-    def __init__(self, candidate: Candidate, together: _Together, place: int) -> None:
+    def __init__(
+        self,
+        candidate: Candidate,
+        together: _Together,
+        place: int,
+        *,
+        ground: Ground = ANY_GROUND,
+    ) -> None:
         """Take the document, and its place in what was submitted together."""
         self.candidate = candidate
+        self.ground = ground
         self._together = together
         self._place = place
 
@@ -82,11 +91,17 @@ class Waiting:
 
 
 def wait_together(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[Candidate], *, ground: Ground = ANY_GROUND
 ) -> tuple[list[Waiting], asyncio.Future[list[Result]]]:
-    """Give documents to be queued, and the future of all results in their order."""
+    """Give documents to be queued, and the future of all results in their order.
+
+    With a ``ground``, each is appended only while that holds.
+    """
     together = _Together(len(candidates))
-    waiting = [Waiting(each, together, place) for place, each in enumerate(candidates)]
+    waiting = [
+        Waiting(each, together, place, ground=ground)
+        for place, each in enumerate(candidates)
+    ]
     return waiting, together.answer
 
 
@@ -130,7 +145,7 @@ def check_age(document: AnyDocument, *, now_s: int) -> None:
         )
 
 
-def find_lease_id(candidate: Candidate) -> Digest | None:
+def find_lease_id(candidate: Candidate | Fact) -> Digest | None:
     """Say which lease a document speaks of: an order's own, or the one it names."""
     if isinstance(candidate.document, Order):
         return candidate.id

@@ -4,45 +4,48 @@ It takes whatever arrived while the commit before was in flight, looks at each
 document against the book, appends all of them in one fsynced commit, folds them in
 the order of the log and answers. So a single order on an idle node waits for one
 fsync and nothing else, and a thousand at once share a few.
+
+Where the log is shared, others append between: what they said is folded first, in its
+order, and nothing is refused before all of it was heard.
 """
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha256
-from typing import TypeVar
+
+from msgspec.structs import replace
 
 from sublet.base import limits
-from sublet.base.errors import Broken, Refused, Unavailable
+from sublet.base.errors import Refused, Unavailable
 from sublet.base.ids import Digest
-from sublet.core.book.snapshot import dump
-from sublet.core.book.step import LeaseMoved, Step, check, next_deadline_s
+from sublet.core.book.step import check
 from sublet.core.book.view import find_lease
-from sublet.core.document import AnyDocument, Entry, Fact, Order, Seal, Tick
+from sublet.core.document import Entry, Fact, Order, Tick
 from sublet.core.lease.phase import Lease
 from sublet.core.merkle import leaf_hash
-from sublet.service.fold import Fold
-from sublet.service.keeper import Keeper
-from sublet.service.ports import Clock, Codec, Log, Snapshot
+from sublet.service.follower import Follower
+from sublet.service.own_word import OwnWord, Sign
+from sublet.service.ports import (
+    ANY_GROUND,
+    Clock,
+    Codec,
+    Ground,
+    Log,
+    LogForked,
+    Overtaken,
+    Placing,
+    Unattended,
+)
 from sublet.service.submission import (
-    Candidate,
     Result,
     Waiting,
     check_age,
     find_lease_id,
     wait_together,
 )
-
-T = TypeVar("T")
-Sign = Callable[[AnyDocument], Candidate]  # with the operator's key
-Listener = Callable[[Lease], None]
-
-_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -59,19 +62,24 @@ _Refusals = list[tuple[Waiting, Refused]]
 _Repeated = list[tuple[Waiting, int]]  # with the index that the log has it under
 
 
+@dataclass(slots=True)
+class _Stored:
+    """What the log said to one commit."""
+
+    placing: Placing
+    known: list[int | None] = field(default_factory=list)  # where refused ones stand
+
+
 class Writer:
-    """Owns the queue and the fold; nobody else changes the book."""
+    """Owns the queue, and what is folded; nobody else changes the book."""
 
     def __init__(
         self, log: Log, codec: Codec, clock: Clock, *, sign: Sign, seal_every: int
     ) -> None:
-        """Take the ports; ``run`` does the work on ``fold``, set before."""
-        self.fold = Fold()
+        """Take the ports; ``run`` does the work on ``follower.fold``, set before."""
+        self.follower = Follower(log, codec, clock)
+        self.own_word = OwnWord(log, codec, sign=sign, follower=self.follower)
         self.queue: deque[Waiting] = deque()
-        self.listeners: list[Listener] = []
-        self.keeper = Keeper(log, codec)
-        self.sealed_size = 0  # entries up to and with the last Seal
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="sublet-log")
         self._log = log
         self._codec = codec
         self._clock = clock
@@ -80,7 +88,7 @@ class Writer:
         self._arrived = asyncio.Event()
         self._is_closing = False
         self._in_flight: list[Waiting] = []
-        self._kept: asyncio.Future[None] | None = None
+        self._asked: list[asyncio.Future[None]] = []  # to hear what others said
 
     def wake(self) -> None:
         """Say that something was queued."""
@@ -101,86 +109,115 @@ class Writer:
             while not self._is_closing:
                 await self._arrived.wait()
                 self._arrived.clear()
-                while self.queue:
-                    await self._commit_next()
-                    if self.fold.size - self.sealed_size >= self._seal_every:
+                while self.queue or self._asked:
+                    await self._answer_asked()
+                    if self.queue:
+                        await self._commit_next()
+                    if self.follower.count_unsealed() >= self._seal_every:
                         await self._seal()
-                await self.wait_kept()
-            if self.fold.size > self.sealed_size:
+                await self.follower.wait_kept()
+            if self.follower.count_unsealed():
                 await self._seal()
-            await self.wait_kept()
+            await self.follower.wait_kept()
         finally:
             # Let nobody wait for a writer that has stopped.
+            closed = Unavailable("the market has stopped", code="market_closed")
             for waiting in [*self._in_flight, *self.queue]:
-                waiting.fail(
-                    Unavailable("the market has stopped", code="market_closed")
-                )
+                waiting.fail(closed)
             self.queue.clear()
+            for asked in self._asked:
+                _answer(asked, closed)
 
-    async def keep(self, moved: Sequence[Lease] = ()) -> None:
-        """Begin to sign and keep a checkpoint of the tree as it is now.
+    # ---- what others said -----------------------------------------------------
 
-        The log's thread does it while the next commit is looked at; its place there is
-        behind the checkpoint before and ahead of that commit.
-        """
-        await self.wait_kept()
-        keep = partial(
-            self.keeper.keep,
-            size=self.fold.size,
-            root=self.fold.tree.root(),
-            moved=moved,
-        )
-        self._kept = asyncio.get_running_loop().run_in_executor(self.thread, keep)
-
-    async def wait_kept(self) -> None:
-        """Wait until the last checkpoint is kept.
+    async def hear_others(self) -> None:
+        """Wait until all is folded that the log holds now.
 
         Raises:
-            Broken: the store is damaged.
+            Unavailable: the store does not answer, or the market has stopped.
         """
-        if self._kept is not None:
-            await self._kept
+        asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        self.wake()
+        await asked
 
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run blocking work in the log's thread, in the order of the calls."""
-        return await asyncio.get_running_loop().run_in_executor(self.thread, work)
-
-    def now_s(self) -> int:
-        """Give the time for the next entry: it never goes back, whatever the clock."""
-        return max(self._clock.now_s(), self.fold.at_s)
-
-    def is_due(self, now_s: int) -> bool:
-        """Say whether a deadline of the book has come."""
-        deadline_s = next_deadline_s(self.fold.book)
-        return deadline_s is not None and deadline_s <= now_s
+    async def _answer_asked(self) -> None:
+        asked, self._asked = self._asked, []
+        error: Unavailable | None = None
+        if asked:
+            try:
+                await self.follower.catch_up()
+                await self.follower.in_thread(partial(self._log.append, ()))
+            except Unattended:
+                await self._begin_anew(Unattended(), conditional=())
+            except Unavailable as fault:
+                error = fault
+        for each in asked:
+            _answer(each, error)
 
     # ---- one commit -----------------------------------------------------------
 
     async def _commit_next(self) -> None:
         """Take from the queue what fits one commit, store it, fold it, answer it."""
         admitted, refused = self._admit()
-        self._in_flight = [item.waiting for item in admitted]
-        self._in_flight += [waiting for waiting, _ in refused]
+        self._in_flight = [waiting for waiting, _ in refused]
+        self._in_flight += [item.waiting for item in admitted]
         try:
-            indexes, known = await self.in_thread(
-                lambda: self._store(admitted, refused)
+            stored = await self.follower.in_thread(
+                partial(self._store, admitted, refused)
             )
+            heard = await self.follower.catch_up(stored.placing.size)
+        except (Overtaken, Unattended) as refusal:
+            await self._begin_anew(refusal, conditional=[i.waiting for i in admitted])
         except Unavailable as error:
-            # The commit left no trace in the log, so it leaves none in the book.
+            # Not acknowledged; what was taken all the same is heard of later.
             for waiting in self._in_flight:
                 waiting.fail(error)
         else:
-            repeated, moved = self._fold_in(admitted, indexes)
-            for (waiting, refusal), index in zip(refused, known, strict=True):
-                if index is None:
-                    waiting.resolve(Result(waiting.candidate.id, refusal=refusal))
-                else:
-                    repeated.append((waiting, index))
-            if repeated:
-                await self._recall(repeated)
-            if admitted:
-                await self.keep(moved)
+            if heard and not admitted and refused:
+                self._put_back()  # what others said may be just what was missing
+            else:
+                await self._finish(admitted, refused, stored, heard)
         self._in_flight = []
+
+    async def _finish(
+        self,
+        admitted: list[_Admitted],
+        refused: _Refusals,
+        stored: _Stored,
+        heard: dict[Digest, Result],
+    ) -> None:
+        repeated, moved = self._fold_in(admitted, stored.placing)
+        for (waiting, refusal), index in zip(refused, stored.known, strict=True):
+            if index is None:
+                waiting.resolve(Result(waiting.candidate.id, refusal=refusal))
+            else:
+                repeated.append((waiting, index))
+        for waiting, _ in repeated:
+            if waiting.candidate.id in heard:
+                waiting.resolve(heard[waiting.candidate.id])
+        unheard = [each for each in repeated if each[0].candidate.id not in heard]
+        if unheard:
+            await self._recall(unheard)
+        if admitted:
+            await self.follower.keep(moved)
+
+    def _put_back(self) -> None:
+        self.queue.extendleft(reversed(self._in_flight))
+
+    async def _begin_anew(
+        self, refusal: Refused, *, conditional: Sequence[Waiting]
+    ) -> None:
+        """After others came first: hear them, and look at everything again."""
+        for waiting in conditional:
+            if waiting.ground is not ANY_GROUND and isinstance(refusal, Overtaken):
+                self._in_flight.remove(waiting)
+                waiting.resolve(Result(waiting.candidate.id, refusal=refusal))
+        self._put_back()
+        with suppress(Unavailable):
+            await self.follower.catch_up()
+            if isinstance(refusal, Unattended):
+                await self.own_word.resume()
 
     def _admit(self) -> tuple[list[_Admitted], _Refusals]:
         """Look at what waits, in order, against the book.
@@ -188,16 +225,19 @@ class Writer:
         A refusal stands only if nothing before it is still to be folded: what this
         commit holds may be just what the document needs. Then it waits for the next.
         """
-        now_s = self.now_s()
+        now_s = self.follower.now_s()
         admitted: list[_Admitted] = []
         refused: _Refusals = []
         while self.queue and len(admitted) + len(refused) < limits.BATCH_DOCUMENTS_MAX:
             waiting = self.queue[0]
+            if waiting.ground is not ANY_GROUND and (admitted or refused):
+                break  # what stands on a ground of its own is committed alone
             candidate = waiting.candidate
             fact = Fact(now_s, candidate.id, candidate.signer, candidate.document)
             try:
-                check_age(candidate.document, now_s=self._clock.now_s())
-                check(self.fold.book, fact)
+                if candidate.signer != self.follower.fold.book.operator:
+                    check_age(candidate.document, now_s=self._clock.now_s())
+                check(self.follower.fold.book, fact)
             except Refused as refusal:
                 if admitted:
                     break
@@ -206,46 +246,49 @@ class Writer:
                 body = self._codec.write_entry(Entry(fact, candidate.signature))
                 admitted.append(_Admitted(waiting, fact, body, leaf_hash(body)))
             self.queue.popleft()
+            if waiting.ground is not ANY_GROUND:
+                break
         return admitted, refused
 
-    def _store(
-        self, admitted: list[_Admitted], refused: _Refusals
-    ) -> tuple[list[int], list[int | None]]:
+    def _store(self, admitted: list[_Admitted], refused: _Refusals) -> _Stored:
         """Append, and look whether the log already knows what was refused."""
         rows = [(item.fact.id, item.body, item.leaf) for item in admitted]
-        indexes = self._log.append(rows) if rows else []
-        return indexes, [self._log.find(each.candidate.id) for each, _ in refused]
+        if not rows and not self._log.is_shared:
+            placing = Placing(self.follower.fold.size, [])
+        else:
+            placing = self._log.append(rows, ground=self._ground(admitted))
+        return _Stored(
+            placing, [self._log.find(each.candidate.id) for each, _ in refused]
+        )
+
+    def _ground(self, admitted: list[_Admitted]) -> Ground:
+        if not admitted:
+            return ANY_GROUND
+        ground = self.follower.ground(admitted[0].fact.at_s)
+        own = admitted[0].waiting.ground
+        if own is ANY_GROUND:
+            return ground
+        return replace(own, size=ground.size, leaf=ground.leaf, at_s=ground.at_s)
 
     def _fold_in(
-        self, admitted: list[_Admitted], indexes: list[int]
+        self, admitted: list[_Admitted], placing: Placing
     ) -> tuple[_Repeated, list[Lease]]:
         """Fold what is new and answer it; give what the log had, and what moved."""
         repeated: _Repeated = []
         moved: list[Lease] = []
-        for item, index in zip(admitted, indexes, strict=True):
-            if index < self.fold.size:
+        for item, index in zip(admitted, placing.indexes, strict=True):
+            if index < self.follower.fold.size:
                 repeated.append((item.waiting, index))
                 continue
-            if index > self.fold.size:
-                raise Broken(
-                    f"the log gave index {index} where {self.fold.size} was next; "
-                    "somebody else appends to it"
+            if index > self.follower.fold.size:
+                raise LogForked(
+                    f"the log gave index {index} where {self.follower.fold.size} was next"
                 )
-            step = self.fold.take(item.fact, leaf=item.leaf)
-            moved += _moved(step)
-            item.waiting.resolve(self._result(item, index, step))
-        for lease in moved:
-            for listener in self.listeners:
-                listener(lease)
+            step, leases = self.follower.take(item.fact, item.leaf)
+            moved += leases
+            item.waiting.resolve(self.follower.result(item.fact, index, step))
+        self.follower.tell(moved)
         return repeated, moved
-
-    def _result(self, item: _Admitted, index: int, step: Step) -> Result:
-        lease_id = find_lease_id(item.waiting.candidate)
-        if lease_id is not None:
-            lease = find_lease(self.fold.book, lease_id)
-        else:
-            lease = next(iter(reversed(_moved(step))), None)  # a voucher may settle one
-        return Result(item.fact.id, index, item.fact.at_s, lease, step.refusal)
 
     async def _recall(self, repeated: _Repeated) -> None:
         """Answer documents that the log already holds: as they stand there, and now."""
@@ -253,14 +296,16 @@ class Writer:
         def look(waiting: Waiting, index: int) -> tuple[int, Lease | None]:
             (row,) = self._log.read(first=index, limit=1)
             lease_id = find_lease_id(waiting.candidate)
-            settled = lease_id and self.keeper.find_settled(lease_id)
+            settled = lease_id and self.follower.keeper.find_settled(lease_id)
             return self._codec.read_entry(row.body).fact.at_s, settled or None
 
-        found = await self.in_thread(lambda: [look(*each) for each in repeated])
+        found = await self.follower.in_thread(
+            lambda: [look(*each) for each in repeated]
+        )
         for (waiting, index), (at_s, settled) in zip(repeated, found, strict=True):
             candidate = waiting.candidate
             lease_id = find_lease_id(candidate)
-            lease = find_lease(self.fold.book, lease_id) if lease_id else None
+            lease = find_lease(self.follower.fold.book, lease_id) if lease_id else None
             lease = lease or settled
             refusal = None
             if lease is None and isinstance(candidate.document, Order):
@@ -274,41 +319,14 @@ class Writer:
     # ---- the operator's own word ----------------------------------------------
 
     async def _seal(self) -> None:
-        """Append a Seal of the book as it is, and keep the snapshot that it names.
-
-        Dumping the book and checking the seal are long: they run in the log's thread.
-        Commits wait for it, the event loop does not, and nobody else changes the book.
-        A seal that the store does not take is tried again after the next commit.
-        """
-        now_s = self.now_s()
-        if self.is_due(now_s):  # what is due happens before the seal, not within it
+        now_s = self.follower.now_s()
+        if self.follower.is_due(now_s):  # what is due happens before, not within it
             await self._commit_tick(now_s)
-        size, tree = self.fold.size, self.fold.tree.to_bytes()
-        if await self.in_thread(lambda: self._append_seal(size, now_s, tree)):
-            self.sealed_size = self.fold.size
-            await self.keep()
-
-    def _append_seal(self, size: int, now_s: int, tree: bytes) -> bool:
-        book = dump(self.fold.book)
-        book_hash = sha256(book).digest()
-        digest: Digest = "0x" + book_hash.hex()
-        seal = self._sign(Seal(size=size, book=digest, signed_at_s=now_s, salt=size))
-        fact = Fact(now_s, seal.id, seal.signer, seal.document)
-        body = self._codec.write_entry(Entry(fact, seal.signature))
-        leaf = leaf_hash(body)
-        try:
-            self._log.append([(fact.id, body, leaf)])
-        except Unavailable as error:
-            values = {"code": error.code, "why": error.message}
-            _LOGGER.warning("seal_not_kept", extra={"values": values})
-            return False
-        self.fold.take(fact, leaf=leaf)
-        self.keeper.keep_snapshot(Snapshot(size, book, book_hash, tree))
-        return True
+        await self.own_word.seal()
 
     async def _commit_tick(self, now_s: int) -> None:
         """Let due deadlines pass, before all that waits."""
-        tick = self._sign(Tick(signed_at_s=now_s, salt=self.fold.size))
+        tick = self._sign(Tick(signed_at_s=now_s, salt=self.follower.fold.size))
         waiting, answer = wait_together([tick])
         self.queue.extendleft(waiting)
         await self._commit_next()
@@ -316,5 +334,10 @@ class Writer:
             await answer
 
 
-def _moved(step: Step) -> list[Lease]:
-    return [out.lease for out in step.outcomes if isinstance(out, LeaseMoved)]
+def _answer(asked: asyncio.Future[None], error: Unavailable | None) -> None:
+    if asked.done():
+        return  # whoever asked has gone
+    if error is None:
+        asked.set_result(None)
+    else:
+        asked.set_exception(error)

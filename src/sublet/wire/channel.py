@@ -5,15 +5,21 @@ from sublet.core.document import Channel, Market
 
 
 def channel_of(
-    market: Market, market_id: Digest, *, tenant: Address, provider: Address
+    market: Market,
+    market_id: Digest,
+    *,
+    tenant: Address,
+    provider: Address,
+    authorizer: Address | None = None,
 ) -> Channel:
     """Name the channel from tenant to provider, reused over all of their leases.
 
-    Its id is its digest (``typed_data.digest``).
+    Leases under a delegation have one of their own, whose ``authorizer`` is the
+    delegate; everywhere else that is the tenant. Its id is its digest (``typed_data.digest``).
     """
     return Channel(
         payer=tenant,
-        payer_authorizer=tenant,
+        payer_authorizer=authorizer or tenant,
         receiver=provider,
         receiver_authorizer=provider,
         token=market.token,

@@ -14,11 +14,14 @@ from blake3 import blake3
 
 from sublet.base import limits
 from sublet.base.errors import Faults, Refused, SubletError
-from sublet.base.ids import Digest
+from sublet.base.ids import NO_DIGEST, Digest
+from sublet.core.egress import EgressTable, check_destinations
+from sublet.core.image import ARCHIVES, parse_reference
 from sublet.wire.codec import encode
 from sublet.wire.message import PROTOCOL_VERSION, FileEntry, Manifest, Tree
 
-KINDS = ("script", "command")
+KINDS = ("script", "command", "sealed")
+SEALED = "sealed"  # the kind of a manifest that only its provider can read
 MODES = (0o644, 0o755)
 _FAULTS_MAX = 20  # of one input, listed; a hostile one could have 100,000
 _PART_BYTES_MAX = 255  # of one name, as every file system here has it
@@ -38,6 +41,11 @@ def commitment(manifest: Manifest) -> Digest:
 def tree_id(tree: Tree) -> Digest:
     """Hash a tree: BLAKE3 over its canonical JSON."""
     return "0x" + blake3(encode(tree)).hexdigest()
+
+
+def egress_digest(table: EgressTable | None) -> Digest:
+    """Hash whom a job reached, salt included; NO_DIGEST where it had no network."""
+    return NO_DIGEST if table is None else "0x" + blake3(encode(table)).hexdigest()
 
 
 def check_manifest(manifest: Manifest) -> None:
@@ -173,18 +181,31 @@ def _manifest_faults(manifest: Manifest) -> Iterable[SubletError]:
         return
     if _SALT.match(manifest.salt) is None:
         yield _fault("salt", "is 32 lower-case hex digits")
-    yield from _argv_faults(manifest)
+    if (manifest.kind == SEALED) != (manifest.sealed is not None):
+        yield _fault("sealed", "goes with the kind 'sealed', and with no other")
+        return
+    if manifest.sealed is None:
+        yield from _argv_faults(manifest)
+        if manifest.image:
+            yield from _image_faults(manifest)
+    elif manifest.argv or manifest.env or manifest.secrets or manifest.image:
+        yield _fault("argv", "what a sealed job runs stands under its seal alone")
     yield from _variable_faults(manifest)
     yield from _tree_faults(manifest.inputs, field="inputs")
     yield from _tree_faults(manifest.resume, field="resume")
     yield from _output_faults(manifest)
     yield from _range_faults(manifest)
+    try:
+        check_destinations(manifest.egress)
+    except Refused as fault:
+        yield fault
 
 
 def _argv_faults(manifest: Manifest) -> Iterable[SubletError]:
     if manifest.kind not in KINDS:
         yield _fault("kind", f"is one of {', '.join(KINDS)}")
-    if not manifest.argv or not manifest.argv[0]:
+    is_missing = not manifest.argv and not manifest.image
+    if is_missing or (manifest.argv and not manifest.argv[0]):
         yield _fault("argv", "names no program")
     if any("\0" in argument for argument in manifest.argv):
         yield _fault("argv", "has a NUL character")
@@ -192,6 +213,22 @@ def _argv_faults(manifest: Manifest) -> Iterable[SubletError]:
         script = manifest.argv[0]
         if all(file.path != script for file in manifest.inputs.files):
             yield _fault("argv", f"the script {_show(script)} is not among the inputs")
+
+
+def _image_faults(manifest: Manifest) -> Iterable[SubletError]:
+    if manifest.kind != "command":
+        yield _fault("image", "goes with the kind 'command' alone")
+    if manifest.egress:
+        yield _fault("image", "a job in an image has no way out yet: no egress")
+    try:
+        reference = parse_reference(manifest.image, field="image")
+    except Refused as fault:
+        yield fault
+        return
+    if reference.kind in ARCHIVES and all(
+        file.path != reference.path for file in manifest.inputs.files
+    ):
+        yield _fault("image", f"{_show(reference.path)} is not among the inputs")
 
 
 def _variable_faults(manifest: Manifest) -> Iterable[SubletError]:

@@ -10,7 +10,8 @@ from msgspec import Meta, Struct
 
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
-from sublet.core.document import AnyDocument
+from sublet.core.document import AnyDocument, Seconds
+from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Lease
 
 PROTOCOL_VERSION = 1
@@ -35,7 +36,7 @@ class LogEntry(Message, frozen=True, gc=False):
     """What the log holds: a signed document, who said it, when it was heard."""
 
     v: int
-    at_s: int
+    at_s: Seconds
     id: Digest
     signer: Address
     document: AnyDocument
@@ -90,6 +91,9 @@ class MarketInfo(Message, frozen=True):
     providers_up: int
     offers: int
     leases_open: int
+    nodes: tuple[str, ...] = ()  # addresses of this market's nodes; () for this one
+    version: int = 1  # of the rules that hold in this market
+    version_max: int = 1  # that this node reads
 
 
 class Quote(Message, frozen=True):
@@ -176,6 +180,7 @@ class Hello(Message, frozen=True, tag="hello", tag_field="type"):
 
     provider: Address
     authorization: str  # as the header of a signed GET /v1/link?nonce=…
+    instance: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]  # drawn by each process
 
 
 class Welcome(Message, frozen=True, tag="welcome", tag_field="type"):
@@ -220,6 +225,24 @@ class Tree(Message, frozen=True):
     files: tuple[FileEntry, ...]  # sorted by path
 
 
+class Envelope(Message, frozen=True):
+    """A job's key, sealed to one provider."""
+
+    provider: Address
+    key: bytes  # HPKE to the ``seal_key`` of its offer; base64 on the wire
+
+
+class SealedJob(Message, frozen=True):
+    """What a job is, for the eyes of those providers alone that may run it.
+
+    Whoever hands it over (a node's controller) reads sizes and nothing else.
+    """
+
+    job: str  # the name that everything of the job is bound to
+    envelopes: Annotated[tuple[Envelope, ...], Meta(max_length=limits.LIST_LENGTH_MAX)]
+    manifest: bytes  # the real Manifest under the job's key, without its trees
+
+
 class Manifest(Message, frozen=True):
     """What a job is. Goes from tenant to provider, end to end encrypted.
 
@@ -228,7 +251,7 @@ class Manifest(Message, frozen=True):
 
     v: int
     salt: str  # 32 random hex characters
-    kind: str  # "script" (PEP 723, by uv) or "command"
+    kind: str  # "script" (PEP 723, by uv), "command", or "sealed": see ``sealed``
     argv: tuple[str, ...]  # script: path in inputs, then arguments; command: argv
     env: dict[str, str]
     secrets: dict[str, str]  # as env; never written to disk or logs in the clear
@@ -240,6 +263,9 @@ class Manifest(Message, frozen=True):
     memory_bytes: int
     disk_bytes: int
     timeout_s: int
+    egress: tuple[str, ...] = ()  # destinations, "name:port"; () for no network at all
+    image: str = ""  # a reference; without argv, its own program. "": the host's system
+    sealed: SealedJob | None = None  # what it really is; trees are sealed folders then
 
     # A manifest is private and holds secrets: nothing of it reaches a log by its repr.
     def __repr__(self) -> str:
@@ -252,10 +278,30 @@ class Manifest(Message, frozen=True):
 # ---- job channel: tenant <-> provider (SSH exec "sublet job", JSON lines) ---------
 
 
+class Terms(Message, frozen=True, tag="terms", tag_field="type"):
+    """Provider, its first word: what I signed, whatever a node told you."""
+
+    terms: Signed  # LeaseTerms of this lease
+    offer: Signed  # the Offer that they name; it carries the host key
+
+
 class Deliver(Message, frozen=True, tag="deliver", tag_field="type"):
-    """Tenant: here is the manifest. The same one again is harmless."""
+    """Tenant: here is the manifest. The same one again is harmless.
+
+    Where the order requires erasure: half of the key of the scratch, which the provider
+    does not keep, and a nonce for the statement at the end.
+    """
 
     manifest: Manifest
+    order: Signed | None = None  # the lease's; a provider refuses to work without
+    half: str = ""  # 64 hex digits
+    nonce: str = ""  # 32 hex digits
+
+    def __repr__(self) -> str:
+        return f"Deliver({self.manifest!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("manifest", self.manifest)]
 
 
 class Missing(Message, frozen=True, tag="missing", tag_field="type"):
@@ -311,6 +357,13 @@ class Ended(Message, frozen=True, tag="ended", tag_field="type"):
     outputs: Tree
     owed: int
     channel_total: int
+    egress: EgressTable | None = None  # whom the job reached; None: it had no network
+
+
+class Sanitized(Message, frozen=True, tag="sanitized", tag_field="type"):
+    """Provider: nothing of your data is left, or why not; a DSSE envelope."""
+
+    envelope: Annotated[str, Meta(max_length=limits.STATEMENT_BYTES_MAX)]
 
 
 class Close(Message, frozen=True, tag="close", tag_field="type"):
@@ -333,4 +386,14 @@ class Trouble(Message, frozen=True, tag="trouble", tag_field="type"):
 
 
 TenantSays = Deliver | Uploaded | Paid | Kept | Close | Trouble
-JobSays = Missing | Progress | Metered | Checkpointed | Ended | Notice | Trouble
+JobSays = (
+    Terms
+    | Missing
+    | Progress
+    | Metered
+    | Checkpointed
+    | Ended
+    | Sanitized
+    | Notice
+    | Trouble
+)

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from sublet.base.errors import SubletError
 from sublet.base.ids import Address, Digest
+from sublet.core.egress import EgressTable
 from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Lease, Phase
 from sublet.workload.client import AsyncClient
@@ -23,6 +24,7 @@ class BillLine(Struct, frozen=True):
     paid: int
     is_final: bool  # settled by the book; else as far as vouchers were signed
     outcome: str
+    egress: EgressTable | None = None  # whom it reached; None: it had no network
 
 
 async def find_bill(
@@ -54,6 +56,7 @@ async def find_bill(
                     paid=paid,
                     is_final=is_final,
                     outcome=attempt.outcome or "running",
+                    egress=attempt.egress,
                 )
             )
     return lines

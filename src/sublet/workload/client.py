@@ -12,21 +12,35 @@ Options have the names and the texts of the command line: ``memory="4GiB"``,
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack, cast
 
 from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.home_folder import Home
 from sublet.adapter.key_file import load_or_create_key
+from sublet.base.errors import SubletError, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Lease
-from sublet.sdk.connection import Connection, parse_url
+from sublet.sdk.connection import Connection
+from sublet.sdk.nodes import parse_urls
 from sublet.wire.message import Account, MarketInfo, OfferRow, Quote, Tree
+from sublet.wire.typed_data import market_id
+from sublet.workload.map.event import AnyEvent as AnyMapEvent
+from sublet.workload.map.plan import MapWish
+from sublet.workload.map.result import TaskResult, in_order
+from sublet.workload.map.running import RunningMap, begin_map
 from sublet.workload.run import survey
 from sublet.workload.run.contract import make_order
 from sublet.workload.run.event import AnyEvent
@@ -45,6 +59,7 @@ DEFAULT_HOME = Path("~/.sublet")
 NO_KEY_LINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"  # a quote admits nobody
 
 OnEvent = Callable[[AnyEvent], Awaitable[None] | None]
+OnMapEvent = Callable[[AnyMapEvent], Awaitable[None]]
 
 
 class Needed(TypedDict, total=False):
@@ -58,6 +73,8 @@ class Needed(TypedDict, total=False):
     max_price: str | None  # US dollars an hour
     max_total: str | None  # US dollars
     regions: Sequence[str]
+    sandbox: str | None  # the class: "bubblewrap", "podman", "gvisor"; None for any
+    image: str | None  # "python:3.12", "oci-archive:FILE"
     timeout: str | None
 
 
@@ -72,7 +89,25 @@ class Options(Needed, total=False):
     wait: str | None
     env: Sequence[str]  # "K=V", or "K": taken from ``environment``
     secrets: Sequence[str]  # "K": taken from ``environment``; "K=@FILE"
+    erasure: bool  # encrypted scratch, and a signed statement that it is gone
+    egress: Sequence[str]  # "huggingface.co:443"; nothing is reached without
     name: str | None
+
+
+class MapOptions(Needed, total=False):
+    """What a map may be given besides; ``timeout`` is that of one attempt at a task."""
+
+    is_command: bool
+    inputs: Sequence[str]
+    env: Sequence[str]
+    secrets: Sequence[str]
+    wait: str | None
+    name: str | None
+    parallel: int
+    retries: int | None
+    lease: str | None  # longest lease of one worker
+    is_fail_fast: bool
+    retry_failed: bool
 
 
 class RunningJob:
@@ -111,6 +146,7 @@ class RunningJob:
             folder=str(self._folder),
             fault=self._runner.harvest.fault,
             checkpoint=self._runner.harvest.checkpoint,
+            market_lie=self._runner.scrutiny.lie,
         )
 
     def stop(self) -> None:
@@ -156,14 +192,20 @@ class AsyncClient:
             Refused: an address or a setting that means nothing.
         """
         self.home = Home(Path(home).expanduser())
-        self.url = parse_url(market or self.home.read_config().market)
+        self._urls = parse_urls(market or self.home.read_config().market)
+        self.url = self._urls[0]
         self.is_new = not self.home.key_path.exists()
         self.key = load_or_create_key(self.home.key_path)
         self._environment = environment
-        self._pinned = self.home.find_market(self.url)
+        self._learning: asyncio.Task[None] | None = None
+        pins = (self.home.find_market(url) for url in self._urls)
+        self._pinned = next((pin for pin in pins if pin is not None), None)
         self._clock = SystemClock()
         self.connection = Connection(
-            self.url, key=self.key, clock=self._clock, market=self._pinned
+            *dict.fromkeys((*self._urls, *self._find_nodes())),
+            key=self.key,
+            clock=self._clock,
+            market=self._pinned,
         )
 
     async def __aenter__(self) -> Self:
@@ -176,7 +218,21 @@ class AsyncClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._learning is not None:
+            self._learning.cancel()
         await self.connection.close()
+
+    def _find_nodes(self) -> tuple[str, ...]:
+        if self._pinned is None:
+            return ()
+        return self.home.find_nodes(market_id(self._pinned))
+
+    async def _learn_nodes(self) -> None:
+        """Hear where else this market is, for when this node is gone."""
+        with suppress(SubletError):  # the job itself will say what is wrong
+            info = await self.connection.market()
+            if info.nodes and info.nodes != self._find_nodes():
+                self.home.keep_nodes(info.id, info.nodes)
 
     async def pin(self) -> None:
         """Pin the market the first time; afterwards another one is refused.
@@ -238,7 +294,7 @@ class AsyncClient:
             Faults: sizes or prices that mean nothing.
         """
         found = Collector()
-        needs = parse_needs(_wish((), needed), found)
+        needs = parse_needs(make_wish((), needed), found)
         found.check()
         await self.pin()
         order = make_order(
@@ -289,10 +345,11 @@ class AsyncClient:
         job_id = secrets.token_hex(JOB_ID_BYTES)
         with ExitStack() as undo:
             undo.callback(self.home.drop_job, job_id)  # unless it is begun
-            work = await self._prepare(job_id, _wish(target, options))
+            work = await self.prepare(job_id, make_wish(target, options))
             await self.pin()
             undo.pop_all()
-        tenant = Tenant(self.home, self.connection, self._clock)
+        self._learning = asyncio.create_task(self._learn_nodes())
+        tenant = self.as_tenant()
         folder = self.home.job_folder(work.id)
         hear: list[Callable[[AnyEvent], Awaitable[None]]] = []
 
@@ -303,11 +360,80 @@ class AsyncClient:
         job = RunningJob(
             Runner(tenant=tenant, work=work, show=show), work=work, folder=folder
         )
-        hear.append(job.hear if on_event is None else _listener(on_event))
+        hear.append(job.hear if on_event is None else listen_with(on_event))
         job.begin()
         return job
 
-    async def _prepare(self, job_id: str, wish: Wish) -> Work:
+    # ---- maps -------------------------------------------------------------------
+
+    async def map(
+        self,
+        *target: str,
+        tasks: str | Path | Iterable[Any],
+        is_ordered: bool = False,
+        results: str | Path | None = None,
+        **options: Unpack[MapOptions],
+    ) -> AsyncIterator[TaskResult]:
+        """Run a program once for each task, on several machines; give each result.
+
+        Closing the iterator early stops all workers and settles them.
+
+        Args:
+            target: the script or folder, or a command, and arguments before the task's.
+            tasks: a file of JSON lines; or items: a ``Task``, a mapping with its
+                fields, a text or number (one argument), or a list of them.
+            is_ordered: in the order of the tasks, not in that of their ends.
+            results: a folder that keeps them; the same map goes on from there.
+            options: see ``MapOptions``.
+
+        Raises:
+            Faults: something about the wish; nothing was bought.
+            Unavailable: not all tasks could be run; those that were are given before.
+        """
+        running = await self.start_map(*target, tasks=tasks, results=results, **options)
+        try:
+            source = aiter(running)
+            async for result in in_order(source) if is_ordered else source:
+                yield result
+            ended = await running.result()
+        finally:
+            await running.close()
+        if ended.outcome not in ("done", "failed"):
+            raise Unavailable(ended.message, code=f"map_{ended.outcome}")
+
+    async def start_map(
+        self,
+        *target: str,
+        tasks: str | Path | Iterable[Any],
+        results: str | Path | None = None,
+        on_event: OnMapEvent | None = None,
+        **options: Unpack[MapOptions],
+    ) -> RunningMap:
+        """Make a map ready; it begins when its results or its end are asked for."""
+        given: dict[str, Any] = dict(options)
+        names = ("parallel", "retries", "timeout", "is_fail_fast", "retry_failed")
+        own = {name: given.pop(name) for name in names if name in given}
+        given["timeout"] = given.pop("lease", None)  # a worker's is that of its lease
+        wish = make_wish(target, cast(Options, given))
+        await self.pin()
+        return await begin_map(
+            wish,
+            MapWish(**own),
+            tasks,
+            tenant=self.as_tenant(),
+            environment=(
+                os.environ if self._environment is None else self._environment
+            ),
+            results=None if results is None else Path(results),
+            show=_hear_nothing if on_event is None else on_event,
+        )
+
+    def as_tenant(self) -> Tenant:
+        """Give what jobs are run with."""
+        return Tenant(self.home, self.connection, self._clock)
+
+    async def prepare(self, job_id: str, wish: Wish) -> Work:
+        """Read what a wish names, and put what goes along into the job's folder."""
         environment = os.environ if self._environment is None else self._environment
         terms = parse_terms(
             wish, environment=environment, read_secret=survey.read_secret
@@ -330,8 +456,9 @@ class AsyncClient:
         return Work(job_id, program, terms, inputs, FolderBlobs(folder))
 
 
-def _wish(target: Sequence[str], options: Needed | Options) -> Wish:
-    lists = ("regions", "inputs", "outputs", "env", "secrets")
+def make_wish(target: Sequence[str], options: Needed | Options) -> Wish:
+    """Give what was asked for, as it was typed."""
+    lists = ("regions", "inputs", "outputs", "env", "secrets", "egress")
     values = {
         name: tuple(value) if name in lists else value  # type: ignore[arg-type]
         for name, value in options.items()
@@ -339,7 +466,13 @@ def _wish(target: Sequence[str], options: Needed | Options) -> Wish:
     return Wish(target=tuple(target), **values)  # type: ignore[arg-type]
 
 
-def _listener(on_event: OnEvent) -> Callable[[AnyEvent], Awaitable[None]]:
+async def _hear_nothing(said: AnyMapEvent) -> None:
+    """Whoever wants events says so."""
+
+
+def listen_with(on_event: OnEvent) -> Callable[[AnyEvent], Awaitable[None]]:
+    """Make a listener that can be awaited of one that perhaps cannot."""
+
     async def listen(said: AnyEvent) -> None:
         answer = on_event(said)
         if answer is not None:

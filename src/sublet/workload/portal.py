@@ -19,6 +19,8 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sublet.workload.client import DEFAULT_HOME, AsyncClient, RunningJob
+from sublet.workload.detached.client import attach, detach
+from sublet.workload.map.result import TaskResult
 from sublet.workload.run.event import AnyEvent
 from sublet.workload.run.result import JobResult
 
@@ -140,7 +142,28 @@ class Client:
     leases = _sync(AsyncClient.leases)
     quote = _sync(AsyncClient.quote)
     run = _sync(AsyncClient.run)
+    detach = _sync(detach)
+    attach = _sync(attach)
     _start = _sync(AsyncClient.start)
+
+    def map(self, *target: str, **options: Any) -> Iterator[TaskResult]:
+        """Run a program once for each task; takes what ``AsyncClient.map`` takes.
+
+        Closing the iterator, or leaving it to the garbage, stops and settles all.
+        """
+        results = self.asynchronous.map(*target, **options)
+
+        async def next_result() -> TaskResult | None:
+            return await anext(results, None)
+
+        async def close() -> None:
+            await results.aclose()  # type: ignore[attr-defined]
+
+        try:
+            while (result := self.portal.call(next_result())) is not None:
+                yield result
+        finally:
+            self.portal.call(close())
 
     def start(self, *args: Any, **options: Any) -> Job:
         """Begin a job and give a handle on it; takes what ``run`` takes."""

@@ -1,6 +1,7 @@
 """Reaches a job that another process has started: its provider, its market."""
 
 import secrets
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,10 +11,13 @@ from sublet.core.document import Stop
 from sublet.core.job.move import CANCELLED
 from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Phase
-from sublet.sdk.job_channel import ClientKey, JobChannel
+from sublet.sdk.detached_jobs import DetachedJobs
+from sublet.sdk.job_channel import ClientKey, JobChannel, find_direct
 from sublet.workload.client import AsyncClient
+from sublet.workload.run.checked import check_known
 from sublet.workload.run.line import open_line
 from sublet.workload.run.state import find_state
+from sublet.workload.ssh_config import Host, name_host
 
 SALT_BITS = 62
 
@@ -31,12 +35,56 @@ async def reach_job(
     lease_id = _get_lease(record)
     pem = (client.home.job_folder(record.id) / "ssh_key").read_bytes()
     lease = await client.connection.lease(lease_id)
+    check_known(client.home.job_folder(record.id), lease)
     key = ClientKey.from_pem(pem)
     line = await open_line(client.connection, lease=lease, key=key)
     try:
         yield line.channel
     finally:
         await line.close()
+
+
+@asynccontextmanager
+async def reach_bytes(
+    client: AsyncClient, record: JobRecord
+) -> AsyncIterator[socket.socket]:
+    """Open a byte stream to the provider that runs the job now, for another's SSH.
+
+    Raises:
+        Refused: nothing of it runs.
+        Unavailable: the provider is not reached.
+    """
+    lease = await client.connection.lease(_get_lease(record))
+    direct = await find_direct(lease.endpoint) if lease.endpoint else None
+    if direct is not None:
+        with direct:
+            yield direct
+        return
+    tunnel = await client.connection.dial(lease.id)
+    try:
+        yield tunnel.socket
+    finally:
+        tunnel.socket.close()
+        await tunnel.close()
+
+
+async def find_hosts(client: AsyncClient) -> tuple[Host, ...]:
+    """Give all jobs of this market that run now, as hosts for OpenSSH, newest first."""
+    hosts: dict[str, Host] = {}
+    for record in client.home.read_jobs():
+        attempts = record.job.attempts
+        if find_state(record) == "over" or not attempts or attempts[-1].ended_at_ms:
+            continue
+        try:
+            lease = await client.connection.lease(attempts[-1].lease_id)
+        except Refused:
+            continue  # a job in another market
+        name = name_host(record)
+        if name in hosts:  # the newest job of a name is meant
+            name = f"sublet-{record.id}"
+        key_path = str(client.home.job_folder(record.id) / "ssh_key")
+        hosts[name] = Host(name, record, lease, key_path)
+    return tuple(hosts.values())
 
 
 async def stop_job(client: AsyncClient, record: JobRecord) -> str:
@@ -47,6 +95,9 @@ async def stop_job(client: AsyncClient, record: JobRecord) -> str:
     """
     if find_state(record) == "over":
         raise Refused(f"job {record.id} is over already", code="job_over")
+    if record.is_detached:
+        await DetachedJobs(client.connection).stop(record.id)
+        return f"job {record.id} stops; fetch what there is with: sublet attach {record.id}"
     client.home.ask_stop(record.id)
     if not record.job.attempts or record.job.attempts[-1].ended_at_ms:
         return f"job {record.id} waits for a machine; it ends now"

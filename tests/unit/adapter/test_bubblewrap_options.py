@@ -123,10 +123,12 @@ def test_environment_of_the_job_wins() -> None:
 
 def test_network_is_one_socket() -> None:
     found = options(network="/run/agent/proxy")
-    assert has(found, "--ro-bind", ("/run/agent/proxy",), "/run/sublet/proxy.sock")
-    assert has(found, "--setenv", "HTTPS_PROXY", "http://127.0.0.1:3128")
+    assert has(found, "--ro-bind", ("/run/agent",), "/run/sublet/network")
+    for name in ("HTTPS_PROXY", "http_proxy", "ALL_PROXY"):
+        assert has(found, "--setenv", name, "http://127.0.0.1:3128")
     argv = build_argv(spec(network="/run/agent/proxy"), python=PYTHON)
     assert argv[:4] == (PYTHON.inside, "-I", "-S", "/run/sublet/bridge.py")
+    assert argv[5] == "/run/sublet/network/proxy"
     assert argv[-2:] == ("python", "train.py")
 
 

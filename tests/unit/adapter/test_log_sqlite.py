@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sublet.adapter.log_sqlite import LogDamaged, SqliteLog, SqliteLogReader
+from sublet.adapter.log_sqlite import SqliteLog, SqliteLogReader
+from sublet.adapter.sqlite_file import LogDamaged
 from sublet.base.errors import Refused, Unavailable
 
 
@@ -35,7 +36,7 @@ def test_entries_outlive_the_process(tmp_path: Path) -> None:
     log.append([row("a"), row("b")])
     log.close()
     log = SqliteLog(tmp_path / "log.db")
-    assert log.append([row("b"), row("c")]) == [1, 2]
+    assert log.append([row("b"), row("c")]).indexes == [1, 2]
     log.close()
 
 
@@ -187,7 +188,7 @@ def test_failed_commit_appends_nothing(tmp_path: Path) -> None:
         except Unavailable as error:
             print("unavailable", log.size())
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 24, resource.RLIM_INFINITY))
-        print(log.append([row(1, 4_000), row(0, 4_000), row(2, 4_000)]))
+        print(log.append([row(1, 4_000), row(0, 4_000), row(2, 4_000)]).indexes)
         log.close()
         """,
         str(tmp_path / "log.db"),
@@ -233,5 +234,5 @@ def test_kill_loses_nothing_acknowledged(tmp_path: Path, acknowledged_min: int) 
     assert [(r.index, r.body) for r in kept] == [
         (number, b"%d" % number) for number in range(len(kept))
     ]
-    assert log.append([row("next")]) == [len(kept)]
+    assert log.append([row("next")]).indexes == [len(kept)]
     log.close()

@@ -1,11 +1,15 @@
 """What the warden reads and keeps, over ordinary files and folders."""
 
 import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sublet.adapter.warden_meter import (
+    DEPTH_MAX,
+    ENTRY_BYTES,
     Cgroup,
     Stream,
     measure_folder,
@@ -74,9 +78,43 @@ def test_too_deep_cannot_be_measured(tmp_path: Path) -> None:
         deeper = os.open("x" * 200, os.O_RDONLY, dir_fd=handle)
         os.close(handle)
         handle = deeper
+    assert measure_folder(str(tmp_path), set()) >= 40 * 4_096
+    for _ in range(DEPTH_MAX):
+        os.mkdir("x", dir_fd=handle)
+        deeper = os.open("x", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = deeper
     os.close(handle)
-    with pytest.raises(OSError, match="too long"):
+    with pytest.raises(OSError, match="too deep"):
         measure_folder(str(tmp_path), set())
+    subprocess.run(["/bin/rm", "-rf", str(tmp_path / ("x" * 200))], check=True)
+
+
+def test_empty_files_cost_something(tmp_path: Path) -> None:
+    # They take inodes, of which a disk has only so many.
+    for number in range(100):
+        (tmp_path / str(number)).touch()
+        (tmp_path / f"link{number}").symlink_to("x")
+    assert measure_folder(str(tmp_path), set()) == 200 * ENTRY_BYTES
+
+
+def test_exchanged_folder_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job puts a symlink where the meter has just seen a folder."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    look = os.stat
+
+    def exchange(path: object, **how: Any) -> os.stat_result:
+        found = look(path, **how)  # type: ignore[arg-type]  # any path
+        if path == "folder" and not (tmp_path / "folder").is_symlink():
+            (tmp_path / "folder").rmdir()
+            (tmp_path / "folder").symlink_to("/usr")
+        return found
+
+    monkeypatch.setattr(os, "stat", exchange)
+    assert measure_folder(str(tmp_path), set()) < 10 * ENTRY_BYTES
 
 
 def test_finds_removed_files_still_open(tmp_path: Path) -> None:

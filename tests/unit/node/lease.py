@@ -21,6 +21,8 @@ def make_lease() -> Lease:
         disk_bytes=1,
         gpu_uuids=(),
         manifest=NO_DIGEST,
+        sandbox="",
+        features=(),
         ssh_key="",
         ssh_host_key="",
         endpoint="",

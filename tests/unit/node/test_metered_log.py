@@ -16,14 +16,16 @@ def row(number: int) -> tuple[str, bytes, bytes]:
 
 
 def rendered(metrics: NodeMetrics) -> str:
-    return metrics.render(leases={}, providers_up=0, log_size=0, links=0).decode()
+    return metrics.render(
+        leases={}, providers_up=0, log_size=0, links=0, cosigned=0, not_cosigned=0
+    ).decode()
 
 
 def test_commits_are_counted(tmp_path: Path) -> None:
     metrics = NodeMetrics()
     log = MeteredLog(tmp_path / "log.db", metrics=metrics)
-    assert log.append([row(1), row(2)]) == [0, 1]
-    assert log.append([row(3)]) == [2]
+    assert log.append([row(1), row(2)]).indexes == [0, 1]
+    assert log.append([row(3)]).indexes == [2]
     assert log.find_trouble() == ""
     log.close()
     text = rendered(metrics)

@@ -7,8 +7,22 @@ from sublet.node.metrics import NodeMetrics
 
 def test_book_is_shown_as_it_is() -> None:
     metrics = NodeMetrics()
-    metrics.render(leases={"running": 5}, providers_up=1, log_size=1, links=1)
-    text = metrics.render(leases={"running": 2}, providers_up=3, log_size=9, links=4)
+    metrics.render(
+        leases={"running": 5},
+        providers_up=1,
+        log_size=1,
+        links=1,
+        cosigned=0,
+        not_cosigned=0,
+    )
+    text = metrics.render(
+        leases={"running": 2},
+        providers_up=3,
+        log_size=9,
+        links=4,
+        cosigned=0,
+        not_cosigned=0,
+    )
     families = text_string_to_metric_families(text.decode())
     samples = {
         (each.name, *each.labels.values()): each.value
@@ -24,5 +38,6 @@ def test_book_is_shown_as_it_is() -> None:
 def test_nodes_do_not_share_counters() -> None:
     one, other = NodeMetrics(), NodeMetrics()
     one.relay_bytes.inc(5)
-    args = {"leases": {}, "providers_up": 0, "log_size": 0, "links": 0}
+    names = ("providers_up", "log_size", "links", "cosigned", "not_cosigned")
+    args = {"leases": {}} | dict.fromkeys(names, 0)
     assert b"sublet_relay_bytes_total 0.0" in other.render(**args)  # type: ignore[arg-type] # mixed

@@ -9,7 +9,7 @@ from sublet.provider.account import (
     compute_unpaid_s,
     find_paid,
 )
-from tests.unit.provider.lease_maker import TENANT, make_lease, make_record
+from tests.unit.provider.lease_maker import make_lease, make_record
 
 SETTLED = Phase.SETTLED
 
@@ -54,7 +54,7 @@ def test_prices_never_beyond_hold() -> None:
     ],
 )
 def test_finds_what_was_paid(leases: list, paid: int) -> None:
-    assert find_paid(leases, tenant=TENANT) == paid
+    assert find_paid(leases, line=make_lease().line) == paid
 
 
 def test_adds_older_open_leases() -> None:

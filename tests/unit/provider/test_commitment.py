@@ -33,6 +33,7 @@ OFFER = Offer(
     gpu_uuids=("GPU-0", "GPU-1"),
     region="DE",
     sandboxes=("bubblewrap",),
+    features=(),
     cpu_price_hour=10_001,
     memory_price_hour=2_000,
     gpu_price_hour=400_000,
@@ -40,7 +41,10 @@ OFFER = Offer(
     disk_score=1,
     gpu_score=1,
     ssh_host_key=HOST_KEY,
+    seal_key="",
     endpoint="",
+    leases_max=0,
+    refuses=(),
     expires_at_s=9_999,
     signed_at_s=1,
     salt=1,
@@ -66,6 +70,9 @@ def _code(lease_changes: dict[str, object], records: Sequence[LeaseRecord] = ())
         ({"provider": "0x" + "8" * 40}, "not_ours"),
         ({"ssh_host_key": "ssh-ed25519 AAAAother"}, "not_ours"),
         ({"gpu_uuids": ("GPU-7",)}, "not_offered"),
+        ({"sandbox": "bubblewrap"}, "signed"),
+        ({"sandbox": "gvisor"}, "not_offered"),
+        ({"features": ("image",)}, "not_offered"),
         ({"memory_bytes": 9 * GIB, "price_hour": 10**7}, "machine_full"),
     ],
 )
@@ -90,6 +97,29 @@ def test_checks_match_against_offer(changes: dict[str, object], code: str) -> No
 )
 def test_promises_nothing_twice(records: list[LeaseRecord], code: str) -> None:
     assert _code({}, records) == code
+
+
+@pytest.mark.parametrize(
+    ("offer", "records", "code"),
+    [
+        ({"refuses": (WANTED.tenant,)}, [], "refused_tenant"),
+        ({"refuses": (PROVIDER,)}, [], "signed"),
+        ({"leases_max": 1}, [], "signed"),
+        ({"leases_max": 1}, [make_record(1)], "machine_full"),
+        ({"leases_max": 1}, [make_record(1, Stage.ERASING)], "signed"),  # it is over
+        ({"leases_max": 2}, [make_record(1)], "signed"),
+    ],
+)
+def test_keeps_to_the_owners_word(
+    offer: dict[str, object], records: list[LeaseRecord], code: str
+) -> None:
+    changed = replace(OFFER, **offer)
+    try:
+        check_match(WANTED, offer=changed, provider=PROVIDER, records=records)
+    except NotOurs as fault:
+        assert fault.code == code
+    else:
+        assert code == "signed"
 
 
 def test_rounds_each_part_up() -> None:

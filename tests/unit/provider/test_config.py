@@ -117,7 +117,9 @@ def test_offers_what_is_configured() -> None:
     offer = make_offer(
         CONFIG,
         ssh_host_key="ssh-ed25519 AAAA",
+        seal_key="",
         sandboxes=("bubblewrap",),
+        features=(),
         now_s=100,
         lasts_s=60,
         salt=1,
@@ -127,7 +129,9 @@ def test_offers_what_is_configured() -> None:
     bare = make_offer(
         replace(CONFIG, gpu_uuids=()),
         ssh_host_key="",
+        seal_key="",
         sandboxes=(),
+        features=(),
         now_s=0,
         lasts_s=0,
         salt=0,

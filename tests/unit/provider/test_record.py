@@ -15,8 +15,9 @@ SECRET = "hunter2-hunter2"
 @pytest.fixture
 def folder(tmp_path: Path) -> LeaseFolder:
     folder = LeaseFolder(tmp_path / "lease")
-    folder.create()
-    folder.create()
+    for _ in range(2):  # twice is harmless
+        folder.create()
+        folder.create_data()
     return folder
 
 

@@ -98,7 +98,7 @@ def test_refuses_two_ways_to_price() -> None:
 def test_sets_up_a_home(tmp_path: Path) -> None:
     home = tmp_path / "new" / "home"
     ports = {
-        "sandbox": FakeSandbox(),
+        "sandboxes": (FakeSandbox(),),
         "devices": _Machine(),
         "clock": SystemClock(),
     }

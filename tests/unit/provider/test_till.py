@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from sublet.base.errors import PeerFault
 from sublet.core.document import AnyDocument, Voucher
@@ -13,10 +14,13 @@ from sublet.wire.message import Paid, Signed
 from sublet.wire.signature import Key
 from sublet.wire.typed_data import digest
 from tests.fakes.world import World, make_key
+from tests.unit.provider.lease_maker import make_lease
 
 WORLD = World()
 TENANT = WORLD.tenant
 PROVIDER = WORLD.providers[0]
+LEASE = make_lease(tenant=TENANT.address, provider=PROVIDER.address)
+DELEGATE = make_key("delegate")
 
 
 def _till(folder: Path) -> Till:
@@ -35,12 +39,14 @@ def _pay(
     key: Key = TENANT,
     provider: Key = PROVIDER,
     has_channel: bool = True,
+    authorizer: Key | None = None,
 ) -> Paid:
     channel = channel_of(
         WORLD.market,
         WORLD.market_id,
         tenant=TENANT.address,
         provider=provider.address,
+        authorizer=authorizer.address if authorizer else None,
     )
     voucher = Voucher(
         channel_id=digest(channel, WORLD.domain), max_claimable_amount=amount
@@ -53,21 +59,21 @@ def _pay(
 
 def test_keeps_the_highest_voucher(tmp_path: Path) -> None:
     till = _till(tmp_path)
-    totals = [till.take(TENANT.address, _pay(amount)) for amount in (5, 9, 7, 9)]
+    totals = [till.take(LEASE, _pay(amount)) for amount in (5, 9, 7, 9)]
     assert totals == [5, 9, 9, 9]
-    assert _till(tmp_path).total(TENANT.address) == 9  # survives this process
+    assert _till(tmp_path).total(LEASE) == 9  # survives this process
 
 
 def test_hands_in_each_voucher_once(tmp_path: Path) -> None:
     till, given = _till(tmp_path), list[Signed]()
-    till.hand_in(TENANT.address, given.append)
+    till.hand_in(LEASE, given.append)
     assert given == []
-    till.take(TENANT.address, _pay(5))
+    till.take(LEASE, _pay(5))
     for _ in range(2):
-        till.hand_in(TENANT.address, given.append)
+        till.hand_in(LEASE, given.append)
     assert [type(each.document).__name__ for each in given] == ["Channel", "Voucher"]
-    till.take(TENANT.address, _pay(6, has_channel=False))
-    _till(tmp_path).hand_in(TENANT.address, given.append)  # after a restart, too
+    till.take(LEASE, _pay(6, has_channel=False))
+    _till(tmp_path).hand_in(LEASE, given.append)  # after a restart, too
     assert [type(each.document).__name__ for each in given[2:]] == ["Voucher"]
 
 
@@ -83,6 +89,23 @@ def test_hands_in_each_voucher_once(tmp_path: Path) -> None:
 def test_refuses_worthless_paper(tmp_path: Path, paid: Paid, code: str) -> None:
     till = _till(tmp_path)
     with pytest.raises(PeerFault) as error:
-        till.take(TENANT.address, paid)
+        till.take(LEASE, paid)
     assert error.value.code == code
-    assert till.total(TENANT.address) == 0
+    assert till.total(LEASE) == 0
+
+
+def test_delegated_lease_has_a_drawer_of_its_own(tmp_path: Path) -> None:
+    delegated = replace(LEASE, delegation="0x" + "d" * 64, delegate=DELEGATE.address)
+    till = _till(tmp_path)
+    own = _pay(5)
+    till.take(LEASE, own)
+    paid = Paid(
+        voucher=_pay(3, key=DELEGATE, authorizer=DELEGATE).voucher,
+        channel=_pay(3, authorizer=DELEGATE).channel,  # the tenant opens it
+    )
+    assert till.take(delegated, paid) == 3
+    assert (till.total(LEASE), till.total(delegated)) == (5, 3)
+    for wrong in (own, _pay(9, authorizer=DELEGATE)):  # the tenant signs none of these
+        with pytest.raises(PeerFault):
+            till.take(delegated, wrong)
+    assert _till(tmp_path).total(delegated) == 3

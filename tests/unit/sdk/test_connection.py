@@ -4,7 +4,8 @@ import pytest
 
 from sublet.adapter.clock_system import SystemClock
 from sublet.base.errors import Refused, Unavailable
-from sublet.sdk.connection import Connection, parse_url
+from sublet.sdk.connection import Connection
+from sublet.sdk.nodes import parse_url
 from tests.fakes.world import make_key
 
 URLS = [

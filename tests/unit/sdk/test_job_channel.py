@@ -14,11 +14,11 @@ from msgspec import structs
 from sublet.base.errors import PeerFault, Refused
 from sublet.cli.rehearsal import _make_lease
 from sublet.core.lease.phase import Lease
+from sublet.sdk.chunk_files import check_chunk
 from sublet.sdk.job_channel import (
     ChannelLost,
     ClientKey,
     JobChannel,
-    check_chunk,
     find_direct,
 )
 from sublet.wire import codec

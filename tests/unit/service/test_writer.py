@@ -72,7 +72,7 @@ async def test_next_commit_is_made_ready_meanwhile(world: World) -> None:
     await service.open()
     await world.set_up(service)
     size, batch = service.size, limits.BATCH_DOCUMENTS_MAX
-    await service._writer.wait_kept()
+    await service._writer.follower.wait_kept()
     log.notes.clear()
     many = [world.credit(world.tenant.address, 1) for _ in range(batch + 44)]
     rest = asyncio.create_task(service.submit(many))

@@ -16,7 +16,7 @@ from sublet.wire.manifest import (
     find_path_fault,
     tree_id,
 )
-from sublet.wire.message import FileEntry, Manifest, Tree
+from sublet.wire.message import FileEntry, Manifest, SealedJob, Tree
 
 CHUNK = "0x" + "ab" * 32
 
@@ -68,6 +68,8 @@ def test_every_field_enters_the_commitment() -> None:
         "v": 2, "salt": "", "kind": "command", "argv": (), "env": {}, "secrets": {},
         "inputs": Tree(()), "outputs": (), "checkpoint": "", "resume": Tree(()),
         "cpus_milli": 1, "memory_bytes": 1, "disk_bytes": 1, "timeout_s": 1,
+            "egress": ("a.org:443",), "image": "python:3.12",
+        "sealed": SealedJob("job", (), b""),
     }  # fmt: skip
     assert tuple(changes) == Manifest.__struct_fields__
     others = {

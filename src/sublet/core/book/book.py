@@ -12,15 +12,16 @@ from typing import TypeVar
 
 from sublet.base.errors import Broken
 from sublet.base.ids import NO_ADDRESS, NO_DIGEST, Address, Digest
+from sublet.base.limits import UNERASED_PER_PROVIDER_MAX
 from sublet.core.book.offer_table import OfferTable
 from sublet.core.book.record import ChannelRecord, DelegationRecord, ProviderRecord
 from sublet.core.document import Market
 from sublet.core.lease.phase import Lease
-from sublet.core.lease.table import HOLDING
+from sublet.core.lease.table import holds_slice
 from sublet.core.ledger.ledger import Ledger
 
-Pair = tuple[Address, Address]  # tenant, provider
-Key = TypeVar("Key", Address, Pair)
+Line = tuple[Address, Address, Address]  # payer, receiver, who signs vouchers
+Key = TypeVar("Key", Address, Line)
 
 
 class Book:
@@ -31,6 +32,7 @@ class Book:
         self.market: Market | None = None
         self.market_id: Digest = NO_DIGEST
         self.operator: Address = NO_ADDRESS
+        self.version = 1  # of the rules that hold; an Upgrade raises it
         self.size = 0  # entries folded, void ones included
         self.now_s = 0  # the latest time stamp; never goes back
         self.ledger = Ledger()
@@ -38,14 +40,17 @@ class Book:
         self.providers: dict[Address, ProviderRecord] = {}
         self.leases: dict[Digest, Lease] = {}  # open, oldest first
         self.settled: dict[Digest, Lease] = {}  # in the order of settlement
+        self.unerased: dict[Digest, Lease] = {}  # settled too; their slices stay bound
         self.channels: dict[Digest, ChannelRecord] = {}
         self.delegations: dict[Digest, DelegationRecord] = {}
         # Indexes; made again from the above when a snapshot is loaded.
-        self.channel_of: dict[Pair, Digest] = {}
+        self.channel_of: dict[Line, Digest] = {}
         self.delegations_of: dict[Address, dict[Digest, None]] = {}
         self.open_of_tenant: dict[Address, dict[Digest, None]] = {}
         self.open_of_provider: dict[Address, dict[Digest, None]] = {}
-        self.open_of_pair: dict[Pair, dict[Digest, None]] = {}
+        self.unerased_of_provider: dict[Address, dict[Digest, None]] = {}
+        self.open_of_delegate: dict[Address, dict[Digest, None]] = {}
+        self.open_of_line: dict[Line, dict[Digest, None]] = {}
         self._deadlines: list[tuple[int, Digest]] = []  # a heap with stale entries
 
     def copy(self) -> "Book":
@@ -56,13 +61,16 @@ class Book:
         twin.providers = self.providers.copy()
         twin.leases = self.leases.copy()
         twin.settled = self.settled.copy()
+        twin.unerased = self.unerased.copy()
         twin.channels = self.channels.copy()
         twin.delegations = self.delegations.copy()
         twin.channel_of = self.channel_of.copy()
         twin.delegations_of = _copy_index(self.delegations_of)
         twin.open_of_tenant = _copy_index(self.open_of_tenant)
         twin.open_of_provider = _copy_index(self.open_of_provider)
-        twin.open_of_pair = _copy_index(self.open_of_pair)
+        twin.unerased_of_provider = _copy_index(self.unerased_of_provider)
+        twin.open_of_delegate = _copy_index(self.open_of_delegate)
+        twin.open_of_line = _copy_index(self.open_of_line)
         twin._deadlines = self._deadlines.copy()
         return twin
 
@@ -79,9 +87,24 @@ class Book:
         """Give the provider's record; an unknown one is down and has no history."""
         return self.providers.get(provider) or ProviderRecord(provider)
 
-    def find_channel(self, pair: Pair) -> ChannelRecord | None:
-        """Give the channel of (tenant, provider), or None."""
-        channel_id = self.channel_of.get(pair)
+    def may_match(self, provider: Address) -> bool:
+        """Say whether a node reaches the provider and it does not owe too much erasing."""
+        owed = self.unerased_of_provider.get(provider, ())
+        return self.find_provider(provider).is_up and (
+            len(owed) < UNERASED_PER_PROVIDER_MAX
+        )
+
+    def find_lease(self, lease_id: Digest) -> Lease | None:
+        """Give an open or a remembered lease, or None."""
+        return (
+            self.leases.get(lease_id)
+            or self.unerased.get(lease_id)
+            or self.settled.get(lease_id)
+        )
+
+    def find_channel(self, line: Line) -> ChannelRecord | None:
+        """Give the channel of (payer, receiver, authorizer), or None."""
+        channel_id = self.channel_of.get(line)
         return None if channel_id is None else self.channels[channel_id]
 
     def open_leases(self, index: dict[Digest, None] | None) -> list[Lease]:
@@ -105,8 +128,9 @@ class Book:
         self.leases[lease.id] = lease
         _add(self.open_of_tenant, lease.tenant, lease.id)
         _add(self.open_of_provider, lease.provider, lease.id)
-        _add(self.open_of_pair, (lease.tenant, lease.provider), lease.id)
-        if lease.phase in HOLDING:
+        _add(self.open_of_delegate, lease.authorizer, lease.id)
+        _add(self.open_of_line, lease.line, lease.id)
+        if holds_slice(lease):
             self.offers.bind(lease)
         heappush(self._deadlines, (lease.deadline_s, lease.id))
 
@@ -114,27 +138,53 @@ class Book:
         """Replace an open lease; its slice comes free once it holds it no more."""
         was = self.leases[lease.id]
         self.leases[lease.id] = lease
-        if was.phase in HOLDING and lease.phase not in HOLDING:
+        if holds_slice(was) and not holds_slice(lease):
             self.offers.release(was)
         if lease.deadline_s != was.deadline_s:
             heappush(self._deadlines, (lease.deadline_s, lease.id))
 
     def drop_lease(self, lease: Lease, *, settled_max: int) -> None:
-        """Move a lease from the open to the settled ones; forget the oldest of these."""
+        """Move a lease from the open to the settled ones; forget the oldest of these.
+
+        One whose erasure is due keeps its slice, and is not forgotten.
+        """
         was = self.leases.pop(lease.id)
-        if was.phase in HOLDING:
-            self.offers.release(was)
         _drop(self.open_of_tenant, lease.tenant, lease.id)
         _drop(self.open_of_provider, lease.provider, lease.id)
-        _drop(self.open_of_pair, (lease.tenant, lease.provider), lease.id)
+        _drop(self.open_of_delegate, lease.authorizer, lease.id)
+        _drop(self.open_of_line, lease.line, lease.id)
+        if lease.is_erasure_due:
+            self.add_unerased(lease)
+            return
+        if holds_slice(was):
+            self.offers.release(was)
+        self._add_settled(lease, settled_max=settled_max)
+
+    def add_unerased(self, lease: Lease) -> None:
+        """Enter a settled lease whose slice is bound until it is erased."""
+        self.unerased[lease.id] = lease
+        _add(self.unerased_of_provider, lease.provider, lease.id)
+        self._note_owed(lease.provider)
+
+    def drop_unerased(self, lease: Lease, *, settled_max: int) -> None:
+        """Move a lease that was erased to the settled ones: its slice comes free."""
+        self.offers.release(self.unerased.pop(lease.id))
+        _drop(self.unerased_of_provider, lease.provider, lease.id)
+        self._add_settled(lease, settled_max=settled_max)
+        self._note_owed(lease.provider)
+
+    def _note_owed(self, provider: Address) -> None:
+        self.offers.set_up(provider, is_up=self.may_match(provider))
+
+    def _add_settled(self, lease: Lease, *, settled_max: int) -> None:
         self.settled[lease.id] = lease
         if len(self.settled) > settled_max:
             del self.settled[next(iter(self.settled))]
 
     def add_channel(self, channel: ChannelRecord) -> None:
-        """Enter the channel of a pair, or replace it."""
+        """Enter a channel, or replace it."""
         self.channels[channel.id] = channel
-        self.channel_of[(channel.payer, channel.receiver)] = channel.id
+        self.channel_of[channel.line] = channel.id
 
     def add_delegation(self, delegation: DelegationRecord) -> None:
         """Enter a delegation, or replace it."""

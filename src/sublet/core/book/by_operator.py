@@ -1,5 +1,5 @@
 """What the operator says: Market, Credit, ProviderSeen, ProviderLost, Tick, Resume,
-Seal.
+Seal, Upgrade.
 """
 
 from functools import partial
@@ -22,8 +22,10 @@ from sublet.core.document import (
     Resume,
     Seal,
     Tick,
+    Upgrade,
 )
 from sublet.core.lease import table
+from sublet.core.version import RULES_VERSION
 
 _SPANS = ("accept_s", "deliver_s", "prepare_s", "report_s", "close_s", "settle_s")
 
@@ -103,7 +105,7 @@ def decide_seen(book: Book, fact: Fact, seen: ProviderSeen, now_s: int) -> Chang
 
 def _see(book: Book, record: ProviderRecord, now_s: int) -> tuple[Outcome, ...]:
     book.providers[record.provider] = replace(record, is_up=True, since_s=now_s)
-    book.offers.set_up(record.provider, is_up=True)
+    book.offers.set_up(record.provider, is_up=book.may_match(record.provider))
     return ()
 
 
@@ -193,6 +195,35 @@ def decide_seal(book: Book, fact: Fact, seal: Seal, now_s: int) -> Change:
             code="seal_mismatch",
         )
     return _nothing
+
+
+def decide_upgrade(book: Book, fact: Fact, upgrade: Upgrade, now_s: int) -> Change:
+    """Let the rules of a later version hold from here on.
+
+    Raises:
+        Refused: ``wrong_signer``, ``upgraded_already``, or ``outdated``: this program
+            does not know those rules. In the log, that stops the fold.
+    """
+    check_operator(book, fact)
+    if upgrade.version <= book.version:
+        raise Refused(
+            f"the market is at version {book.version}; an upgrade goes to a later one",
+            code="upgraded_already",
+            field="version",
+        )
+    if upgrade.version > RULES_VERSION:
+        raise Refused(
+            f"the market goes on with version {upgrade.version} of its rules, and this "
+            f"program reads up to {RULES_VERSION}; update sublet",
+            code="outdated",
+            field="version",
+        )
+    return partial(_upgrade, book, upgrade.version)
+
+
+def _upgrade(book: Book, version: int) -> tuple[Outcome, ...]:
+    book.version = version
+    return ()
 
 
 def _nothing() -> tuple[Outcome, ...]:

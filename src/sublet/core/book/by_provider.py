@@ -103,9 +103,9 @@ def _put(book: Book, fact: Fact, offer: Offer, now_s: int) -> tuple[Outcome, ...
             memory_bytes_used=was.memory_bytes_used,
             disk_bytes_used=was.disk_bytes_used,
             gpus_used=was.gpus_used,
+            leases_used=was.leases_used,
         )
-    is_up = book.find_provider(provider).is_up
-    book.offers.put(record, is_up=is_up, now_s=now_s)
+    book.offers.put(record, is_up=book.may_match(provider), now_s=now_s)
     return ()
 
 

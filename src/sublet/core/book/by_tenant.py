@@ -1,20 +1,28 @@
-"""What a tenant says: Order, Delegation, and the money's Channel and Voucher."""
+"""What a tenant says: Order, and the money's Channel and Voucher.
+
+Not here: delegations (``by_delegation``).
+"""
 
 from functools import partial
 
 from msgspec.structs import replace
 
 from sublet.base.errors import Refused
-from sublet.base.ids import NO_DIGEST
-from sublet.base.limits import DELEGATIONS_PER_TENANT_MAX, LEASES_PER_TENANT_MAX
+from sublet.base.ids import NO_ADDRESS, NO_DIGEST
+from sublet.base.limits import LEASES_PER_TENANT_MAX
 from sublet.base.units import format_money
 from sublet.core.book.book import Book
+from sublet.core.book.by_delegation import (
+    check_budget,
+    check_voucher,
+    find_delegation,
+)
 from sublet.core.book.change import Change
 from sublet.core.book.outcome import LeaseMoved, Outcome
 from sublet.core.book.quote import Match, quote
-from sublet.core.book.record import ChannelRecord, DelegationRecord
+from sublet.core.book.record import ChannelRecord
 from sublet.core.book.settlement import settle_covered, total_due
-from sublet.core.document import Channel, Delegation, Fact, Order, Voucher
+from sublet.core.document import Channel, Fact, Order, Voucher
 from sublet.core.lease.phase import Lease, Phase
 
 # ---- orders -----------------------------------------------------------------------
@@ -26,10 +34,11 @@ def decide_order(book: Book, fact: Fact, order: Order, now_s: int) -> Change:
     Raises:
         Refused: ``wrong_signer``, ``duplicate_order``, ``too_many_leases``, what
             ``quote`` raises, ``insufficient_funds``, or why the delegation does not
-            carry it (``unknown_delegation``, ``delegation_expired``, ``over_budget``).
+            carry it (``unknown_delegation``, ``delegation_expired``, ``delegation_revoked``,
+            ``delegation_busy``, ``over_budget``).
     """
-    delegation = _find_delegation(book, fact, order, now_s)
-    if fact.id in book.leases or fact.id in book.settled:
+    delegation = find_delegation(book, fact, order, now_s)
+    if book.find_lease(fact.id) is not None:
         raise Refused(f"the order {fact.id} has its lease", code="duplicate_order")
     if len(book.open_of_tenant.get(order.tenant, ())) >= LEASES_PER_TENANT_MAX:
         raise Refused(
@@ -38,53 +47,9 @@ def decide_order(book: Book, fact: Fact, order: Order, now_s: int) -> Change:
         )
     match = quote(book, order, now_s=now_s)
     if delegation is not None:
-        _check_budget(delegation, hold=match.hold)
+        check_budget(delegation, hold=match.hold)
     book.ledger.check_hold(transfer_id=fact.id, debit=order.tenant, amount=match.hold)
     return partial(_match, book, fact, order, match, now_s)
-
-
-def _find_delegation(
-    book: Book, fact: Fact, order: Order, now_s: int
-) -> DelegationRecord | None:
-    if order.delegation == NO_DIGEST:
-        if fact.signer != order.tenant:
-            raise Refused(
-                f"the order must be signed by its tenant, {order.tenant}, or name a "
-                "delegation to its signer",
-                code="wrong_signer",
-            )
-        return None
-    record = book.delegations.get(order.delegation)
-    if record is None or record.tenant != order.tenant:
-        raise Refused(
-            f"{order.tenant} has made no delegation {order.delegation}",
-            code="unknown_delegation",
-            field="order.delegation",
-        )
-    if fact.signer != record.delegate:
-        raise Refused(
-            f"the delegation is to {record.delegate}, who must sign the order",
-            code="wrong_signer",
-        )
-    if record.expires_at_s <= now_s:
-        raise Refused(
-            f"the delegation expired at {record.expires_at_s}; ask the tenant for a "
-            "new one",
-            code="delegation_expired",
-            field="order.delegation",
-        )
-    return record
-
-
-def _check_budget(record: DelegationRecord, *, hold: int) -> None:
-    left = record.budget - record.spent - record.held
-    if hold > left:
-        raise Refused(
-            f"the lease would hold {format_money(hold)} and the delegation has "
-            f"{format_money(max(0, left))} left; order less, or ask for a higher budget",
-            code="over_budget",
-            detail={"missing": hold - left, "hold": hold},
-        )
 
 
 def _match(
@@ -107,12 +72,15 @@ def _match(
         disk_bytes=order.disk_bytes,
         gpu_uuids=tuple(offer.gpus_free()[: order.gpu_count]),
         manifest=order.manifest,
+        sandbox=order.sandbox,
+        features=order.features,
         ssh_key=order.ssh_key,
         ssh_host_key=offer.offer.ssh_host_key,
         endpoint=offer.offer.endpoint,
         matched_at_s=now_s,
         deadline_s=now_s + book.rules.accept_s,
         delegation=order.delegation,
+        delegate=NO_ADDRESS if order.delegation == NO_DIGEST else fact.signer,
     )
     book.ledger.hold(
         transfer_id=lease.id,
@@ -129,59 +97,13 @@ def _match(
     return (LeaseMoved(replace(lease, channel_total=total_due(book, lease))),)
 
 
-# ---- delegations ------------------------------------------------------------------
-
-
-def decide_delegation(
-    book: Book, fact: Fact, delegation: Delegation, now_s: int
-) -> Change:
-    """Let another key order in the signer's name, up to a budget and a time.
-
-    Raises:
-        Refused: ``duplicate_delegation``, ``delegation_expired`` or
-            ``too_many_delegations``.
-    """
-    if fact.id in book.delegations:
-        raise Refused("this delegation stands already", code="duplicate_delegation")
-    if delegation.expires_at_s <= now_s:
-        raise Refused(
-            f"the delegation expired at {delegation.expires_at_s}; sign a later one",
-            code="delegation_expired",
-            field="delegation.expires_at_s",
-        )
-    old = [book.delegations[key] for key in book.delegations_of.get(fact.signer, ())]
-    over = [d for d in old if d.expires_at_s <= now_s and not d.leases_open]
-    if len(old) - len(over) >= DELEGATIONS_PER_TENANT_MAX:
-        raise Refused(
-            f"a tenant may have {DELEGATIONS_PER_TENANT_MAX} delegations; wait until "
-            "one has expired",
-            code="too_many_delegations",
-        )
-    return partial(_delegate, book, fact, delegation, over)
-
-
-def _delegate(
-    book: Book, fact: Fact, delegation: Delegation, over: list[DelegationRecord]
-) -> tuple[Outcome, ...]:
-    for record in over:
-        book.drop_delegation(record)
-    book.add_delegation(
-        DelegationRecord(
-            id=fact.id,
-            tenant=fact.signer,
-            delegate=delegation.delegate,
-            budget=delegation.budget,
-            expires_at_s=delegation.expires_at_s,
-        )
-    )
-    return ()
-
-
 # ---- channels and vouchers --------------------------------------------------------
 
 
 def decide_channel(book: Book, fact: Fact, channel: Channel, now_s: int) -> Change:
-    """Register the one channel of payer and receiver in this market.
+    """Register the one channel of payer, receiver and authorizer in this market.
+
+    The authorizer is whom the payer says: itself, or a delegate of its own.
 
     Raises:
         Refused: ``wrong_signer``, ``duplicate_channel``, or ``foreign_channel`` where
@@ -193,7 +115,6 @@ def decide_channel(book: Book, fact: Fact, channel: Channel, now_s: int) -> Chan
             code="wrong_signer",
         )
     expected = {
-        "payer_authorizer": channel.payer,
         "receiver_authorizer": channel.receiver,
         "token": book.rules.token,
         "withdraw_delay": book.rules.withdraw_delay_s,
@@ -206,7 +127,8 @@ def decide_channel(book: Book, fact: Fact, channel: Channel, now_s: int) -> Chan
                 code="foreign_channel",
                 field=f"channel.{field}",
             )
-    if (channel.payer, channel.receiver) in book.channel_of:
+    line = (channel.payer, channel.receiver, channel.payer_authorizer)
+    if line in book.channel_of:
         raise Refused("this channel is registered", code="duplicate_channel")
     return partial(_register, book, fact, channel)
 
@@ -227,7 +149,8 @@ def decide_voucher(book: Book, fact: Fact, voucher: Voucher, now_s: int) -> Chan
     """Take the tenant's word for what it owes, and settle what that covers.
 
     Raises:
-        Refused: ``unknown_channel``, ``wrong_signer`` or ``stale_voucher``.
+        Refused: ``unknown_channel``, ``wrong_signer``, ``stale_voucher``, or
+            ``over_budget`` where a delegate says more than its delegations leave.
     """
     channel = book.channels.get(voucher.channel_id)
     if channel is None:
@@ -250,9 +173,11 @@ def decide_voucher(book: Book, fact: Fact, voucher: Voucher, now_s: int) -> Chan
             code="stale_voucher",
             field="voucher.max_claimable_amount",
         )
+    if channel.authorizer != channel.payer:
+        check_voucher(book, channel, voucher)
     return partial(_vouch, book, channel, voucher.max_claimable_amount)
 
 
 def _vouch(book: Book, channel: ChannelRecord, amount: int) -> tuple[Outcome, ...]:
     book.channels[channel.id] = replace(channel, vouched=amount)
-    return settle_covered(book, (channel.payer, channel.receiver))
+    return settle_covered(book, channel.line)

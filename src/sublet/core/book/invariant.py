@@ -7,7 +7,7 @@ from sublet.base.errors import Broken
 from sublet.core.book.book import Book
 from sublet.core.book.offer_table import Column
 from sublet.core.lease.phase import Phase
-from sublet.core.lease.table import HOLDING
+from sublet.core.lease.table import holds_slice
 from sublet.core.ledger.ledger import check_ledger
 
 
@@ -30,7 +30,13 @@ def _check_leases(book: Book) -> None:
         _hold(lease.deadline_s > book.now_s, f"{lease.id} is overdue")
         _hold(lease.owed <= lease.hold, f"{lease.id} owes more than is held")
         _hold(lease.id not in book.settled, f"{lease.id} is kept twice")
+        _hold(lease.id not in book.unerased, f"{lease.id} is open and unerased")
     for lease in book.settled.values():
+        _hold(not lease.is_erasure_due, f"{lease.id} is settled and not erased")
+    for lease in book.unerased.values():
+        _hold(lease.is_erasure_due, f"{lease.id} is erased, its slice still bound")
+        _hold(lease.id not in book.settled, f"{lease.id} is kept twice")
+    for lease in (*book.settled.values(), *book.unerased.values()):
         _hold(lease.phase is Phase.SETTLED, f"{lease.id} is not settled")
         _hold(0 <= lease.paid <= lease.owed, f"{lease.id} paid more than it owed")
     deadlines = [(lease.deadline_s, lease.id) for lease in book.leases.values()]
@@ -45,12 +51,13 @@ def _check_machines(book: Book) -> None:
     """What a machine's record says is used is what its leases use."""
     used: Counter[tuple[str, str, str]] = Counter()
     promised: Counter[tuple[str, str]] = Counter()  # of the offer in force
-    for lease in book.leases.values():
-        if lease.phase not in HOLDING:
+    for lease in (*book.leases.values(), *book.unerased.values()):
+        if not holds_slice(lease):
             continue
         for field in ("cpus_milli", "memory_bytes", "disk_bytes"):
             used[lease.provider, lease.machine, field] += getattr(lease, field)
             promised[lease.offer_id, field] += getattr(lease, field)
+        used[lease.provider, lease.machine, "leases"] += 1
         promised[lease.offer_id, "gpus"] += len(lease.gpu_uuids)
     for row, record in enumerate(book.offers.records):
         if record is None:
@@ -68,16 +75,19 @@ def _check_machines(book: Book) -> None:
             _hold(free == total - counted, f"{machine}: column of {field}")
             _hold(promised[record.id, field] <= total, f"{machine}: {field} oversold")
         _hold(cells[Column.GPUS_FREE] == len(record.gpus_free()), f"{machine}: GPUs")
+        leases = used.pop((*machine, "leases"), 0)
+        _hold(leases == record.leases_used, f"{machine}: leases")
+        _hold(cells[Column.LEASES_FREE] == record.leases_free(), f"{machine}: leases")
         _hold(promised[record.id, "gpus"] <= len(offer.gpu_uuids), "GPUs oversold")
-        is_up = book.find_provider(record.provider).is_up
+        is_up = book.may_match(record.provider)
         _hold(cells[Column.IS_UP] == is_up, f"{machine}: up or down")
     _hold(not +used, f"leases on machines that nobody knows: {list(used)[:3]}")
 
 
 def _check_gpus(book: Book) -> None:
     bound: set[tuple[str, str]] = set()
-    for lease in book.leases.values():
-        if lease.phase in HOLDING:
+    for lease in (*book.leases.values(), *book.unerased.values()):
+        if holds_slice(lease):
             for uuid in lease.gpu_uuids:
                 _hold((lease.provider, uuid) not in bound, f"GPU {uuid} is bound twice")
                 bound.add((lease.provider, uuid))

@@ -18,9 +18,7 @@ def decide_lease(
     Raises:
         Refused: ``unknown_lease``, or what ``lease.table.step`` raises.
     """
-    lease = book.leases.get(document.lease_id)
-    if lease is None:
-        lease = book.settled.get(document.lease_id)
+    lease = book.find_lease(document.lease_id)
     if lease is None:
         raise Refused(
             f"no lease {document.lease_id} in this market; its order was refused, or "

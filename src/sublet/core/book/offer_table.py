@@ -33,13 +33,16 @@ class Column(IntEnum):
     MEMORY_BYTES_FREE = 5
     DISK_BYTES_FREE = 6
     GPUS_FREE = 7
-    GPU_MEMORY_BYTES = 8
-    GPU_MODEL = 9  # interned
-    REGION = 10  # interned
-    SANDBOXES = 11  # interned
-    CPU_PRICE_HOUR = 12
-    MEMORY_PRICE_HOUR = 13
-    GPU_PRICE_HOUR = 14
+    LEASES_FREE = 8
+    GPU_MEMORY_BYTES = 9
+    GPU_MODEL = 10  # interned
+    REGION = 11  # interned
+    SANDBOXES = 12  # interned
+    CPU_PRICE_HOUR = 13
+    MEMORY_PRICE_HOUR = 14
+    GPU_PRICE_HOUR = 15
+    FEATURES = 16  # interned
+    REFUSES = 17  # interned
 
 
 # Of these an order wants at least so much: they lie together, compared in one go.
@@ -64,6 +67,8 @@ class OfferTable:
         self.gpu_models = Vocabulary()
         self.regions = Vocabulary()
         self.sandboxes = Vocabulary()
+        self.features = Vocabulary()
+        self.refused = Vocabulary()
 
     def copy(self) -> "OfferTable":
         """Give an independent table; vocabularies only ever grow and are shared."""
@@ -158,9 +163,10 @@ class OfferTable:
             memory_bytes_used=was.memory_bytes_used + sign * lease.memory_bytes,
             disk_bytes_used=was.disk_bytes_used + sign * lease.disk_bytes,
             gpus_used=was.gpus_used | gpus if sign > 0 else was.gpus_used - gpus,
+            leases_used=was.leases_used + sign,
         )
         self.records[row] = record
-        self.cells[Column.CPUS_MILLI_FREE : Column.GPUS_FREE + 1, row] = _free(record)
+        self.cells[Column.CPUS_MILLI_FREE : Column.LEASES_FREE + 1, row] = _free(record)
 
     def _write(self, row: int, record: OfferRecord, *, is_up: bool) -> None:
         offer = record.offer
@@ -179,6 +185,8 @@ class OfferTable:
             offer.cpu_price_hour,
             offer.memory_price_hour,
             offer.gpu_price_hour,
+            self.features.intern(offer.features, words=offer.features),
+            self.refused.intern(offer.refuses, words=offer.refuses),
         )
 
     def _take_row(self, now_s: int) -> int:
@@ -211,11 +219,12 @@ class OfferTable:
             self.blank.append(row)
 
 
-def _free(record: OfferRecord) -> tuple[int, int, int, int]:
+def _free(record: OfferRecord) -> tuple[int, int, int, int, int]:
     offer = record.offer
     return (
         offer.cpus_milli - record.cpus_milli_used,
         offer.memory_bytes - record.memory_bytes_used,
         offer.disk_bytes - record.disk_bytes_used,
         len(set(offer.gpu_uuids) - record.gpus_used),
+        record.leases_free(),
     )

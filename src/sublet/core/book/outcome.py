@@ -20,7 +20,11 @@ class Credited(Struct, frozen=True):
     amount: int  # micro-USD
 
 
-Outcome = LeaseMoved | Credited
+class LeaseErased(LeaseMoved, frozen=True, gc=False):
+    """A settled lease was erased: nothing else of it has changed."""
+
+
+Outcome = LeaseMoved | LeaseErased | Credited
 
 
 class Step(Struct, frozen=True):

@@ -25,7 +25,9 @@ _GIB_BITS = 30  # memory is priced by 2^30 bytes
 _GIB_MASK = (1 << _GIB_BITS) - 1
 _SECONDS_PER_HOUR = 3_600
 # What an offer lacks, for the columns of AT_LEAST behind the first.
-_AT_LEAST = ("provider_up", "cpus", "memory", "disk", "gpu_count", "gpu_memory")
+_AT_LEAST = (
+    *("provider_up", "cpus", "memory", "disk", "gpu_count", "leases", "gpu_memory"),
+)
 
 
 class Match(Struct, frozen=True):
@@ -59,14 +61,16 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
     check_order(order)
     offers = book.offers
     fits = _has_enough(offers, order, now_s=now_s).all(axis=0)
-    for mask in _wishes(offers, order).values():
+    scope = book.delegations.get(order.delegation)
+    providers = () if scope is None else scope.providers
+    for mask in _wishes(offers, order, providers).values():
         fits &= mask
     rows = np.nonzero(fits)[0]
     costs = _cost(offers, order, rows)
     is_cheap = costs <= order.price_hour_max
     rows, costs = rows[is_cheap], costs[is_cheap]
     if rows.size == 0:
-        raise _no_match(offers, order, now_s=now_s)
+        raise _no_match(offers, order, providers, now_s=now_s)
     cheapest = np.nonzero(costs == costs.min())[0]
     numbers = offers.cells[Column.NUMBER, rows[cheapest]]
     winner = cheapest[numbers.argmin()]
@@ -104,7 +108,7 @@ def _has_enough(offers: OfferTable, order: Order, *, now_s: int) -> NDArray[np.b
     """Say which offers stand, are up, and have what the order wants at least.
 
     Returns:
-        One line for each column of AT_LEAST, shape (7, n_rows).
+        One line for each column of AT_LEAST, shape (8, n_rows).
     """
     wanted = (
         now_s + 1,
@@ -113,6 +117,7 @@ def _has_enough(offers: OfferTable, order: Order, *, now_s: int) -> NDArray[np.b
         order.memory_bytes,
         order.disk_bytes,
         order.gpu_count,
+        1,
         order.gpu_memory_bytes,
     )
     has: NDArray[np.bool_] = (
@@ -122,8 +127,13 @@ def _has_enough(offers: OfferTable, order: Order, *, now_s: int) -> NDArray[np.b
     return has
 
 
-def _wishes(offers: OfferTable, order: Order) -> Mapping[str, NDArray[np.bool_]]:
-    """Say which offers are of the kind that is wanted, for each wish of the order."""
+def _wishes(
+    offers: OfferTable, order: Order, providers: tuple[Address, ...]
+) -> Mapping[str, NDArray[np.bool_]]:
+    """Say which offers are of the kind that is wanted, for each wish of the order.
+
+    ``providers`` are those with whom alone the order's delegation deals; () for all.
+    """
     column = offers.column
     fits: dict[str, NDArray[np.bool_]] = {}
     if order.gpu_model:
@@ -138,9 +148,21 @@ def _wishes(offers: OfferTable, order: Order) -> Mapping[str, NDArray[np.bool_]]
         fits["sandbox"] = offers.sandboxes.match(
             column(Column.SANDBOXES), words=[order.sandbox]
         )
+    for feature in order.features:  # each of them, where the others take any
+        fits[f"feature_{feature}"] = offers.features.match(
+            column(Column.FEATURES), words=[feature]
+        )
+    if providers:
+        fits["delegation"] = offers.providers.match(
+            column(Column.PROVIDER), words=providers
+        )
     if order.avoid:
         fits["avoided"] = ~offers.providers.match(
             column(Column.PROVIDER), words=order.avoid
+        )
+    if offers.refused.has(order.tenant):
+        fits["refused"] = ~offers.refused.match(
+            column(Column.REFUSES), words=[order.tenant]
         )
     return fits
 
@@ -199,10 +221,12 @@ def _duration(order: Order, *, price_hour: int) -> int:
     return duration_s
 
 
-def _no_match(offers: OfferTable, order: Order, *, now_s: int) -> NoMatch:
+def _no_match(
+    offers: OfferTable, order: Order, providers: tuple[Address, ...], *, now_s: int
+) -> NoMatch:
     standing, *enough = _has_enough(offers, order, now_s=now_s)
     fits = dict(zip(_AT_LEAST, enough, strict=True))
-    fits |= _wishes(offers, order)
+    fits |= _wishes(offers, order, providers)
     costs = _cost(offers, order, np.arange(offers.count))
     fits["price"] = costs <= order.price_hour_max
     excluded = {

@@ -5,6 +5,8 @@ from msgspec import Struct
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Offer
 
+UNLIMITED = 1 << 31  # leases on a machine whose owner names no number
+
 
 class ProviderRecord(Struct, frozen=True):
     """A provider's standing: whether a node reaches it, and how its leases ended."""
@@ -18,7 +20,7 @@ class ProviderRecord(Struct, frozen=True):
 
 
 class ChannelRecord(Struct, frozen=True):
-    """The one payment channel of a tenant and a provider in this market."""
+    """The one payment channel of payer, receiver and authorizer in this market."""
 
     id: Digest
     payer: Address
@@ -26,6 +28,11 @@ class ChannelRecord(Struct, frozen=True):
     authorizer: Address  # who signs its vouchers
     vouched: int = 0  # micro-USD: what the last voucher says, cumulative
     paid: int = 0  # micro-USD that settled leases were paid out of it
+
+    @property
+    def line(self) -> tuple[Address, Address, Address]:
+        """Its ends, and who signs its vouchers."""
+        return (self.payer, self.receiver, self.authorizer)
 
 
 class DelegationRecord(Struct, frozen=True):
@@ -36,6 +43,9 @@ class DelegationRecord(Struct, frozen=True):
     delegate: Address
     budget: int  # micro-USD
     expires_at_s: int
+    leases_max: int
+    providers: tuple[Address, ...]  # with whom alone it may deal; empty for anyone
+    is_revoked: bool = False
     spent: int = 0  # micro-USD paid by settled leases
     held: int = 0  # micro-USD set aside for open ones
     leases_open: int = 0
@@ -53,6 +63,7 @@ class OfferRecord(Struct, frozen=True):
     memory_bytes_used: int = 0
     disk_bytes_used: int = 0
     gpus_used: frozenset[str] = frozenset()  # UUIDs
+    leases_used: int = 0  # how many leases use a part of it
 
     def is_live(self, now_s: int) -> bool:
         """Say whether the offer stands: neither withdrawn nor expired."""
@@ -60,12 +71,11 @@ class OfferRecord(Struct, frozen=True):
 
     def is_used(self) -> bool:
         """Say whether any lease still uses a part of the machine."""
-        return bool(
-            self.cpus_milli_used
-            or self.memory_bytes_used
-            or self.disk_bytes_used
-            or self.gpus_used
-        )
+        return self.leases_used > 0
+
+    def leases_free(self) -> int:
+        """Count the leases that the owner takes on beside those that there are."""
+        return (self.offer.leases_max or UNLIMITED) - self.leases_used
 
     def gpus_free(self) -> list[str]:
         """List the UUIDs that no lease has bound, sorted."""

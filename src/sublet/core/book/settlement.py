@@ -1,6 +1,7 @@
 """The end of a lease: what the channel leaves for it, what is paid, what comes free.
 
-A channel's voucher is cumulative over all leases of a tenant and a provider. Of what
+A channel's voucher is cumulative over all leases of a tenant and a provider (those under
+a delegation have a channel of their own, whose vouchers the delegate signs). Of what
 it says, first comes what settled leases were paid, then open leases, oldest first, by
 what each owes so far. A lease in SETTLING is settled as soon as that covers it.
 """
@@ -9,8 +10,8 @@ from msgspec.structs import replace
 
 from sublet.base.ids import NO_DIGEST
 from sublet.base.limits import LEASES_KEPT_MAX
-from sublet.core.book.book import Book, Pair
-from sublet.core.book.outcome import LeaseMoved, Outcome
+from sublet.core.book.book import Book, Line
+from sublet.core.book.outcome import LeaseErased, LeaseMoved, Outcome
 from sublet.core.lease.phase import Fault, Lease, Phase
 
 
@@ -19,12 +20,11 @@ def total_due(book: Book, lease: Lease) -> int:
 
     For a lease that is settled: what the channel has paid so far.
     """
-    pair = (lease.tenant, lease.provider)
-    channel = book.find_channel(pair)
+    channel = book.find_channel(lease.line)
     total = 0 if channel is None else channel.paid
     if lease.id not in book.leases:
         return total
-    for lease_id in book.open_of_pair[pair]:
+    for lease_id in book.open_of_line[lease.line]:
         total += book.leases[lease_id].owed
         if lease_id == lease.id:
             break
@@ -32,29 +32,31 @@ def total_due(book: Book, lease: Lease) -> int:
 
 
 def record_move(book: Book, lease: Lease) -> tuple[Outcome, ...]:
-    """Enter the next state of an open lease, and settle what that makes due.
+    """Enter the next state of a lease, and settle what that makes due.
 
     Args:
         lease: as ``lease.table`` gave it; SETTLED means that the end is decided and
             the money is still to move.
     """
+    if lease.id in book.unerased:
+        book.drop_unerased(lease, settled_max=LEASES_KEPT_MAX)
+        return (LeaseErased(replace(lease, channel_total=total_due(book, lease))),)
     if lease.phase is Phase.SETTLED:
-        pair = (lease.tenant, lease.provider)
         # Less paid than owed leaves more for the younger ones: look again.
-        return (_settle(book, lease), *settle_covered(book, pair))
+        return (_settle(book, lease), *settle_covered(book, lease.line))
     book.change_lease(lease)
     moved = LeaseMoved(replace(lease, channel_total=total_due(book, lease)))
     if lease.phase is not Phase.SETTLING:
         return (moved,)
-    return (moved, *settle_covered(book, (lease.tenant, lease.provider)))
+    return (moved, *settle_covered(book, lease.line))
 
 
-def settle_covered(book: Book, pair: Pair) -> tuple[Outcome, ...]:
-    """Settle every lease of the pair that is in SETTLING and covered, oldest first."""
-    channel = book.find_channel(pair)
+def settle_covered(book: Book, line: Line) -> tuple[Outcome, ...]:
+    """Settle each lease of a channel that is in SETTLING and covered, oldest first."""
+    channel = book.find_channel(line)
     left = 0 if channel is None else channel.vouched - channel.paid
     outcomes: list[Outcome] = []
-    for lease in book.open_leases(book.open_of_pair.get(pair)):
+    for lease in book.open_leases(book.open_of_line.get(line)):
         if lease.phase is Phase.SETTLING and (lease.owed == 0 or left >= lease.owed):
             settled = replace(lease, phase=Phase.SETTLED)
             outcomes.append(_settle(book, settled))
@@ -63,8 +65,7 @@ def settle_covered(book: Book, pair: Pair) -> tuple[Outcome, ...]:
 
 
 def _settle(book: Book, lease: Lease) -> LeaseMoved:
-    pair = (lease.tenant, lease.provider)
-    channel = book.find_channel(pair)
+    channel = book.find_channel(lease.line)
     paid = 0
     if channel is not None:
         older = total_due(book, lease) - book.leases[lease.id].owed

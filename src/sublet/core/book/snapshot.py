@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sublet.base.errors import Broken
+from sublet.base.errors import Broken, Outdated
 from sublet.base.ids import Address, Digest
 from sublet.core.book.book import Book
 from sublet.core.book.record import (
@@ -21,8 +21,7 @@ from sublet.core.book.record import (
 from sublet.core.document import Market, Offer
 from sublet.core.lease.phase import Lease
 from sublet.core.ledger.ledger import Account, Transfer, restore
-
-FORMAT = 1
+from sublet.core.version import RULES_VERSION
 
 
 class OfferState(Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,7 +37,7 @@ class OfferState(Struct, frozen=True, forbid_unknown_fields=True):
 class BookState(Struct, frozen=True, forbid_unknown_fields=True):
     """What a book is, in the order in which it is written."""
 
-    format: int
+    format: int  # the version of the rules that hold, by which it is written, too
     market: Market | None
     market_id: Digest
     operator: Address
@@ -51,19 +50,25 @@ class BookState(Struct, frozen=True, forbid_unknown_fields=True):
     offers: list[OfferState]
     leases: list[Lease]
     settled: list[Lease]
+    unerased: list[Lease]
     channels: list[ChannelRecord]
     delegations: list[DelegationRecord]
 
 
+class _Format(Struct, frozen=True):
+    format: int
+
+
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(BookState)
+_FORMAT_DECODER = msgspec.json.Decoder(_Format)
 
 
 def dump(book: Book) -> bytes:
     """Write the book as canonical JSON."""
     return _ENCODER.encode(
         BookState(
-            format=FORMAT,
+            format=book.version,
             market=book.market,
             market_id=book.market_id,
             operator=book.operator,
@@ -85,6 +90,7 @@ def dump(book: Book) -> bytes:
             ],
             leases=list(book.leases.values()),
             settled=list(book.settled.values()),
+            unerased=list(book.unerased.values()),
             channels=list(book.channels.values()),
             delegations=list(book.delegations.values()),
         )
@@ -102,18 +108,26 @@ def load(raw: bytes) -> Book:
     Whoever did not write the bytes checks their hash against a Seal first.
 
     Raises:
-        Broken: not a snapshot of this version.
+        Outdated: written by the rules of a version that this program does not know.
+        Broken: not a snapshot.
     """
+    _check_format(raw)
     try:
         state = _DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Broken(f"the snapshot is damaged: {error}; replay the log") from error
-    if state.format != FORMAT:
+    try:
+        return _make_book(state)
+    except (LookupError, ValueError) as error:
+        # Offers, leases and channels that name one another, and one is not there.
         raise Broken(
-            f"the snapshot has format {state.format}, this program reads {FORMAT}; "
-            "replay the log"
-        )
+            f"the snapshot contradicts itself ({error}); replay the log"
+        ) from error
+
+
+def _make_book(state: BookState) -> Book:
     book = Book()
+    book.version = state.format
     book.market, book.market_id = state.market, state.market_id
     book.operator, book.size, book.now_s = state.operator, state.size, state.now_s
     book.ledger = restore(
@@ -129,7 +143,23 @@ def load(raw: bytes) -> Book:
         _put_offer(book, offer)
     for lease in state.leases:
         book.add_lease(lease)
+    for lease in state.unerased:
+        book.offers.bind(lease)
+        book.add_unerased(lease)
     return book
+
+
+def _check_format(raw: bytes) -> None:
+    """Look at the version alone: what a newer book looks like, nobody knows here."""
+    try:
+        format_ = _FORMAT_DECODER.decode(raw).format
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return  # damaged: the decoder of the whole says where
+    if format_ > RULES_VERSION:
+        raise Outdated(
+            f"the newest snapshot is of version {format_} of the rules, and this "
+            f"program reads up to {RULES_VERSION}; update sublet"
+        )
 
 
 def _put_offer(book: Book, state: OfferState) -> None:

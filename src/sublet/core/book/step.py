@@ -7,8 +7,8 @@ randomness, no float in money: the same facts give the same book everywhere.
 
 from collections.abc import Mapping
 
-from sublet.base.errors import Refused
-from sublet.core.book import by_operator, by_provider, by_tenant
+from sublet.base.errors import Broken, Outdated, Refused
+from sublet.core.book import by_delegation, by_operator, by_provider, by_tenant
 from sublet.core.book.book import Book
 from sublet.core.book.by_operator import SealMismatch
 from sublet.core.book.change import Change, Decide
@@ -28,13 +28,16 @@ from sublet.core.document import (
     ProviderLost,
     ProviderSeen,
     Resume,
+    Revocation,
     Seal,
     Tick,
+    Upgrade,
     Voucher,
 )
 from sublet.core.lease import table
+from sublet.core.version import SINCE
 
-# What a caller of step needs; SealMismatch is the one way in which a fold stops.
+# What a caller of step needs.
 __all__ = [
     "Credited",
     "LeaseMoved",
@@ -53,10 +56,12 @@ HANDLERS: Mapping[type[Document], Decide] = {
     Tick: by_operator.decide_tick,
     Resume: by_operator.decide_resume,
     Seal: by_operator.decide_seal,
+    Upgrade: by_operator.decide_upgrade,
     Offer: by_provider.decide_offer,
     OfferWithdrawal: by_provider.decide_withdrawal,
     Order: by_tenant.decide_order,
-    Delegation: by_tenant.decide_delegation,
+    Delegation: by_delegation.decide_delegation,
+    Revocation: by_delegation.decide_revocation,
     Channel: by_tenant.decide_channel,
     Voucher: by_tenant.decide_voucher,
     **dict.fromkeys(table.SIGNERS, decide_lease),
@@ -64,6 +69,11 @@ HANDLERS: Mapping[type[Document], Decide] = {
 
 # They speak of the book as it was before them: decided before deadlines pass.
 _BEFORE_TIME = frozenset({Seal, Resume})
+
+# What voids no entry but stops whoever folds it.
+_STOPS: Mapping[str, type[Broken]] = {
+    error.code: error for error in (SealMismatch, Outdated)
+}
 
 
 def step(book: Book, fact: Fact) -> Step:
@@ -74,6 +84,7 @@ def step(book: Book, fact: Fact) -> Step:
 
     Raises:
         SealMismatch: the operator sealed another book than this one.
+        Outdated: the operator went on to rules that this program does not know.
         Broken: an invariant of the book fell.
     """
     if type(fact.document) in _BEFORE_TIME:
@@ -117,6 +128,13 @@ def _decide(book: Book, fact: Fact, now_s: int) -> Change:
             "the log has no market: its entry 0 is not a Market that holds",
             code="no_market",
         )
+    since = SINCE.get(type(document), 1)
+    if since > book.version:
+        raise Refused(
+            f"{type(document).__name__} comes with version {since} of the rules, and "
+            f"this market is at {book.version}; its operator has to upgrade it first",
+            code="not_upgraded",
+        )
     return HANDLERS[type(document)](book, fact, document, now_s)
 
 
@@ -126,8 +144,8 @@ def _take(
     try:
         change = _decide(book, fact, now_s)
     except Refused as refusal:
-        if refusal.code == SealMismatch.code:
-            raise SealMismatch(refusal.message) from refusal
+        if refusal.code in _STOPS:
+            raise _STOPS[refusal.code](refusal.message) from refusal
         return (), refusal
     return change(), None
 

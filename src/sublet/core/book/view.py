@@ -64,13 +64,17 @@ def account(book: Book, party: Address) -> AccountView:
 
 def find_lease(book: Book, lease_id: Digest) -> Lease | None:
     """Give an open or a remembered lease, or None; ``channel_total`` is filled in."""
-    lease = book.leases.get(lease_id) or book.settled.get(lease_id)
+    lease = book.find_lease(lease_id)
     return None if lease is None else _shown(book, lease)
 
 
 def open_leases_of(book: Book, party: Address) -> list[Lease]:
-    """List the party's open leases, as tenant or provider, oldest first."""
-    ids = {**book.open_of_tenant.get(party, {}), **book.open_of_provider.get(party, {})}
+    """List the party's open leases, as tenant, delegate or provider, oldest first."""
+    ids = {
+        **book.open_of_tenant.get(party, {}),
+        **book.open_of_provider.get(party, {}),
+        **book.open_of_delegate.get(party, {}),
+    }
     leases = [_shown(book, book.leases[lease_id]) for lease_id in ids]
     return sorted(leases, key=lambda lease: lease.matched_at_s)
 
@@ -79,8 +83,8 @@ def leases_of(book: Book, party: Address) -> list[Lease]:
     """List all leases of the party that the book remembers: settled ones, then open."""
     settled = [
         _shown(book, lease)
-        for lease in book.settled.values()
-        if party in (lease.tenant, lease.provider)
+        for lease in (*book.settled.values(), *book.unerased.values())
+        if party in lease.line
     ]
     return settled + open_leases_of(book, party)
 
@@ -91,7 +95,7 @@ def channel_total(book: Book, lease_id: Digest) -> int:
     Cumulative, in micro-USD. For a settled lease: what its channel has paid so far; 0
     for an unknown one.
     """
-    lease = book.leases.get(lease_id) or book.settled.get(lease_id)
+    lease = book.find_lease(lease_id)
     return 0 if lease is None else total_due(book, lease)
 
 

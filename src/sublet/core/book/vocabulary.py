@@ -28,6 +28,10 @@ class Vocabulary:
                 self._by_word.setdefault(word, []).append(number)
         return number
 
+    def has(self, word: str) -> bool:
+        """Say whether any value that was ever seen has this word."""
+        return word in self._by_word
+
     def match(
         self, column: NDArray[np.int64], *, words: Iterable[str]
     ) -> NDArray[np.bool_]:

@@ -24,6 +24,7 @@ class ChannelRecord(Struct, frozen=True):
     last: int = 0  # amount of the highest voucher that was ever signed
     settled: int = 0  # authorised for leases that are over
     open: dict[Digest, int] = {}  # lease id -> authorised so far
+    asked: int = 0  # the most that a voucher was ever asked to reach
 
 
 class Meter(Struct, frozen=True):
@@ -88,7 +89,8 @@ def authorize(
     The amount never falls, and never exceeds what was authorised over all leases.
     While other leases of the channel are open, a provider may ask for more than the
     tenant has authorised yet (their readings are under way); it gets what was
-    authorised, and the rest with the next voucher.
+    authorised, and the rest with the next voucher, whichever lease that one is for: two
+    that end at once may be heard of in either order.
 
     Raises:
         PeerFault: the channel is said to stand higher than it can.
@@ -104,8 +106,11 @@ def authorize(
             code="channel_overstated",
             detail={"asked": asked, "most": most},
         )
+    asked = max(asked, record.asked)
     amount = max(record.last, min(asked, most))
-    kept = structs.replace(record, last=amount, open={**others, lease_id: authorized})
+    kept = structs.replace(
+        record, last=amount, asked=asked, open={**others, lease_id: authorized}
+    )
     return kept, MicroUsd(amount)
 
 

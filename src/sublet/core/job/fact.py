@@ -8,6 +8,7 @@ but what was paid for it. Through which door a fact comes is said per group.
 from msgspec import Struct
 
 from sublet.base.ids import Address, Digest
+from sublet.core.egress import EgressTable
 
 
 class Fact(Struct, frozen=True, kw_only=True):
@@ -122,6 +123,7 @@ class ReceiptShown(LeaseFact, frozen=True, kw_only=True):
     owed: int
     channel_total: int
     note: str = ""  # the last thing that the provider told about its work
+    egress: EgressTable | None = None  # whom the job reached, as the receipt hashed it
 
 
 class ReceiptOverdue(LeaseFact, frozen=True, kw_only=True):

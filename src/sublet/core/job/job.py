@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sublet.base.errors import Refused
+from sublet.base.ids import Address
 from sublet.core.job import fact, move
 from sublet.core.job.order import Order
 from sublet.core.job.state import Job, JobLimits, JobPhase
@@ -66,10 +67,17 @@ STEPS: Mapping[JobPhase, Mapping[type[fact.Fact], Step]] = {
 }
 
 
-def start(limits: JobLimits, *, at_ms: int) -> tuple[Job, tuple[Order, ...]]:
-    """Begin a job: its first order goes to the market."""
-    job = Job(limits=limits, seeking_since_ms=at_ms)
+def start(
+    limits: JobLimits, *, at_ms: int, avoided: tuple[Address, ...] = ()
+) -> tuple[Job, tuple[Order, ...]]:
+    """Begin a job: its first order goes to the market, for anybody but ``avoided``."""
+    job = Job(limits=limits, seeking_since_ms=at_ms, avoided=avoided)
     return move.place(job)
+
+
+def resume(job: Job, *, at_ms: int) -> tuple[Job, tuple[Order, ...]]:
+    """Go on with a job that somebody looked after until some time ago."""
+    return move.resume(job, at_ms=at_ms)
 
 
 def step(job: Job, said: fact.Fact) -> tuple[Job, tuple[Order, ...]]:

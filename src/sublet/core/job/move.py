@@ -48,6 +48,24 @@ def place(job: Job) -> Move:
     )
 
 
+def resume(job: Job, *, at_ms: int) -> Move:
+    """Find out how it stands by asking again: market, provider, whoever owes a word."""
+    if job.phase is JobPhase.FINISHED:
+        return job, ()
+    if job.phase is JobPhase.SEEKING:
+        return place(job)
+    attempt = job.attempt
+    job = _note(job, breaks=attempt.breaks + 1, redials=0, broken_at_ms=at_ms)
+    asking: tuple[order.Order, ...] = (
+        order.Dial(lease_id=attempt.lease_id),
+        order.WatchLease(lease_id=attempt.lease_id),
+    )
+    if job.phase is JobPhase.STOPPING:
+        stopping = order.StopLease(lease_id=attempt.lease_id, reason=CANCELLED)
+        asking = (*asking, stopping)
+    return job, asking
+
+
 def seek(job: Job, said: fact.SupplyDue) -> Move:
     """Ask again."""
     return place(job)
@@ -193,7 +211,9 @@ def settle(job: Job, said: fact.LeaseSettled) -> Move:
     """The book closed the lease before the tenant heard how it ended."""
     job = _note(job, paid=said.paid)
     if said.reason == CANCELLED:  # by this process or by another of its owner's
-        return _end_stopped(job, said.at_ms)
+        job, paying = _top_up(job, said)
+        job, orders = _end_stopped(job, said.at_ms)
+        return job, (*paying, *orders)
     if said.is_provider_fault or job.attempt.broken_at_ms:
         return _leave(job, said.at_ms, outcome=said.reason)
     # Nothing is left to pay, so the receipt settled it; the word is under way.
@@ -228,6 +248,7 @@ def collect(job: Job, said: fact.ReceiptShown) -> Move:
         exit_code=said.exit_code,
         outcome=said.reason,
         note=said.note,
+        egress=said.egress,
         claimed=owed,
         channel_total=said.channel_total,
         started_at_ms=job.attempt.started_at_ms or said.at_ms - said.ran_ms,
@@ -344,6 +365,24 @@ def _pay(job: Job) -> Move:
     )
     owed = max(attempt.claimed, attempt.authorized)
     return _note(job, authorized=owed), (pay, close)
+
+
+def _top_up(job: Job, said: fact.LeaseSettled) -> Move:
+    """Own up to what the book took for this lease, before its receipt was heard of.
+
+    An earlier voucher, perhaps one for another lease of the same provider, covered it;
+    that one is short by as much now.
+    """
+    attempt = job.attempt
+    passed_ms = said.at_ms - attempt.since_ms + bill.CLOCK_TOLERANCE_MS
+    due = min(said.paid, bill.compute_due(_meter(attempt), ran_ms=passed_ms))
+    close = order.CloseChannel(lease_id=said.lease_id, reason="done")
+    if due <= attempt.authorized:
+        return job, (close,)
+    pay = order.SignVoucher(
+        lease_id=said.lease_id, owed=due, channel_total=None, is_last=True
+    )
+    return _note(job, authorized=due), (pay, close)
 
 
 def _abandon(job: Job, said: fact.LeaseFact, *, code: str, message: str) -> Move:

@@ -23,3 +23,4 @@ class JobRecord(Struct, frozen=True):
     pid: int  # of the process that looks after it
     job: Job
     disk_bytes: int = 0  # what was rented; more is not fetched
+    is_detached: bool = False  # a node looks after it, and this is what it last said

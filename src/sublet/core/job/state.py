@@ -8,6 +8,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from sublet.base.ids import NO_DIGEST, Address, Digest
+from sublet.core.egress import EgressTable
 
 RETRIES = 3  # attempts after the first, where the caller names no number
 WAIT_MS = 30_000  # how long a job waits for supply, where the caller says nothing
@@ -61,6 +62,7 @@ class Attempt(Struct, frozen=True):
     breaks: int = 0  # times that the channel broke or could not be opened
     redials: int = 0  # since the channel last stood
     broken_at_ms: int = 0  # since when there has been no channel; 0: it stands
+    egress: EgressTable | None = None  # whom it reached; None: it had no network
 
 
 class Job(Struct, frozen=True):

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from sublet.base.ids import NO_DIGEST, Address, Digest
+from sublet.base.ids import NO_ADDRESS, NO_DIGEST, Address, Digest
 
 
 class Phase(StrEnum):
@@ -47,6 +47,8 @@ class Lease(Struct, frozen=True, gc=False):
     disk_bytes: int
     gpu_uuids: tuple[str, ...]  # the GPUs that are bound, by UUID
     manifest: Digest
+    sandbox: str  # the class that the order required; "" for any
+    features: tuple[str, ...]  # that the order required
     ssh_key: str  # the tenant's
     ssh_host_key: str  # the provider's, as in the offer
     endpoint: str
@@ -64,5 +66,34 @@ class Lease(Struct, frozen=True, gc=False):
     owed: int = 0  # micro-USD for what ran, by the meter
     paid: int = 0  # micro-USD that moved at settlement
     give_back_by_s: int = 0  # owner's notice: receipt due by then; 0: no notice
+    is_erasure_due: bool = False  # its slice stays bound until the provider has erased
+    erasure: Digest = NO_DIGEST  # of the statement that says how
+    erasure_level: str = ""  # its assurance: "A0" … "A4"
     delegation: Digest = NO_DIGEST  # whose budget it counts against
+    delegate: Address = NO_ADDRESS  # who ordered it under that delegation
     channel_total: int = 0  # what a voucher must say to cover it; see book.view
+
+    @property
+    def authorizer(self) -> Address:
+        """Who speaks and pays for the tenant: it itself, or its delegate."""
+        return self.tenant if self.delegation == NO_DIGEST else self.delegate
+
+    @property
+    def line(self) -> tuple[Address, Address, Address]:
+        """The ends of the channel that pays it: payer, receiver, who signs vouchers."""
+        return (self.tenant, self.provider, self.authorizer)
+
+
+_PLACE = {phase: place for place, phase in enumerate(Phase)}
+
+
+def is_older(lease: Lease, *, than: Lease) -> bool:
+    """Say whether ``lease`` is an earlier state of the same lease.
+
+    Phases and meters only go up; where they are equal, neither is older.
+    """
+    return _age(lease) < _age(than)
+
+
+def _age(lease: Lease) -> tuple[int, int, int]:
+    return _PLACE[lease.phase], lease.ran_ms, lease.secured_ms

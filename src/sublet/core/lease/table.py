@@ -19,6 +19,7 @@ from sublet.base.units import compute_owed
 from sublet.core.document import (
     CheckpointKept,
     Delivery,
+    Erasure,
     GiveBack,
     LeaseTerms,
     Market,
@@ -37,11 +38,14 @@ LeaseDocument = (
     | CheckpointKept
     | GiveBack
     | Receipt
+    | Erasure
     | Stop
 )
 
 CLAIM_SLACK_MS = 2_000  # both clocks count whole seconds: start and report may each err
 GIVEN_BACK = "given_back"  # the Receipt's reason that puts the fault on the provider
+
+ERASURE = "erasure"  # the feature: no next tenant before the data of this one is gone
 
 # Phases in which the lease keeps its slice of the machine from others.
 HOLDING = frozenset(
@@ -85,7 +89,11 @@ def _accept(lease: Lease, terms: LeaseTerms, now: Now) -> Lease:
                 field=f"terms.{field}",
             )
     return replace(
-        lease, phase=Phase.ACCEPTED, deadline_s=now.at_s + now.market.deliver_s
+        lease,
+        phase=Phase.ACCEPTED,
+        deadline_s=now.at_s + now.market.deliver_s,
+        # From here on the tenant may send data.
+        is_erasure_due=ERASURE in lease.features,
     )
 
 
@@ -184,6 +192,21 @@ def _cancel(lease: Lease, stop: Stop, now: Now) -> Lease:
     return _settle(lease, at_s=now.at_s, reason=stop.reason, fault=Fault.NOBODY, owed=0)
 
 
+def _erase(lease: Lease, erasure: Erasure, _: Now) -> Lease:
+    if not lease.is_erasure_due:
+        raise Refused(
+            f"lease {lease.id}: no erasure is due; its order did not require one, or "
+            "it stands in the log already",
+            code="no_erasure_due",
+        )
+    return replace(
+        lease,
+        is_erasure_due=False,
+        erasure=erasure.statement,
+        erasure_level=erasure.level,
+    )
+
+
 STEPS: Mapping[tuple[Phase, type[LeaseDocument]], Move] = {
     (Phase.MATCHED, LeaseTerms): Move(Phase.ACCEPTED, _accept),
     (Phase.MATCHED, Stop): Move(Phase.SETTLED, _cancel),
@@ -198,6 +221,8 @@ STEPS: Mapping[tuple[Phase, type[LeaseDocument]], Move] = {
     (Phase.RUNNING, Receipt): Move(Phase.SETTLING, _end),
     (Phase.RUNNING, Stop): Move(Phase.CLOSING, _close),
     (Phase.CLOSING, Receipt): Move(Phase.SETTLING, _end),
+    (Phase.SETTLING, Erasure): Move(Phase.SETTLING, _erase),
+    (Phase.SETTLED, Erasure): Move(Phase.SETTLED, _erase),
 }
 
 SIGNERS: Mapping[type[LeaseDocument], Literal["tenant", "provider"]] = {
@@ -207,6 +232,7 @@ SIGNERS: Mapping[type[LeaseDocument], Literal["tenant", "provider"]] = {
     UsageRecord: "provider",
     GiveBack: "provider",
     Receipt: "provider",
+    Erasure: "provider",
     CheckpointKept: "tenant",
     Stop: "tenant",
 }
@@ -234,8 +260,8 @@ def step(
     """
     kind = type(document)
     role = SIGNERS[kind]
-    party = lease.tenant if role == "tenant" else lease.provider
-    if signer != party:
+    party = lease.authorizer if role == "tenant" else lease.provider
+    if signer != party and not (role == "tenant" and signer == lease.tenant):
         raise Refused(
             f"lease {lease.id}: {kind.__name__} must be signed by the {role}, {party}",
             code="wrong_signer",
@@ -249,6 +275,25 @@ def step(
             detail={"phase": lease.phase.value, "document": kind.__name__},
         )
     return move.next(lease, document, Now(at_s, market))
+
+
+def holds_slice(lease: Lease) -> bool:
+    """Say whether the lease keeps its slice of the machine from others.
+
+    While it may run; where the order required erasure, until that stands in the log.
+    """
+    return lease.phase in HOLDING or lease.is_erasure_due
+
+
+def can_stop(lease: Lease) -> bool:
+    """Say whether a Stop still means something to this lease."""
+    return (lease.phase, Stop) in STEPS
+
+
+def stop(lease: Lease, *, reason: str, at_s: int, market: Market) -> Lease:
+    """Give the lease as it is once it was stopped without a document of its own."""
+    document = Stop(lease_id=lease.id, reason=reason, signed_at_s=at_s, salt=0)
+    return STEPS[(lease.phase, Stop)].next(lease, document, Now(at_s, market))
 
 
 def expire(lease: Lease, *, market: Market) -> Lease:

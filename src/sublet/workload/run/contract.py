@@ -3,6 +3,8 @@
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.core.document import Order
+from sublet.core.egress import FEATURE as EGRESS
+from sublet.core.lease.table import ERASURE
 from sublet.wire.manifest import check_manifest, commitment
 from sublet.wire.message import PROTOCOL_VERSION, Manifest, Tree
 from sublet.workload.run.plan import Program
@@ -33,6 +35,8 @@ def make_manifest(
         memory_bytes=needs.memory_bytes,
         disk_bytes=needs.disk_bytes,
         timeout_s=needs.timeout_s,
+        egress=needs.egress,
+        image=program.image,
     )
     check_manifest(manifest)
     return manifest
@@ -59,7 +63,8 @@ def make_order(
         gpu_count=needs.gpu_count,
         gpu_memory_bytes=needs.gpu_memory_bytes,
         regions=needs.regions,
-        sandbox="",
+        sandbox=needs.sandbox,
+        features=_find_features(needs),
         avoid=avoid,
         price_hour_max=needs.price_hour_max,
         total_max=max(needs.total_max - spent, 0),
@@ -70,6 +75,14 @@ def make_order(
         signed_at_s=at_s,
         salt=salt,
     )
+
+
+def _find_features(needs: Needs) -> tuple[str, ...]:
+    """Name what the provider's offer has to promise."""
+    wanted = {EGRESS: bool(needs.egress), ERASURE: needs.erasure}
+    if needs.image is not None:
+        wanted[needs.image.feature] = True
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 def size_chunks(manifest: Manifest) -> dict[Digest, int]:

@@ -95,6 +95,21 @@ class Missing(Event, frozen=True, kw_only=True):
     path: str
 
 
+class Erased(Event, frozen=True, kw_only=True):
+    """The provider stated what became of the data."""
+
+    claim: str  # in the words of the standard, and how far it can be believed
+    path: str  # where the signed statement lies
+
+
+class MarketLied(Event, frozen=True, kw_only=True):
+    """The market contradicts its own signature or word; the job itself is not wrong."""
+
+    code: str  # log_forked, log_truncated, log_forged, log_withheld
+    message: str
+    evidence: str  # path of a file for ``sublet audit split``; "" where there is none
+
+
 AnyEvent = (
     Waiting
     | Matched
@@ -109,4 +124,6 @@ AnyEvent = (
     | Left
     | Collecting
     | Missing
+    | Erased
+    | MarketLied
 )

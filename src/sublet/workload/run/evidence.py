@@ -9,14 +9,14 @@ from typing import TypeVar
 
 from sublet.base.errors import PeerFault, Refused
 from sublet.base.ids import NO_DIGEST, Digest
-from sublet.core.document import Order, Receipt, UsageRecord
+from sublet.core.document import LeaseTerms, Offer, Order, Receipt, UsageRecord
 from sublet.core.lease.phase import Lease
 from sublet.wire import codec
-from sublet.wire.manifest import check_tree, tree_id
-from sublet.wire.message import Ended, Metered, Missing, Signed, Tree
+from sublet.wire.manifest import check_tree, egress_digest, tree_id
+from sublet.wire.message import Ended, Metered, Missing, Signed, Terms, Tree
 from sublet.wire.typed_data import Domain
 
-T = TypeVar("T", UsageRecord, Receipt)
+T = TypeVar("T", UsageRecord, Receipt, LeaseTerms)
 
 
 def check_lease(lease: Lease, *, order: Order, order_id: Digest) -> None:
@@ -47,6 +47,50 @@ def check_lease(lease: Lease, *, order: Order, order_id: Digest) -> None:
         )
 
 
+def check_terms(said: Terms, *, lease: Lease, order: Order, domain: Domain) -> None:
+    """Check that the provider promised what the market says, with its own signature.
+
+    Until then nothing of the job is told: whoever answers with another host key than
+    is in the provider's signed offer is not the provider.
+
+    Raises:
+        PeerFault: the market told each side something else (``market_lied``), or these
+            are not this provider's words.
+    """
+    terms = _check_signed(said.terms, LeaseTerms, lease=lease, domain=domain)
+    offer = said.offer.document
+    try:
+        offer_id, signer = codec.verify(said.offer, domain=domain)
+    except Refused as fault:
+        raise PeerFault(fault.message, code=fault.code) from fault
+    if not isinstance(offer, Offer) or signer != lease.provider:
+        raise PeerFault("this is not the provider's offer", code="wrong_document")
+    facts = {
+        "tenant": terms.tenant == lease.tenant,
+        "price": terms.price_hour == lease.price_hour,
+        "duration": terms.duration_s == lease.duration_s,
+        "offer": terms.offer_id == lease.offer_id == offer_id,
+        "host key": offer.ssh_host_key == lease.ssh_host_key,
+        "gpus": set(lease.gpu_uuids) <= set(offer.gpu_uuids),
+        "gpu model": order.gpu_model in ("", offer.gpu_model),
+        "gpu memory": offer.gpu_memory_bytes >= order.gpu_memory_bytes,
+        "sandbox": not order.sandbox or order.sandbox in offer.sandboxes,
+        "features": set(order.features) <= set(offer.features),
+        "region": not order.regions or _is_in(offer.region, order.regions),
+    }
+    if wrong := sorted(name for name, holds in facts.items() if not holds):
+        raise PeerFault(
+            "the market told another lease than its provider has signed: "
+            f"{', '.join(wrong)}",
+            code="market_lied",
+            detail={"lease": lease.id},
+        )
+
+
+def _is_in(region: str, wanted: tuple[str, ...]) -> bool:
+    return any(region == one or region.startswith(f"{one}-") for one in wanted)
+
+
 def check_metered(said: Metered, *, lease: Lease, domain: Domain) -> UsageRecord:
     """Check a usage record's signature and lease.
 
@@ -69,6 +113,12 @@ def check_ended(said: Ended, *, lease: Lease, domain: Domain) -> Receipt:
             "the provider's files are not those that its receipt hashed",
             code="bad_output",
             detail={"receipt": receipt.outputs, "told": told},
+        )
+    if receipt.egress != egress_digest(said.egress):
+        raise PeerFault(
+            "the provider's list of whom the job reached is not what its receipt hashed",
+            code="bad_egress",
+            detail={"receipt": receipt.egress},
         )
     return receipt
 

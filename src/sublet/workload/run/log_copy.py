@@ -9,6 +9,8 @@ from sublet.base import limits
 from sublet.base.errors import PeerFault, Unavailable
 from sublet.base.ids import Digest
 
+_READ_BYTES = 1 << 20
+
 
 class Log:
     """One stream of one attempt: how far it was read, and whether that is all."""
@@ -21,6 +23,14 @@ class Log:
         self.done = asyncio.Event()
         self._hasher = blake3()
         self._is_kept = True
+
+    def go_on(self) -> None:
+        """Take what an earlier copy holds as read; the rest follows behind it."""
+        if self.place.exists():
+            with self.place.open("rb") as file:
+                while content := file.read(_READ_BYTES):
+                    self._hasher.update(content)
+                    self.offset += len(content)
 
     @property
     def digest(self) -> Digest:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
-from sublet.core.document import CheckpointKept, Stop
+from sublet.core.document import CheckpointKept, Order, Stop
 from sublet.core.job import fact, order
 from sublet.core.lease.phase import Fault, Lease, Phase
 from sublet.sdk.connection import Connection
 from sublet.service.ports import Clock
-from sublet.wire.message import Appended, Manifest, Paid, Tree
+from sublet.wire.message import Appended, Manifest, Paid, Signed, Tree
 from sublet.wire.typed_data import Domain
 from sublet.workload.run.contract import make_manifest, make_order
 from sublet.workload.run.evidence import check_lease
@@ -43,6 +43,8 @@ class MarketDesk:
         """Take the market, the job, and who hears of facts."""
         self.leases: dict[Digest, Lease] = {}
         self.manifests: dict[Digest, Manifest] = {}
+        self.orders: dict[Digest, Signed] = {}
+        self.indexes: dict[Digest, int] = {}  # of the orders in the log
         self._connection = connection
         self._clock = clock
         self._work = work
@@ -68,7 +70,10 @@ class MarketDesk:
                 )
             )
 
-    async def _order_lease(self, one: order.PlaceOrder, resume: Tree) -> fact.Fact:
+    async def make_contract(
+        self, one: order.PlaceOrder, resume: Tree
+    ) -> tuple[Signed, Manifest]:
+        """Sign the order of one attempt; give it with what is to be run."""
         work, connection = self._work, self._connection
         manifest = make_manifest(
             work.program,
@@ -87,7 +92,14 @@ class MarketDesk:
             at_s=self._clock.now_s(),
             salt=secrets.randbits(SALT_BITS),
         )
-        [result] = await connection.submit(document)
+        return await connection.sign(document), manifest
+
+    async def _order_lease(self, one: order.PlaceOrder, resume: Tree) -> fact.Fact:
+        signed, manifest = await self.make_contract(one, resume)
+        document = signed.document
+        if not isinstance(document, Order):
+            raise AssertionError("a contract is an order and its manifest")
+        [result] = await self._connection.submit_signed(signed)
         lease = result.lease
         if result.fault is not None:
             return self._refused(result)
@@ -96,6 +108,8 @@ class MarketDesk:
         check_lease(lease, order=document, order_id=result.id)
         self.leases[lease.id] = lease
         self.manifests[lease.id] = manifest
+        self.orders[lease.id] = signed
+        self.indexes[lease.id] = result.index
         return fact.LeaseGranted(
             at_ms=self._now_ms(),
             lease_id=lease.id,
@@ -110,7 +124,7 @@ class MarketDesk:
         fault = result.fault
         if fault is None:
             raise AssertionError("only a refused document is explained")
-        if fault.code == "no_match":
+        if fault.code in ("no_match", "delegation_busy"):
             return fact.NoMatch(
                 at_ms=self._now_ms(), message=fault.message, detail=fault.detail
             )

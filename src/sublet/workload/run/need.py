@@ -4,6 +4,8 @@ import re
 
 from sublet.base import limits
 from sublet.base.units import parse_duration, parse_money, parse_size
+from sublet.core.egress import check_destinations
+from sublet.core.image import Reference, parse_reference
 from sublet.workload.run.wish import Collector, Needs, Wish, refuse
 
 CPUS = "1"
@@ -18,6 +20,7 @@ SECONDS_PER_HOUR = 3_600
 
 _CPUS = re.compile(r"\A([0-9]{1,6})(?:\.([0-9]{1,3}))?\Z")
 _GPU = re.compile(r"\A([A-Za-z][A-Za-z0-9 _.-]{0,63})?(?::?([0-9]{1,4}))?\Z")
+SANDBOXES = ("bubblewrap", "podman", "gvisor")
 _REGION = re.compile(r"\A[A-Z]{2}(-[A-Z0-9]{1,3})?\Z")
 _NOT_MODEL = re.compile(r"[^a-z0-9]")
 
@@ -56,6 +59,10 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
         price_hour_max=found.take(0, _parse_price, wish, total_max, timeout_s),
         total_max=total_max,
         timeout_s=timeout_s,
+        sandbox=found.take("", _parse_sandbox, wish.sandbox),
+        erasure=wish.erasure,
+        egress=found.take((), _parse_egress, wish.egress),
+        image=found.take(None, _parse_image, wish),
     )
 
 
@@ -139,6 +146,34 @@ def _parse_gpu(wish: Wish) -> tuple[str, int]:
     number = int(count) if count else 1
     _within(number, "--gpu", wish.gpu, 1, limits.GPU_COUNT_MAX)
     return _NOT_MODEL.sub("", (model or "").lower()), number
+
+
+def _parse_egress(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(one) for one in check_destinations(texts, field="--egress"))
+
+
+def _parse_image(wish: Wish) -> Reference | None:
+    if wish.image is None:
+        return None
+    if wish.egress:
+        raise refuse(
+            "--image",
+            "a job in an image reaches nothing yet; leave out --egress, and bring what "
+            "it needs with --input",
+            code="image_has_no_egress",
+        )
+    return parse_reference(wish.image, field="--image")
+
+
+def _parse_sandbox(text: str | None) -> str:
+    name = (text or "").strip().lower()
+    if text is not None and name not in SANDBOXES:
+        raise refuse(
+            "--sandbox",
+            f"there is no {text[:40]!r}; it is one of: {', '.join(SANDBOXES)}",
+            code="bad_sandbox",
+        )
+    return name
 
 
 def _parse_regions(texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,6 +8,9 @@ The rule for SCRIPT_OR_COMMAND:
   ``main.py``, is the script. Where that has no PEP 723 metadata, the dependencies of
   the folder's ``pyproject.toml`` are taken.
 
+With ``--image`` it is always a command, of the image; none for the image's own program.
+An image that is a local file goes along.
+
 Each ``--input`` lies in the work folder under its own name.
 
 Not here: reading the disk (``survey``), sizes and prices (``wish``).
@@ -20,8 +23,10 @@ from enum import StrEnum
 from pathlib import PurePath
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sublet.base.errors import Refused
+from sublet.core.image import Reference, parse_reference
 from sublet.wire.manifest import find_path_fault
 from sublet.workload.run.wish import Wish
 
@@ -69,12 +74,14 @@ class Program(Struct, frozen=True):
     argv: tuple[str, ...]
     sources: tuple[Source, ...]
     command: str  # for people
+    image: str = ""  # as the manifest has it
 
 
 def find_paths(wish: Wish) -> tuple[str, ...]:
     """Name the local paths of a wish that ``parse_program`` wants to have seen."""
     target = () if wish.is_command or not wish.target else wish.target[:1]
-    return (*target, *wish.inputs)
+    archive = _parse_image(wish).path
+    return (*target, *wish.inputs, *((archive,) if archive else ()))
 
 
 def parse_program(wish: Wish, seen: dict[str, Seen]) -> Program:
@@ -88,22 +95,67 @@ def parse_program(wish: Wish, seen: dict[str, Seen]) -> Program:
         Refused: no target, a script that is not there, a folder without an entry, a
             script that is too large, two inputs of one name.
     """
-    if not wish.target or not wish.target[0]:
+    image = _parse_image(wish)
+    is_own = wish.image is not None and not wish.target  # the image's own program
+    if not is_own and (not wish.target or not wish.target[0]):
         raise Refused(
             "name what to run: a script, a folder, or a command behind --",
             code="no_target",
             field="SCRIPT_OR_COMMAND",
         )
-    kind, argv, sources = _parse_target(wish, seen)
+    kind, argv, sources = (
+        _parse_target(wish, seen)
+        if wish.image is None
+        else _parse_image_target(wish, image, seen)
+    )
     inputs = tuple(_parse_input(path, seen[path]) for path in wish.inputs)
     _check_names(sources, inputs, seen)
-    shown = shlex.join(wish.target)
+    shown = shlex.join(wish.target) if wish.target else str(image)
+    named = replace(image, path=PurePath(image.path).name) if image.path else image
     return Program(
         kind=kind,
         argv=argv,
         sources=(*sources, *inputs),
         command=shown[:COMMAND_LENGTH_MAX],
+        image="" if wish.image is None else str(named),
     )
+
+
+def _parse_image(wish: Wish) -> Reference:
+    if wish.image is None:
+        return Reference("")
+    return parse_reference(wish.image, field="--image")
+
+
+def _parse_image_target(
+    wish: Wish, image: Reference, seen: dict[str, Seen]
+) -> tuple[str, tuple[str, ...], tuple[Source, ...]]:
+    """A command of the image, and the image itself where it is a file of ours."""
+    if wish.target and not wish.is_command:
+        first = wish.target[0]
+        if seen[first].shape is Shape.FOLDER or first.endswith(".py"):
+            raise _refuse(
+                f"{first}: a script runs on the provider's own system. In an image, "
+                f"bring it with --input {first} and name what runs it behind --",
+                code="script_in_image",
+            )
+    if not image.path:
+        return "command", wish.target, ()
+    look = seen[image.path]
+    if look.shape is Shape.FOLDER:
+        raise Refused(
+            f"--image: {image.path} is a folder; make it one file with: tar -C "
+            f"{shlex.quote(image.path)} -cf root.tar . and name dir:root.tar",
+            code="bad_image",
+            field="--image",
+        )
+    if look.shape is not Shape.FILE:
+        raise Refused(
+            f"--image: {image.path} is not there, or cannot be read",
+            code="no_image",
+            field="--image",
+        )
+    return "command", wish.target, (Source(image.path, PurePath(image.path).name),)
 
 
 def _parse_target(
@@ -214,6 +266,12 @@ def add_dependencies(script: str, pyproject: str) -> str:
         return script
     block = "\n".join(["# /// script", *(f"# {line}" for line in lines), "# ///"])
     return f"{script}\n\n{block}\n"
+
+
+def find_metadata(script: str) -> str:
+    """Give the PEP 723 block of a script, or "" where it has none."""
+    found = _PEP_723.search(script)
+    return found[0] if found else ""
 
 
 def _quote(text: str) -> str:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from sublet.adapter.home_folder import Home
 from sublet.base.errors import PeerFault
 from sublet.base.ids import Address, Digest
-from sublet.core.document import Voucher
+from sublet.core.document import Channel, Voucher
 from sublet.core.job import bill
 from sublet.core.job.bill import ChannelRecord
 from sublet.core.lease.phase import Lease, Phase
@@ -17,6 +17,7 @@ from sublet.sdk.connection import Connection
 from sublet.wire.channel import channel_of
 from sublet.wire.message import Paid, Signed
 from sublet.wire.typed_data import digest
+from sublet.workload.run.work import Mandate
 
 Change = Callable[[ChannelRecord], tuple[ChannelRecord, int]]
 
@@ -31,8 +32,11 @@ class Account(Struct, frozen=True):
 class Purse:
     """One tenant's channels in one market."""
 
-    def __init__(self, *, home: Home, connection: Connection) -> None:
-        """Take where the records are, and the market whose channels they are."""
+    def __init__(
+        self, *, home: Home, connection: Connection, mandate: Mandate | None = None
+    ) -> None:
+        """Take where the records are, the market, and in whose name if not our own."""
+        self._mandate = mandate
         self._home = home
         self._connection = connection
         self._channels: dict[Address, Account] = {}
@@ -83,16 +87,29 @@ class Purse:
         if provider not in self._channels:
             market = await self._connection.learn_market()
             domain = await self._connection.domain()
+            own = self._connection.key.address
             channel = channel_of(
                 market,
                 domain.market,
-                tenant=self._connection.key.address,
+                tenant=self._mandate.tenant if self._mandate else own,
                 provider=provider,
+                authorizer=own,
             )
             self._channels[provider] = Account(
-                id=digest(channel, domain), channel=await self._connection.sign(channel)
+                id=digest(channel, domain), channel=await self._sign(channel)
             )
         return self._channels[provider]
+
+    async def _sign(self, channel: Channel) -> Signed:
+        """Give the channel as its payer signed it."""
+        if self._mandate is None:
+            return await self._connection.sign(channel)
+        signed = self._mandate.channels.get(channel.receiver)
+        if signed is None or signed.document != channel:
+            raise PeerFault(
+                "the tenant has opened no channel to this provider", code="no_channel"
+            )
+        return signed
 
     async def _rebase(self, account: Account, provider: Address) -> None:
         settled = [

@@ -3,8 +3,10 @@
 from msgspec import Struct
 
 from sublet.base.ids import Address, Digest
+from sublet.core.egress import EgressTable
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Attempt
+from sublet.workload.run.exit_code import EXIT_PEER_FAULT
 
 
 class AttemptResult(Struct, frozen=True):
@@ -22,6 +24,7 @@ class AttemptResult(Struct, frozen=True):
     paid: int  # micro-USD
     outcome: str  # exited, provider_lost, given_back …; "" while it goes on
     note: str
+    egress: EgressTable | None = None  # whom it reached; None: it had no network
 
 
 class JobResult(Struct, frozen=True):
@@ -39,6 +42,7 @@ class JobResult(Struct, frozen=True):
     stdout: str  # path of a copy
     stderr: str
     checkpoint: str = ""  # local path of the last one, where the job did not end well
+    market_lie: str = ""  # how the market contradicted itself meanwhile; "" for not
 
 
 def make_result(
@@ -48,6 +52,7 @@ def make_result(
     folder: str,
     fault: str = "",
     checkpoint: str = "",
+    market_lie: str = "",
 ) -> JobResult:
     """Say what a job came to.
 
@@ -57,14 +62,16 @@ def make_result(
         folder: of the job, where the copies of its logs are.
         fault: what could not be done on this machine, or "".
         checkpoint: where the last checkpoint lies, or "".
+        market_lie: in which the market was caught, or "".
     """
     job = record.job
+    own_code = EXIT_LOCAL if fault else EXIT_PEER_FAULT if market_lie else 0
     return JobResult(
         job_id=record.id,
         name=record.name,
         command=record.command,
-        exit_code=job.exit_code or (EXIT_LOCAL if fault else 0),
-        message=fault or job.message,
+        exit_code=job.exit_code or own_code,
+        message="; ".join(filter(None, (fault or job.message, market_lie))),
         cost=job.cost,
         ran_ms=sum(attempt.ran_ms for attempt in job.attempts),
         attempts=tuple(map(_describe, job.attempts)),
@@ -72,6 +79,7 @@ def make_result(
         stdout=f"{folder}/stdout",
         stderr=f"{folder}/stderr",
         checkpoint=checkpoint,
+        market_lie=market_lie,
     )
 
 
@@ -89,6 +97,7 @@ def _describe(attempt: Attempt) -> AttemptResult:
         paid=attempt.authorized if attempt.paid < 0 else attempt.paid,
         outcome=attempt.outcome,
         note=attempt.note,
+        egress=attempt.egress,
     )
 
 

@@ -12,10 +12,11 @@ import contextlib
 import os
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from sublet.base.errors import PeerFault, Refused, Unavailable
-from sublet.base.ids import Digest
+from sublet.base.ids import Address, Digest
 from sublet.core.job import fact, job, order
 from sublet.core.job.move import CANCELLED
 from sublet.core.job.record import JobRecord
@@ -24,9 +25,11 @@ from sublet.sdk.job_channel import ChannelLost, ClientKey
 from sublet.wire.message import Kept, Tree
 from sublet.workload.run import event
 from sublet.workload.run.harvest import Harvest
+from sublet.workload.run.line import Line, open_line
 from sublet.workload.run.market_desk import MarketDesk
 from sublet.workload.run.news import find_news
 from sublet.workload.run.purse import Purse
+from sublet.workload.run.scrutiny import Scrutiny
 from sublet.workload.run.talk import Show, Talk
 from sublet.workload.run.work import Tenant, Work
 
@@ -37,15 +40,26 @@ SETTLE_S = 3.0  # to hear what a lost attempt cost, once the job is over
 class Runner:
     """Runs one job to its end."""
 
-    def __init__(self, *, tenant: Tenant, work: Work, show: Show) -> None:
-        """Take who, what, and where events go; nothing is started yet."""
+    def __init__(
+        self,
+        *,
+        tenant: Tenant,
+        work: Work,
+        show: Show,
+        avoided: tuple[Address, ...] = (),
+        key: ClientKey | None = None,
+    ) -> None:
+        """Take who, what, and where events go; whom to avoid, and the leases' key."""
+        self._avoided = avoided
         self._home = tenant.home
         self._connection = tenant.connection
         self._clock = tenant.clock
         self._work = work
         self._show_event = show
-        self._purse = Purse(home=tenant.home, connection=tenant.connection)
-        self._key = ClientKey.generate()
+        self._purse = Purse(
+            home=tenant.home, connection=tenant.connection, mandate=work.mandate
+        )
+        self._key = key or ClientKey.generate()
         self._inbox: asyncio.Queue[fact.Fact] = asyncio.Queue()
         self._offset_ms = int(time.time() * 1_000) - tenant.clock.monotonic_ms()
         self._talks: dict[Digest, Talk] = {}
@@ -63,10 +77,27 @@ class Runner:
         self._job = Job()
         self._created_at_ms = self.now_ms()
         self.harvest = Harvest(home=tenant.home, work=work)
+        self.scrutiny = Scrutiny(tenant, self._desk, now_ms=self.now_ms, show=show)
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch, by a clock that never goes back."""
         return self._offset_ms + self._clock.monotonic_ms()
+
+    @property
+    def cost(self) -> int:
+        """Micro-USD that the job has come to so far."""
+        return self._job.cost
+
+    async def open_line(self, lease_id: Digest) -> Line:
+        """Reach the provider of one of this job's leases, beside its own channel.
+
+        Raises:
+            Unavailable: it cannot be reached just now.
+            Refused: the market does not connect to this lease any more.
+            PeerFault: whoever answers is somebody else, or does not admit this key.
+        """
+        lease = self._desk.leases[lease_id]
+        return await open_line(self._connection, lease=lease, key=self._key)
 
     def stop(self) -> None:
         """Ask for the job to be stopped and settled; twice is harmless."""
@@ -80,7 +111,7 @@ class Runner:
         """
         folder = self._home.job_folder(self._work.id)
         self._home.write_private(folder / "ssh_key", self._key.to_pem())
-        self._home.write_job(self._record())
+        await self._write()
         try:
             async with self._group:
                 await self._live()
@@ -91,17 +122,18 @@ class Runner:
             if isinstance(fault, Unavailable):
                 await self._abandon()
             raise fault from None
+        receipts = {lease_id: talk.receipt for lease_id, talk in self._talks.items()}
+        looking = asyncio.create_task(self.scrutiny.look(receipts))
         await self._settle_up()
-        record = self._record()
         with contextlib.suppress(Unavailable):
-            self._home.write_job(record)
+            await self._write()
         checkpoint = self._find_checkpoint(self._job.checkpoint)
         await asyncio.to_thread(self.harvest.tidy, self._job, checkpoint=checkpoint)
-        return record
+        await looking
+        return self._record()
 
     async def _live(self) -> None:
-        self._job, orders = job.start(self._work.terms.limits, at_ms=self.now_ms())
-        await self._obey(orders)
+        await self._obey(self._begin())
         while self._job.phase is not JobPhase.FINISHED:
             said = await self._inbox.get()
             before = self._job
@@ -117,6 +149,12 @@ class Runner:
                 self._job, orders = job.step(before, blamed)
             await self._tell(before)
             await self._obey(orders)
+
+    def _begin(self) -> tuple[order.Order, ...]:
+        self._job, orders = job.start(
+            self._work.terms.limits, at_ms=self.now_ms(), avoided=self._avoided
+        )
+        return orders
 
     # ---- orders -----------------------------------------------------------------
 
@@ -211,9 +249,10 @@ class Runner:
             self._talks[lease_id] = Talk(
                 lease=self._desk.leases[lease_id],
                 manifest=self._desk.manifests[lease_id],
+                order=self._desk.orders[lease_id],
                 domain=await self._desk.domain(),
                 blobs=self._work.blobs,
-                folder=self._home.job_folder(self._work.id),
+                folder=self._log_folder(lease_id),
                 key=self._key,
                 now_ms=self.now_ms,
                 say=self._say,
@@ -222,11 +261,12 @@ class Runner:
             )
         return self._talks[lease_id]
 
+    def _log_folder(self, lease_id: Digest) -> Path:
+        return self._home.job_folder(self._work.id)
+
     def _find_checkpoint(self, key: Digest) -> Tree:
-        for talk in self._talks.values():
-            if key in talk.checkpoints:
-                return talk.checkpoints[key]
-        return Tree(files=())
+        kept = (talk.checkpoints.get(key) for talk in self._talks.values())
+        return next(filter(None, kept), Tree(files=()))
 
     def _say(self, said: fact.Fact) -> None:
         self._inbox.put_nowait(said)
@@ -263,10 +303,13 @@ class Runner:
         after = self._job
         if news := find_news(before, after, at_ms=self.now_ms()):
             await self._show_event(news)
-        if after.phase is not before.phase:
+        if after.phase is not before.phase or after.checkpoint != before.checkpoint:
             # A note for the other commands; without it the job goes on all the same.
             with contextlib.suppress(Unavailable):
-                self._home.write_job(self._record())
+                await self._write()
+
+    async def _write(self) -> None:
+        self._home.write_job(self._record())
 
     def _record(self) -> JobRecord:
         return JobRecord(
@@ -283,10 +326,9 @@ class Runner:
 
     async def _abandon(self) -> None:
         """This machine cannot go on: leave no lease that nobody looks after."""
-        if self._job.phase in (JobPhase.SEEKING, JobPhase.FINISHED):
-            return
-        lease_id = self._job.attempt.lease_id
-        await self._desk.stop(order.StopLease(lease_id=lease_id, reason=CANCELLED))
+        if self._job.phase not in (JobPhase.SEEKING, JobPhase.FINISHED):
+            lease_id = self._job.attempt.lease_id
+            await self._desk.stop(order.StopLease(lease_id=lease_id, reason=CANCELLED))
 
     async def _settle_up(self) -> None:
         """Ask what attempts cost that did not end by a receipt."""

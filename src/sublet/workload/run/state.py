@@ -7,9 +7,11 @@ from sublet.core.job.state import JobPhase
 
 
 def find_state(record: JobRecord) -> str:
-    """Say ``over``, ``running`` or, where nobody looks after it, ``orphaned``."""
+    """Say ``over``, ``detached``, ``running`` or, where nobody cares, ``orphaned``."""
     if record.job.phase is JobPhase.FINISHED:
         return "over"
+    if record.is_detached:
+        return "detached"
     return "running" if _is_alive(record.pid) else "orphaned"
 
 

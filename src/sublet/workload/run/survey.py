@@ -119,8 +119,8 @@ def _complete_script(
     project, script = by_path.get(_PROJECT), by_path.get(entry)
     if project is None or script is None or script.size > SCRIPT_BYTES_MAX:
         return files
-    old = _read_text(script, blobs)
-    new = add_dependencies(old, _read_text(project, blobs))
+    old = read_text(script, blobs)
+    new = add_dependencies(old, read_text(project, blobs))
     if new == old:
         return files
     content = new.encode()
@@ -132,7 +132,12 @@ def _complete_script(
     return [changed if file is script else file for file in files]
 
 
-def _read_text(file: FileEntry, blobs: Blobs) -> str:
+def read_text(file: FileEntry, blobs: Blobs) -> str:
+    """Give the content of a file of a tree.
+
+    Raises:
+        Refused: it is not UTF-8.
+    """
     try:
         return b"".join(blobs.get(key) for key in file.chunks).decode()
     except UnicodeDecodeError as exc:

@@ -22,7 +22,6 @@ from sublet.wire.manifest import tree_id
 from sublet.wire.message import (
     Checkpointed,
     Close,
-    Deliver,
     Ended,
     JobSays,
     Kept,
@@ -32,12 +31,15 @@ from sublet.wire.message import (
     Notice,
     Paid,
     Progress,
+    Sanitized,
+    Signed,
     Tree,
     Trouble,
     Uploaded,
 )
 from sublet.wire.typed_data import Domain
 from sublet.workload.run import event
+from sublet.workload.run.checked import hear_terms
 from sublet.workload.run.contract import size_chunks
 from sublet.workload.run.evidence import (
     check_ended,
@@ -45,6 +47,7 @@ from sublet.workload.run.evidence import (
     check_metered,
     check_missing,
 )
+from sublet.workload.run.key_half import KeyHalf
 from sublet.workload.run.line import Line, open_line
 from sublet.workload.run.log_copy import Log
 
@@ -64,6 +67,7 @@ class Talk:
         *,
         lease: Lease,
         manifest: Manifest,
+        order: Signed,
         domain: Domain,
         blobs: Blobs,
         folder: Path,
@@ -75,32 +79,27 @@ class Talk:
     ) -> None:
         """Take what it is about; nothing is opened yet.
 
-        Args:
-            lease: as granted.
-            manifest: what the provider is to run.
-            domain: in which it signs.
-            blobs: has the inputs, takes outputs and checkpoints; syncs what it takes.
-            folder: of the job, for copies of its logs.
-            key: the only one that the provider admits.
-            now_ms: the job's clock.
-            say: takes facts.
-            show: takes events.
-            spawn: runs something beside, under the job's supervisor.
+        ``order`` is as it was signed and submitted, ``domain`` that in which the provider
+        signs, ``blobs`` syncs what it takes, ``spawn`` runs under the job's supervisor.
         """
         self.lease = lease
         self.outputs = Tree(files=())
         self.checkpoints: dict[Digest, Tree] = {}
+        self.receipt: Signed | None = None  # as the provider showed it
         self.local_fault = ""  # why this machine cannot take the outputs
         self._hashed: dict[str, Digest] = {}  # by the receipt
         self._manifest = manifest
+        self._order = order
+        self._folder = folder
         self._domain = domain
         self._blobs = blobs
         self._key = key
+        self._half = KeyHalf(lease, folder=folder)
         self._now_ms = now_ms
         self._say = say
         self._show = show
         self._spawn = spawn
-        self._logs = [Log(name, place=folder / name) for name in STREAMS]
+        self.logs = [Log(name, place=folder / name) for name in STREAMS]
         self._channel: JobChannel | None = None
         self._line: Line | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -110,10 +109,7 @@ class Talk:
     # ---- opening and closing ----------------------------------------------------
 
     async def converse(self, connection: Connection) -> None:
-        """Open a channel and listen until it breaks; say so then. Never raises.
-
-        One call for each dial.
-        """
+        """Open a channel, once a dial; listen until it breaks, say so. Never raises."""
         try:
             await self._open(connection)
             self._say(fact.ChannelOpened(**self._here()))
@@ -136,6 +132,13 @@ class Talk:
         self._line = await open_line(connection, lease=self.lease, key=self._key)
         self._channel = self._line.channel
         await self._channel.open_job()
+        await hear_terms(
+            self._channel,
+            lease=self.lease,
+            order=self._order,
+            domain=self._domain,
+            folder=self._folder,
+        )
 
     async def _release(self) -> None:
         for task in list(self._tasks):
@@ -154,14 +157,16 @@ class Talk:
             if reason == "done":
                 await self._wait_logs()
                 await self.send(Close(reason="done"))
+                await self._half.wait_statement(warn=self._warn)
             else:
                 await self.send(Trouble(code=reason, message=message))
+        self._half.wipe()
         await self._release()
 
     async def _wait_logs(self) -> None:
         if self._channel is not None:
             async with asyncio.timeout(LOGS_S):
-                for log in self._logs:
+                for log in self.logs:
                     await log.done.wait()
 
     async def send(self, message: Paid | Kept | Close | Trouble | Uploaded) -> None:
@@ -181,8 +186,8 @@ class Talk:
         if self._channel is None:
             return  # it broke in between, and that was said
         with contextlib.suppress(ChannelLost):
-            await self._channel.say(Deliver(manifest=self._manifest))
-        for log in self._logs:
+            await self._channel.say(self._half.deliver(self._manifest, self._order))
+        for log in self.logs:
             if not log.done.is_set():
                 self._start(self._follow(self._channel, log))
 
@@ -200,7 +205,7 @@ class Talk:
             self.local_fault = await self._fetch(self.outputs)
         with contextlib.suppress(TimeoutError):  # a slow stream is no lie
             await self._wait_logs()
-        for log in self._logs:
+        for log in self.logs:
             log.check(self._hashed[log.stream])
         self._say(fact.OutputsStored(**self._here()))
 
@@ -232,6 +237,8 @@ class Talk:
                 self._start(self._store_checkpoint(said))
             case Ended():
                 self._hear_end(said)
+            case Sanitized():
+                await self._show(self._half.hear(said, at_ms=self._now_ms()))
             case Notice():
                 self._say(fact.NoticeGiven(**self._here(), stops_in_s=said.stops_in_s))
                 await self._show(
@@ -253,12 +260,9 @@ class Talk:
 
     def _hear_end(self, said: Ended) -> None:
         receipt = check_ended(said, lease=self.lease, domain=self._domain)
-        check_files(
-            said.outputs,
-            asked=self._manifest.outputs or ("",),
-            bytes_max=self.lease.disk_bytes,
-        )
-        self.outputs = said.outputs
+        asked = self._manifest.outputs or ("",)
+        check_files(said.outputs, asked=asked, bytes_max=self.lease.disk_bytes)
+        self.outputs, self.receipt = said.outputs, said.receipt
         self._hashed = {"stdout": receipt.stdout, "stderr": receipt.stderr}
         self._say(
             fact.ReceiptShown(
@@ -269,6 +273,7 @@ class Talk:
                 owed=said.owed,
                 channel_total=said.channel_total,
                 note=self._note,
+                egress=said.egress,
             )
         )
 
@@ -306,9 +311,9 @@ class Talk:
         keys = [key for file in tree.files for key in file.chunks]
         try:
             await self._channel.get_chunks(keys, blobs=self._blobs)
-        except ChannelLost:
-            raise
         except Unavailable as fault:
+            if isinstance(fault, ChannelLost):
+                raise
             return fault.message
         return ""
 

@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 from msgspec import Struct
 
 from sublet.base.errors import Faults, Refused, SubletError
+from sublet.core.image import Reference
 from sublet.core.job.state import JobLimits
 
 P = ParamSpec("P")
@@ -30,6 +31,8 @@ class Wish(Struct, frozen=True, kw_only=True):
     max_price: str | None = None
     max_total: str | None = None
     regions: tuple[str, ...] = ()
+    sandbox: str | None = None
+    image: str | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     checkpoint: str | None = None
@@ -38,6 +41,8 @@ class Wish(Struct, frozen=True, kw_only=True):
     wait: str | None = None
     env: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    egress: tuple[str, ...] = ()
+    erasure: bool = False
     name: str | None = None
 
 
@@ -54,6 +59,10 @@ class Needs(Struct, frozen=True):
     price_hour_max: int  # micro-USD an hour for the whole slice
     total_max: int  # micro-USD for the whole job
     timeout_s: int
+    sandbox: str = ""  # the class that it has to be; "" for any
+    egress: tuple[str, ...] = ()  # destinations, as the manifest has them
+    erasure: bool = False  # encrypted scratch, and a statement that it is gone
+    image: Reference | None = None  # as typed: an archive's path is a local one
 
 
 class Wanted(Struct, frozen=True):

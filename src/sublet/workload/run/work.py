@@ -4,9 +4,10 @@ from msgspec import Struct
 
 from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.adapter.home_folder import Home
+from sublet.base.ids import Address
 from sublet.sdk.connection import Connection
 from sublet.service.ports import Clock
-from sublet.wire.message import Tree
+from sublet.wire.message import Signed, Tree
 from sublet.workload.run.plan import Program
 from sublet.workload.run.wish import Terms
 
@@ -19,6 +20,13 @@ class Tenant(Struct, frozen=True):
     clock: Clock
 
 
+class Mandate(Struct, frozen=True):
+    """In whose name a job is run that its tenant has handed over."""
+
+    tenant: Address
+    channels: dict[Address, Signed]  # by provider; the tenant signed them
+
+
 class Work(Struct, frozen=True):
     """What is to be run."""
 
@@ -27,3 +35,4 @@ class Work(Struct, frozen=True):
     terms: Terms
     inputs: Tree
     blobs: FolderBlobs
+    mandate: Mandate | None = None

@@ -36,7 +36,7 @@ def test_copy_goes_its_own_way() -> None:
     before, twin = dump(world.book), world.book.copy()
     for signer, document in (
         (PROVIDER, make_offer(machine="m2")),
-        (TENANT, Delegation(address(9), 5, "x", START_S + 900, 1, 1)),
+        (TENANT, Delegation(address(9), 5, 1, (), "x", START_S + 900, 1, 1)),
         (PROVIDER, world.usage(lease, 1_000)),
         (TENANT, Stop(lease.id, "x", 1, 1)),
         (PROVIDER, world.receipt(lease, 4_000)),
@@ -75,4 +75,4 @@ def test_nothing_open_leaves_no_index() -> None:
     book = world.book
     assert not book.open_of_tenant
     assert not book.open_of_provider
-    assert not book.open_of_pair
+    assert not book.open_of_line

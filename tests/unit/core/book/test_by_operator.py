@@ -1,8 +1,9 @@
-"""Market, Credit, ProviderSeen, ProviderLost, Tick, Resume, Seal: whose word, when."""
+"""What the operator says, kind by kind: whose word it is, and when it counts."""
 
 import pytest
 from msgspec.structs import replace
 
+from sublet.base.errors import Outdated, Refused
 from sublet.base.limits import AMOUNT_MAX
 from sublet.core.book.book import Book
 from sublet.core.book.by_operator import SealMismatch
@@ -19,8 +20,10 @@ from sublet.core.document import (
     Resume,
     Seal,
     Tick,
+    Upgrade,
 )
 from sublet.core.lease.phase import Fault, Phase
+from sublet.core.version import RULES_VERSION
 from tests.unit.core.book.world import (
     OPERATOR,
     PROVIDER,
@@ -77,6 +80,7 @@ def test_market_comes_once() -> None:
         Tick(1, 1),
         Resume(1, 1),
         Seal(1, digest(1), 1, 1),
+        Upgrade(2, 1, 1),
     ],
 )
 @pytest.mark.parametrize("signer", [TENANT, PROVIDER])
@@ -222,3 +226,25 @@ def test_seal_counts_before_deadlines() -> None:
     world.now_s += RULES.accept_s  # by the time it is heard, the lease is overdue
     done = world.say(OPERATOR, Seal(world.book.size, sealed, 1, 1))
     assert [outcome.lease.id for outcome in done.outcomes] == [lease.id]
+
+
+# ---- upgrades ---------------------------------------------------------------------
+
+
+def test_upgrade_beyond_this_program_stops_it() -> None:
+    world = World()
+    upgrade = Upgrade(RULES_VERSION + 1, world.now_s, 1)
+    fact = Fact(world.now_s, digest(77), OPERATOR, upgrade)
+    with pytest.raises(Refused) as caught:  # a node is asked first, and goes on
+        check(world.book, fact)
+    assert caught.value.code == "outdated"
+    before = dump(world.book)
+    with pytest.raises(Outdated, match="update sublet"):
+        step(world.book, fact)
+    assert dump(world.book) == before
+
+
+def test_upgrade_goes_only_forward() -> None:
+    world = World()
+    assert world.refused(OPERATOR, Upgrade(1, world.now_s, 1)) == "upgraded_already"
+    assert world.book.version == 1

@@ -3,11 +3,10 @@
 import pytest
 from msgspec.structs import replace
 
-from sublet.base.ids import NO_DIGEST
-from sublet.base.limits import DELEGATIONS_PER_TENANT_MAX, LEASES_PER_TENANT_MAX
+from sublet.base.limits import LEASES_PER_TENANT_MAX
 from sublet.core.book.step import step
 from sublet.core.book.view import account
-from sublet.core.document import Delegation, Fact, Start, Voucher
+from sublet.core.document import Fact, Voucher
 from sublet.core.lease.phase import Phase
 from tests.unit.core.book.world import (
     GIB,
@@ -114,95 +113,12 @@ def test_open_leases_are_bounded() -> None:
     assert world.refused(TENANT, order) == "too_many_leases"
 
 
-# ---- delegations ------------------------------------------------------------------
-
-
-def delegate(world: World, budget: int = 60_000, span_s: int = 100) -> str:
-    expires_at_s = world.now_s + span_s
-    salt = len(world.facts)
-    world.say(TENANT, Delegation(DELEGATE, budget, "ci", expires_at_s, 1, salt))
-    return world.facts[-1].id
-
-
-def test_delegate_orders_within_budget() -> None:
-    world = make_world()
-    delegation = delegate(world)
-    orders = [make_order(delegation=delegation, salt=salt) for salt in range(3)]
-    world.say(DELEGATE, orders[0])  # 28,000 each
-    world.say(DELEGATE, orders[1])
-    assert world.refused(DELEGATE, orders[2]) == "over_budget"
-    assert all(lease.tenant == TENANT for lease in world.book.leases.values())
-    world.wait(RULES.accept_s)  # nobody accepted: nothing was spent
-    world.say(DELEGATE, orders[2])
-
-
-def test_spent_budget_stays_spent() -> None:
-    world = make_world()
-    channel = world.add_channel()
-    delegation = delegate(world, budget=28_000)
-    world.say(DELEGATE, make_order(delegation=delegation))
-    lease = world.lease(world.facts[-1].id)
-    world.say(PROVIDER, world.terms(lease))
-    world.say(PROVIDER, world.delivery(lease))
-    world.say(PROVIDER, Start(lease.id, 1, 1))
-    world.now_s += 10
-    world.vouch(channel, 1_000)
-    world.say(PROVIDER, world.receipt(lease, 10_000))
-    record = world.book.delegations[delegation]
-    assert (record.spent, record.held, record.leases_open) == (77, 0, 0)
-    order = make_order(delegation=delegation, salt=2)
-    assert world.refused(DELEGATE, order) == "over_budget"
-
-
-def test_refuses_orders_beyond_delegation() -> None:
-    world = make_world()
-    delegation = delegate(world)
-    order = make_order(delegation=delegation)
-    assert world.refused(OTHER_TENANT, order) == "wrong_signer"
-    assert world.refused(TENANT, order) == "wrong_signer"
-    unknown = replace(order, delegation=digest(7))
-    assert world.refused(DELEGATE, unknown) == "unknown_delegation"
-    of_other = replace(order, tenant=OTHER_TENANT)
-    assert world.refused(DELEGATE, of_other) == "unknown_delegation"
-    without = replace(order, delegation=NO_DIGEST)
-    assert world.refused(DELEGATE, without) == "wrong_signer"
-    world.wait(100)
-    assert world.refused(DELEGATE, order) == "delegation_expired"
-
-
-def test_refuses_an_expired_delegation() -> None:
-    world = World()
-    document = Delegation(DELEGATE, 1, "", START_S, 1, 1)
-    assert world.refused(TENANT, document) == "delegation_expired"
-
-
-def test_delegation_counts_once() -> None:
-    world = World()
-    delegate(world)
-    again = world.facts[-1]
-    assert world.fold(again).refusal.code == "duplicate_delegation"  # type: ignore[union-attr]
-
-
-def test_delegations_are_bounded() -> None:
-    world = make_world()
-    busy = delegate(world, span_s=5)
-    world.say(DELEGATE, make_order(delegation=busy))
-    for _ in range(DELEGATIONS_PER_TENANT_MAX - 1):
-        delegate(world, span_s=5)
-    one_more = Delegation(DELEGATE, 1, "", START_S + 900, 1, -1)
-    assert world.refused(TENANT, one_more) == "too_many_delegations"
-    world.wait(5)
-    world.say(TENANT, one_more)  # those that are over are forgotten
-    assert set(world.book.delegations) == {busy, world.facts[-1].id}
-
-
 # ---- channels and vouchers --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("payer_authorizer", OTHER_TENANT),
         ("receiver_authorizer", OTHER_PROVIDER),
         ("token", "0x" + "71" * 20),
         ("withdraw_delay", 0),
@@ -253,3 +169,13 @@ def test_voucher_alone_moves_nothing() -> None:
     assert world.vouch(channel, 5_000).outcomes == ()
     assert account(world.book, PROVIDER).earned == 0
     assert world.lease(lease.id).phase is Phase.RUNNING
+
+
+def test_a_machine_takes_as_many_leases_as_its_owner_said() -> None:
+    world = World()
+    world.add_credit()
+    world.add_provider(leases_max=1)
+    world.lease_in(Phase.RUNNING)
+    assert world.refused(TENANT, make_order(salt=77)) == "no_match"
+    world.wait(RULES.report_s)  # the lease is settled, and its place is free
+    assert world.order().phase is Phase.MATCHED

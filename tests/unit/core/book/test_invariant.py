@@ -21,7 +21,7 @@ def make_world() -> World:
         gpu_model="h200", gpu_memory_bytes=141 * GIB, gpu_uuids=("a", "b", "c")
     )
     world.add_channel()
-    world.say(TENANT, Delegation(address(9), 5, "x", START_S + 900, 1, 1))
+    world.say(TENANT, Delegation(address(9), 5, 1, (), "x", START_S + 900, 1, 1))
     world.lease_in(Phase.SETTLED)
     world.lease_in(Phase.RUNNING, gpu_count=2)
     return world
@@ -78,6 +78,8 @@ BREAKS: list[Callable[[Book], None]] = [
     lambda book: change_settled(book, paid=10**9),
     lambda book: change_row(book, memory_bytes_used=0),
     lambda book: change_row(book, gpus_used=frozenset()),
+    lambda book: change_row(book, leases_used=0),
+    lambda book: change_cell(book, Column.LEASES_FREE),
     lambda book: change_cell(book, Column.DISK_BYTES_FREE),
     lambda book: change_cell(book, Column.GPUS_FREE),
     lambda book: change_cell(book, Column.IS_UP),

@@ -74,7 +74,7 @@ def test_use_is_taken_and_given_back() -> None:
     offer = {"gpu_model": "h200", "gpu_uuids": ("a", "b", "c")}
     fill(table, range(1), **offer)
     lease = replace(LEASE, provider=address(0), gpu_uuids=("a", "c"))
-    free = slice(Column.CPUS_MILLI_FREE, Column.GPUS_FREE + 1)
+    free = slice(Column.CPUS_MILLI_FREE, Column.LEASES_FREE + 1)
     before = table.cells[free, 0].tolist()
     table.bind(lease)
     assert table.cells[free, 0].tolist() == [
@@ -82,6 +82,7 @@ def test_use_is_taken_and_given_back() -> None:
         before[1] - lease.memory_bytes,
         before[2] - lease.disk_bytes,
         1,
+        before[4] - 1,
     ]
     assert table.get(0).gpus_free() == ["b"]
     table.release(lease)

@@ -30,3 +30,9 @@ def test_matches_any_of_the_words() -> None:
 def test_empty_vocabulary_matches_nothing() -> None:
     column = np.zeros(3, dtype=np.int64)
     assert not Vocabulary().match(column, words=["a"]).any()
+
+
+def test_knows_the_words_that_it_has_seen() -> None:
+    words = Vocabulary()
+    words.intern(("a", "b"), words=("a", "b"))
+    assert (words.has("b"), words.has("c")) == (True, False)

@@ -17,6 +17,7 @@ from sublet.core.document import (
     Channel,
     Credit,
     Delivery,
+    Erasure,
     Fact,
     LeaseTerms,
     Market,
@@ -83,6 +84,7 @@ def make_offer(**changed: Any) -> Offer:
         "gpu_uuids": (),
         "region": "DE",
         "sandboxes": ("bubblewrap",),
+        "features": (),
         "cpu_price_hour": 10_000,
         "memory_price_hour": 2_000,
         "gpu_price_hour": 500_000,
@@ -90,7 +92,10 @@ def make_offer(**changed: Any) -> Offer:
         "disk_score": 100,
         "gpu_score": 0,
         "ssh_host_key": "ssh-ed25519 HOST",
+        "seal_key": "",
         "endpoint": "",
+        "leases_max": 0,
+        "refuses": (),
         "expires_at_s": START_S + 1_000_000,
         "signed_at_s": START_S,
         "salt": 1,
@@ -110,6 +115,7 @@ def make_order(**changed: Any) -> Order:
         "gpu_memory_bytes": 0,
         "regions": (),
         "sandbox": "",
+        "features": (),
         "avoid": (),
         "price_hour_max": 9_000_000,
         "total_max": 9_000_000,
@@ -187,16 +193,20 @@ class World:
         self.say(provider, make_offer(**offer))
         return self.facts[-1].id
 
-    def add_channel(self, tenant: str = TENANT, provider: str = PROVIDER) -> str:
+    def add_channel(
+        self, tenant: str = TENANT, provider: str = PROVIDER, delegate: str = ""
+    ) -> str:
         """Register the pair's channel; give its id."""
-        self.say(tenant, self.channel(tenant, provider))
+        self.say(tenant, self.channel(tenant, provider, delegate))
         return self.facts[-1].id
 
-    def channel(self, tenant: str = TENANT, provider: str = PROVIDER) -> Channel:
-        """Make the pair's channel in this market."""
+    def channel(
+        self, tenant: str = TENANT, provider: str = PROVIDER, delegate: str = ""
+    ) -> Channel:
+        """Make the pair's channel in this market; a delegate signs its vouchers."""
         return Channel(
             payer=tenant,
-            payer_authorizer=tenant,
+            payer_authorizer=delegate or tenant,
             receiver=provider,
             receiver_authorizer=provider,
             token=TOKEN,
@@ -216,8 +226,9 @@ class World:
 
     def lease(self, lease_id: str) -> Lease:
         """Give a lease as it is now."""
-        book = self.book
-        return book.leases.get(lease_id) or book.settled[lease_id]
+        lease = self.book.find_lease(lease_id)
+        assert lease is not None
+        return lease
 
     def terms(self, lease: Lease) -> LeaseTerms:
         """Make the terms as matched."""
@@ -242,9 +253,14 @@ class World:
             outputs=NO_DIGEST,
             stdout=NO_DIGEST,
             stderr=NO_DIGEST,
+            egress=NO_DIGEST,
             signed_at_s=self.now_s,
             salt=len(self.facts),
         )
+
+    def erasure(self, lease: Lease) -> Erasure:
+        """Say that nothing of the lease's data is left."""
+        return Erasure(lease.id, digest(7), "A1", self.now_s, len(self.facts))
 
     def usage(self, lease: Lease, ran_ms: int) -> UsageRecord:
         """Make a reading of the meter."""

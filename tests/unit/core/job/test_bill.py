@@ -151,3 +151,14 @@ def test_unasked_voucher_covers_all_debts() -> None:
     record, amount = authorize(record, lease_id=B, owed=30)
     assert amount == 600
     assert record.last == 600
+
+
+def test_two_leases_that_end_at_once_are_both_covered() -> None:
+    """The younger one's claim names both, and may be heard first."""
+    record, first = authorize(
+        ChannelRecord(open={"0xa": 60}), lease_id="0xb", owed=50, channel_total=150
+    )
+    assert first == 110  # what is authorised of the older one so far
+    record, second = authorize(record, lease_id="0xa", owed=100, channel_total=100)
+    assert second == 150
+    assert authorize(record, lease_id="0xa", owed=100, channel_total=100)[1] == 150

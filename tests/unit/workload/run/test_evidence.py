@@ -8,9 +8,10 @@ from msgspec import structs
 from sublet.base.errors import PeerFault
 from sublet.base.ids import NO_DIGEST
 from sublet.core.document import Order, Receipt, UsageRecord
+from sublet.core.egress import EgressRow, EgressTable
 from sublet.core.lease.phase import Lease, Phase
 from sublet.wire.codec import sign
-from sublet.wire.manifest import tree_id
+from sublet.wire.manifest import egress_digest, tree_id
 from sublet.wire.message import Ended, FileEntry, Metered, Tree
 from sublet.workload.run.evidence import (
     check_ended,
@@ -34,6 +35,7 @@ ORDER = Order(
     gpu_memory_bytes=0,
     regions=(),
     sandbox="",
+    features=(),
     avoid=(WORLD.providers[1].address,),
     price_hour_max=100,
     total_max=100,
@@ -59,6 +61,8 @@ LEASE = Lease(
     disk_bytes=100,
     gpu_uuids=("GPU-1",),
     manifest=NO_DIGEST,
+    sandbox="",
+    features=(),
     ssh_key=ORDER.ssh_key,
     ssh_host_key="ssh-ed25519 BBBB",
     endpoint="",
@@ -130,7 +134,13 @@ def test_record_of_anybody_else_does_not() -> None:
         assert caught.value.code == code
 
 
-def ended(*, hashed: Tree, sent: Tree) -> Ended:
+def ended(
+    *,
+    hashed: Tree,
+    sent: Tree,
+    reached: EgressTable | None = None,
+    told: EgressTable | None = None,
+) -> Ended:
     receipt = Receipt(
         lease_id=ID,
         ran_ms=5,
@@ -139,11 +149,12 @@ def ended(*, hashed: Tree, sent: Tree) -> Ended:
         outputs=tree_id(hashed) if hashed.files else NO_DIGEST,
         stdout=NO_DIGEST,
         stderr=NO_DIGEST,
+        egress=egress_digest(reached),
         signed_at_s=1,
         salt=1,
     )
     signed = sign(receipt, key=PROVIDER, domain=WORLD.domain)
-    return Ended(receipt=signed, outputs=sent, owed=0, channel_total=0)
+    return Ended(receipt=signed, outputs=sent, owed=0, channel_total=0, egress=told)
 
 
 TREE, OTHER, NOTHING = (
@@ -166,6 +177,27 @@ def test_receipt_for_other_files_does_not(hashed: Tree, sent: Tree) -> None:
     with pytest.raises(PeerFault) as caught:
         check_ended(ended(hashed=hashed, sent=sent), lease=LEASE, domain=WORLD.domain)
     assert caught.value.code == "bad_output"
+
+
+REACHED = EgressTable(salt="0" * 32, rows=(EgressRow("a.org:443", 1, 2, 3),))
+FEWER = EgressTable(salt="0" * 32, rows=())
+
+
+def test_table_that_was_hashed_counts() -> None:
+    said = ended(hashed=NOTHING, sent=NOTHING, reached=REACHED, told=REACHED)
+    assert check_ended(said, lease=LEASE, domain=WORLD.domain).egress != NO_DIGEST
+
+
+@pytest.mark.parametrize(
+    ("reached", "told"), [(REACHED, FEWER), (REACHED, None), (None, REACHED)]
+)
+def test_table_that_differs_does_not(
+    reached: EgressTable | None, told: EgressTable | None
+) -> None:
+    said = ended(hashed=NOTHING, sent=NOTHING, reached=reached, told=told)
+    with pytest.raises(PeerFault) as caught:
+        check_ended(said, lease=LEASE, domain=WORLD.domain)
+    assert caught.value.code == "bad_egress"
 
 
 FILES = [

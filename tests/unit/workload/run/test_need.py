@@ -97,6 +97,9 @@ REFUSED = [
     ({"timeout": "10"}, "bad_duration"),
     ({"timeout": "0s"}, "out_of_range"),
     ({"timeout": "31d"}, "out_of_range"),
+    ({"egress": ("huggingface.co",)}, "bad_destination"),
+    ({"egress": ("*:443",)}, "bad_destination"),
+    ({"egress": ("a.org:443",) * 65}, "too_many_destinations"),
     ({"regions": ("Germany",)}, "bad_region"),
     ({"regions": tuple(f"US-{number:02}" for number in range(17))}, "too_many_regions"),
 ]
@@ -116,3 +119,15 @@ def test_all_faults_come_at_once() -> None:
 
 def test_regions_are_upper_case_once() -> None:
     assert parse(regions=("de", "DE", "us-ca")).regions == ("DE", "US-CA")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(None, ""), ("gvisor", "gvisor"), (" Podman ", "podman")]
+)
+def test_sandbox_is_a_class_or_any(text: str | None, expected: str) -> None:
+    assert parse(sandbox=text).sandbox == expected
+
+
+@pytest.mark.parametrize("text", ["", "docker", "gvisor,podman"])
+def test_refuses_sandboxes_that_nobody_has(text: str) -> None:
+    assert codes(sandbox=text) == ["bad_sandbox"]

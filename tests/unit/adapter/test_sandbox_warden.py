@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox, give_to
+from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
+from sublet.adapter.sandbox_warden import give_to
 from sublet.base.errors import Broken, Refused, Unavailable
 from sublet.service.ports import SandboxState
 

@@ -1,0 +1,259 @@
+"""What an OCI runtime is told: pure, from a spec to a bundle.
+
+The root is the host's system, read-only and as ``bubblewrap_options`` has it, or an
+image's folder. Everything that is bound has been staged where the job's uid reaches
+it, at a place that is its number (``warden_child.stage``); the bundle itself stands
+in memory alone (``warden_keeper.lay_out``), for it holds the job's secrets.
+
+What every runtime gets the same: no capabilities, no new privileges, no network, its
+own namespaces, a read-only root, an init of ours as PID 1 that hands on signals.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from sublet.adapter.bubblewrap_options import (
+    SHARED,
+    WRITTEN,
+    build_argv,
+    build_env,
+    build_network_binds,
+    check_texts,
+)
+from sublet.adapter.job_python import JobPython
+from sublet.adapter.nvidia import GPU_FOLDER, GpuFiles
+from sublet.base.errors import Refused
+from sublet.service.ports import Bind, SandboxSpec
+
+STAGE = "/run"  # as in warden_child
+_INIT = "/run/init"
+# The network is the one that the keeper is in: new, or another sandbox's.
+_NAMESPACES = ("pid", "ipc", "uts", "mount", "cgroup")
+_CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
+_MASKED = (
+    *("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
+    *("/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi"),
+    *("/sys/firmware", "/sys/fs/selinux", "/sys/dev/block"),
+)
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_IN_MEMORY = ("/tmp/", "/dev/", f"{GPU_FOLDER}/")  # noqa: S108  # the runtime makes points there
+_DEV_BYTES = 64 << 10
+
+
+class Bundle(Struct, frozen=True):
+    """What is laid out in the stage before the runtime reads it."""
+
+    sources: tuple[str, ...]  # host paths; the n-th is staged at STAGE/n
+    folders: tuple[str, ...]  # below the stage, in this order
+    links: tuple[tuple[str, str], ...]  # (path below the stage, what it says)
+    files: tuple[tuple[str, bytes], ...]
+    points: tuple[tuple[str, str], ...]  # (place of a staged bind, its mount point)
+
+
+class Identity(Struct, frozen=True):
+    """Who the job is, inside and outside."""
+
+    uid: int  # inside
+    gid: int
+    host_id: int  # what both are outside
+    is_mapped: bool = True  # by a user namespace in the bundle
+
+
+def build_bundle(
+    spec: SandboxSpec,
+    *,
+    identity: Identity,
+    python: JobPython,
+    gpu: GpuFiles,
+    root_links: Mapping[str, str],
+    shared: Sequence[str],
+    init: str,
+    bridge: str,
+    seccomp: bytes,
+    rlimits: Mapping[str, int],
+) -> Bundle:
+    """Say everything that the container is.
+
+    Args:
+        spec: what the caller gives the job.
+        identity: who it is.
+        python: the interpreter that jobs get; not in an image.
+        gpu: the device nodes and libraries of the leased GPUs.
+        root_links: where /bin, /lib … point to in /usr, as on this host; "" for a
+            folder of its own.
+        shared: the parts of /etc that this host has and jobs may see.
+        init: host path of a static init.
+        bridge: host path of ``network_bridge.py``.
+        seccomp: the compiled filter; b"" for none.
+        rlimits: that the runtime sets inside, by their OCI names.
+
+    Raises:
+        Refused: a text that cannot be one.
+    """
+    env = build_env(spec, gpu=gpu)
+    check_texts([*env, *env.values(), spec.directory])
+    binds = [Bind(init, _INIT), *gpu.binds, *spec.binds]
+    binds += build_network_binds(spec, bridge=bridge)
+    folders = ["bundle"]
+    links: list[tuple[str, str]] = []
+    files: list[tuple[str, bytes]] = []
+    if not spec.root:
+        system = _system_root(spec, python, root_links, shared)
+        binds = [*system.binds, *binds]
+        folders += system.folders
+        links += system.links
+        files += system.files
+    named = [*(bind.source for bind in binds), *gpu.devices]
+    sources = tuple(dict.fromkeys([*named, spec.root] if spec.root else named))
+    staged = {source: f"{STAGE}/{number}" for number, source in enumerate(sources)}
+    mounts = [*_own_mounts(spec)]
+    if spec.root and gpu.binds:
+        mounts.append(_memory(GPU_FOLDER, _DEV_BYTES, "mode=755"))
+    for bind in binds:
+        mounts.append(_bind(staged[bind.source], bind.target, bind.is_writable))
+    for node in gpu.devices:
+        mounts.append(_bind(staged[node], node, True, is_device=True))
+    config = _config(
+        spec,
+        identity=identity,
+        argv=(_INIT, "-g", "--", *build_argv(spec, python=python)),
+        env=env,
+        root=staged[spec.root] if spec.root else f"{STAGE}/root",
+        mounts=mounts,
+        seccomp=seccomp,
+        rlimits=rlimits,
+    )
+    files.append(("bundle/config.json", msgspec.json.encode(config)))
+    # An image has its mount points, and nobody can make more in it.
+    points = [
+        (staged[bind.source], f"root{bind.target}")
+        for bind in binds
+        if not spec.root and not bind.target.startswith(_IN_MEMORY)
+    ]
+    return Bundle(sources, tuple(folders), tuple(links), tuple(files), tuple(points))
+
+
+def _config(
+    spec: SandboxSpec,
+    *,
+    identity: Identity,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    root: str,
+    mounts: Sequence[dict[str, Any]],
+    seccomp: bytes,
+    rlimits: Mapping[str, int],
+) -> dict[str, Any]:
+    namespaces = [{"type": kind} for kind in _NAMESPACES]
+    linux: dict[str, Any] = {
+        "namespaces": namespaces,
+        "maskedPaths": _MASKED,
+        "readonlyPaths": _READ_ONLY,
+    }
+    if identity.is_mapped:
+        namespaces.append({"type": "user"})
+        for kind, inside in (("uid", identity.uid), ("gid", identity.gid)):
+            mapping = {"containerID": inside, "hostID": identity.host_id, "size": 1}
+            linux[f"{kind}Mappings"] = [mapping]
+    annotations = {}
+    if seccomp:
+        annotations["run.oci.seccomp_bpf_data"] = base64.b64encode(seccomp).decode()
+    return {
+        "ociVersion": "1.0.2",
+        "hostname": "job",
+        "root": {"path": root, "readonly": True},
+        "process": {
+            "terminal": False,
+            "user": {"uid": identity.uid, "gid": identity.gid},
+            "args": argv,
+            "env": [f"{name}={value}" for name, value in sorted(env.items())],
+            "cwd": spec.directory,
+            "capabilities": dict.fromkeys(_CAPABILITY_SETS, ()),
+            "noNewPrivileges": True,
+            "rlimits": [
+                {"type": name, "soft": most, "hard": most}
+                for name, most in rlimits.items()
+            ],
+        },
+        "mounts": mounts,
+        "linux": linux,
+        "annotations": annotations,
+    }
+
+
+class _System(Struct, frozen=True):
+    binds: list[Bind]
+    folders: list[str]
+    links: list[tuple[str, str]]
+    files: list[tuple[str, bytes]]
+
+
+def _system_root(
+    spec: SandboxSpec,
+    python: JobPython,
+    root_links: Mapping[str, str],
+    shared: Sequence[str],
+) -> _System:
+    """Make a root of the host's system: a skeleton in memory, and binds over it."""
+    binds = [Bind("/usr", "/usr"), *python.binds]
+    links = []
+    for path, target in root_links.items():
+        if target:
+            links.append((f"root{path}", target))
+        else:
+            binds.append(Bind(path, path))
+    binds += [Bind(path, path) for path in SHARED if path in shared]
+    files = [
+        (f"root{path}", text.format(home=spec.directory).encode())
+        for path, text in WRITTEN.items()
+    ]
+    points = ("/proc", "/dev", "/tmp", "/run", "/etc", "/sys", "/usr")  # noqa: S108
+    folders = ["root", *(f"root{point}" for point in points)]
+    return _System(binds, folders, links, files)
+
+
+def _memory(target: str, size: int, *options: str) -> dict[str, Any]:
+    sized = ["nosuid", "nodev", f"size={size}", *options]
+    return {
+        "destination": target,
+        "type": "tmpfs",
+        "source": "tmpfs",
+        "options": sized,
+    }
+
+
+def _own_mounts(spec: SandboxSpec) -> list[dict[str, Any]]:
+    proc = {
+        "destination": "/proc",
+        "type": "proc",
+        "source": "proc",
+        "options": ["nosuid", "noexec", "nodev"],
+    }
+    dev = _memory("/dev", _DEV_BYTES, "strictatime", "mode=755")
+    dev["options"].remove("nodev")
+    return [
+        proc,
+        dev,
+        _memory("/dev/shm", spec.tmp_bytes, "noexec", "mode=1777"),  # noqa: S108
+        _memory("/tmp", spec.tmp_bytes, "mode=1777"),  # noqa: S108
+    ]
+
+
+def _bind(
+    source: str, target: str, is_writable: bool, *, is_device: bool = False
+) -> dict[str, Any]:
+    if not target.startswith("/") or ".." in target.split("/"):
+        raise Refused(f"{target!r} is no place to bind at", code="bad_text")
+    options = ["rbind", "nosuid", "rw" if is_writable else "ro"]
+    if not is_device:
+        options.append("nodev")
+    return {
+        "destination": target,
+        "type": "bind",
+        "source": source,
+        "options": options,
+    }

@@ -1,0 +1,222 @@
+"""``sublet map``: a program, many tasks, several machines."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sublet.cli.option import (
+    HOME,
+    CpusOption,
+    DiskOption,
+    GpuOption,
+    HomeOption,
+    MarketOption,
+    MaxPriceOption,
+    MaxTotalOption,
+    MemoryOption,
+    RegionOption,
+    VramOption,
+    make_client,
+)
+from sublet.cli.run import BEHIND_DASHES, EXIT_STOPPED, RunCommand, stop_on_signals
+
+if TYPE_CHECKING:
+    from sublet.workload.client import AsyncClient
+    from sublet.workload.map.result import MapResult
+
+app = typer.Typer(rich_markup_mode=None)
+
+EXIT_FAILED = 1  # some tasks failed
+EXIT_UNAVAILABLE = 3  # not all tasks could be run
+
+
+@app.command(
+    "map",
+    cls=RunCommand,
+    context_settings={"allow_interspersed_args": False},
+)
+def map_(
+    ctx: typer.Context,
+    target: Annotated[
+        list[str],
+        typer.Argument(metavar="SCRIPT_OR_COMMAND [ARGS]...", show_default=False),
+    ],
+    tasks: Annotated[
+        Path,
+        typer.Option(
+            "--tasks",
+            metavar="FILE",
+            help="A JSON object a line: args, env, stdin, data or input, id.",
+        ),
+    ],
+    parallel: Annotated[
+        int,
+        typer.Option("--parallel", metavar="N", help="Machines at one time."),
+    ] = 4,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results",
+            metavar="DIR",
+            help="Where results are kept; the same map goes on from there.  [default: "
+            "the tasks' file, with .results for its ending]",
+        ),
+    ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option("--timeout", metavar="TIME", help="Longest attempt at one task."),
+    ] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option(
+            "--retries",
+            metavar="N",
+            help="Further attempts at a task that fails by itself.  [default: 2]",
+        ),
+    ] = None,
+    is_fail_fast: Annotated[
+        bool,
+        typer.Option(
+            "--fail-fast/--keep-going", help="Stop at the first task that failed."
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", help="Run those again that failed in an earlier run."
+        ),
+    ] = False,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="PATH", help="A file or folder for all tasks."),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="K[=V]", help="A variable; K alone takes yours."),
+    ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--secret",
+            metavar="K[=@FILE]",
+            help="A variable that is never shown or written down.",
+        ),
+    ] = None,
+    gpu: GpuOption = None,
+    vram: VramOption = None,
+    cpus: CpusOption = None,
+    memory: MemoryOption = None,
+    disk: DiskOption = None,
+    max_price: MaxPriceOption = None,
+    max_total: MaxTotalOption = None,
+    region: RegionOption = None,
+    lease: Annotated[
+        str | None,
+        typer.Option(
+            "--lease",
+            metavar="TIME",
+            help="Longest lease of one machine. [default: 1h]",
+        ),
+    ] = None,
+    wait: Annotated[
+        str | None,
+        typer.Option(
+            "--wait", metavar="TIME", help="Longest wait for a machine.  [default: 30s]"
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What you call it.")
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="What happens as a JSON object a line, the end as the last."
+        ),
+    ] = False,
+    is_quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Nothing but errors.")
+    ] = False,
+    market: MarketOption = None,
+    home: HomeOption = HOME,
+) -> None:
+    """Run a program once for each task, on several rented machines.
+
+    Each machine is rented once and runs many tasks, one after the other. A task gets
+    the arguments of its line behind those given here, its variables, and its "stdin"
+    (a text), "data" (any JSON) or "input" (a local file) on standard input. Its result
+    is what it prints, its exit code, and the files that it leaves in the folder
+    $SUBLET_OUTPUT. A task that fails is tried again elsewhere; one that takes unusually
+    long is begun a second time, and the first to end counts.
+
+    Results are on your disk before they are paid: DIR/results.jsonl, DIR/outputs/ID/.
+    Ctrl-C stops and settles all; the same command goes on from there. The exit code is
+    0 where all tasks are done, 1 where some failed.
+
+    \b
+    Examples:
+      sublet map --tasks tasks.jsonl --parallel 8 sweep.py --epochs 40
+      sublet map --tasks tasks.jsonl --timeout 10m --max-total 5.00 ./project
+      sublet map --tasks words.jsonl --json -- wc -w
+    """
+    options: dict[str, Any] = {
+        "is_command": ctx.meta[BEHIND_DASHES],
+        "tasks": tasks,
+        "results": results or tasks.with_suffix(".results"),
+        "parallel": parallel,
+        "timeout": timeout,
+        "retries": retries,
+        "is_fail_fast": is_fail_fast,
+        "retry_failed": retry_failed,
+        "inputs": inputs or (),
+        "env": env or (),
+        "secrets": secret or (),
+        "gpu": gpu,
+        "vram": vram,
+        "cpus": cpus,
+        "memory": memory,
+        "disk": disk,
+        "max_price": max_price,
+        "max_total": max_total,
+        "regions": region or (),
+        "lease": lease,
+        "wait": wait,
+        "name": name,
+    }
+    client = make_client(market, home)
+    code = asyncio.run(_map(client, target, options, as_json, is_quiet))
+    raise typer.Exit(code)
+
+
+async def _map(
+    client: "AsyncClient",
+    target: list[str],
+    options: dict[str, Any],
+    as_json: bool,
+    is_quiet: bool,
+) -> int:
+    from sublet.cli.map_screen import make_screen
+    from sublet.cli.output import Notices
+
+    screen = make_screen(as_json=as_json, is_quiet=is_quiet)
+    notices = Notices(is_quiet=is_quiet or as_json)
+    async with client:
+        running = await client.start_map(*target, on_event=screen.hear, **options)
+        stop_on_signals(running.stop, notices, what="the map")
+        with screen.over(running):
+            try:
+                result = await running.result()
+            except asyncio.CancelledError:
+                return EXIT_STOPPED
+        screen.end(result)
+    return find_code(result)
+
+
+def find_code(result: "MapResult") -> int:
+    """Say what the command ends with."""
+    if result.outcome == "done":
+        return 0
+    if result.outcome == "failed":
+        return EXIT_FAILED
+    return EXIT_STOPPED if result.outcome == "stopped" else EXIT_UNAVAILABLE

@@ -1,0 +1,1 @@
+"""Looks after detached jobs: a tenant in a delegation's bounds, that reads nothing."""

@@ -1,0 +1,1 @@
+"""Jobs that a node looks after: handed over, followed, fetched."""

@@ -1,0 +1,66 @@
+"""Detached jobs for programs: leave one, follow it. ``Client`` has both as methods.
+
+>>> record = await detach(client, "train.py", max_total="5.00")         # doctest: +SKIP
+>>> result = await attach(client, record.id)                            # doctest: +SKIP
+"""
+
+import secrets
+from contextlib import ExitStack
+from typing import Unpack
+
+from sublet.core.job.record import JobRecord
+from sublet.workload.client import (
+    JOB_ID_BYTES,
+    AsyncClient,
+    OnEvent,
+    Options,
+    listen_with,
+    make_wish,
+)
+from sublet.workload.detached import hand_over
+from sublet.workload.detached.attach import open_attachment
+from sublet.workload.run.result import JobResult
+
+
+async def detach(
+    client: AsyncClient,
+    *target: str,
+    expires_s: int = hand_over.EXPIRES_S,
+    **options: Unpack[Options],
+) -> JobRecord:
+    """Leave a job with the market: it goes on whatever becomes of this machine.
+
+    Args:
+        client: the tenant's, open.
+        target: as for ``AsyncClient.run``, as are the ``options``.
+        expires_s: how long the market may order for it, in seconds.
+        options: ``max_total`` is the most that it can spend.
+
+    Raises:
+        Faults: something about the wish; nothing was bought.
+        Unavailable: the market does not answer, or has no such machine.
+    """
+    job_id = secrets.token_hex(JOB_ID_BYTES)
+    with ExitStack() as undo:
+        undo.callback(client.home.drop_job, job_id)  # unless it is begun
+        work = await client.prepare(job_id, make_wish(target, options))
+        await client.pin()
+        record = await hand_over.hand_over(
+            client.as_tenant(), work, expires_s=expires_s
+        )
+        undo.pop_all()
+    return record
+
+
+async def attach(
+    client: AsyncClient, job: str, *, on_event: OnEvent | None = None
+) -> JobResult:
+    """Follow a detached job from where it was left to its end; fetch its outputs.
+
+    Raises:
+        Refused: there is no such job here, or its key is lost.
+        Unavailable: the market does not answer.
+    """
+    await client.pin()
+    show = None if on_event is None else listen_with(on_event)
+    return await open_attachment(client.as_tenant(), job, show=show).follow()

@@ -1,0 +1,312 @@
+"""The shell around the task core: carries out its orders, brings it facts.
+
+One loop takes facts in the order in which they come, lets the core step, and obeys. A
+result is on this disk before its worker hears that it may forget it.
+
+Not here: what follows from what (``core.task``), one worker (``worker``), the folder of
+results (``store``).
+"""
+
+import asyncio
+import base64
+import contextlib
+import time
+from array import array
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from sublet.base.errors import Refused, Unavailable
+from sublet.base.units import compute_owed
+from sublet.core.task import fact, order
+from sublet.core.task.outlook import Outlook, look_ahead
+from sublet.core.task.state import Map, MapLimits, MapPhase
+from sublet.core.task.task import start, step
+from sublet.workload.map import event
+from sublet.workload.map.plan import MapWork
+from sublet.workload.map.result import TaskResult
+from sublet.workload.map.store import Store
+from sublet.workload.map.task import TaskList, read_stdin
+from sublet.workload.map.worker import Worker
+from sublet.workload.run.talk import printable
+from sublet.workload.run.work import Tenant
+
+TICK_S = 0.25
+Show = Callable[[event.AnyEvent], Awaitable[None]]
+
+
+class Mapper:
+    """Runs one map to its end."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Tenant,
+        work: MapWork,
+        tasks: TaskList,
+        pending: "array[int]",
+        limits: MapLimits,
+        store: Store,
+        show: Show,
+        earlier: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Take who, what, and where results go; nothing is started yet.
+
+        Args:
+            tenant: who rents.
+            work: what all workers have in common.
+            tasks: all of the map.
+            pending: the numbers of those that have no result yet.
+            limits: of what is pending.
+            store: open; takes the results.
+            show: takes events.
+            earlier: tasks that earlier runs did, and that failed in them.
+        """
+        self._tenant = tenant
+        self._work = work
+        self._tasks = tasks
+        self._pending = pending
+        self._store = store
+        self._show = show
+        self._earlier = earlier
+        self._state = start(limits)
+        self._workers: dict[int, Worker] = {}
+        self._inbox: asyncio.Queue[fact.Fact] = asyncio.Queue()
+        self._offset_ms = int(time.time() * 1_000) - tenant.clock.monotonic_ms()
+        self._group = asyncio.TaskGroup()
+        self._fault: Unavailable | Refused | None = None
+
+    @property
+    def state(self) -> Map:
+        """How the map stands."""
+        return self._state
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch, by a clock that never goes back."""
+        return self._offset_ms + self._tenant.clock.monotonic_ms()
+
+    def stop(self) -> None:
+        """Ask for all workers to be stopped and settled; twice is harmless."""
+        self._say(fact.StopAsked(at_ms=self.now_ms()))
+
+    def look(self) -> Outlook:
+        """Say how far it is and what it may come to."""
+        done, failed = self._earlier
+        return look_ahead(self._state, tasks=len(self._tasks), done=done, failed=failed)
+
+    def describe_workers(self) -> list[str]:
+        """Say what each worker does, one line each."""
+        lines = []
+        for one in self._state.workers:
+            worker = self._workers.get(one.number)
+            if worker is None:
+                continue
+            where = f"{worker.machine} of {worker.provider[:10]}…"
+            if not worker.provider:
+                what = worker.note or "looking for a machine"
+                lines.append(f"worker {one.number}: {printable(what)}")
+                continue
+            what = f"{one.done} done"
+            if one.is_leaving:
+                what += ", stopping"
+            elif not one.is_ready:
+                what = worker.note or "starting"
+            elif one.runs:
+                names = ", ".join(
+                    self._tasks.read(self._pending[run.task])[0] for run in one.runs[:1]
+                )
+                what += f", at task {names}"
+            lines.append(f"worker {one.number}: {where}: {printable(what)}")
+        return lines
+
+    async def run(self) -> Map:
+        """Run the map to its end; give how it stands then.
+
+        Raises:
+            Unavailable: this machine could not keep a result; all that was kept stays.
+            Refused: the tasks' file changed, or a task's input is not there.
+            Broken: an invariant fell.
+        """
+        try:
+            async with self._group:
+                ticking = self._group.create_task(self._tick())
+                await self._live()
+                ticking.cancel()
+        except BaseExceptionGroup as group:
+            found: BaseException = group
+            while isinstance(found, BaseExceptionGroup):
+                found = found.exceptions[0]
+            raise found from None
+        if self._fault is not None:
+            raise self._fault
+        return self._state
+
+    async def _live(self) -> None:
+        await self._take(fact.Begun(at_ms=self.now_ms()))
+        while self._state.phase is not MapPhase.FINISHED:
+            await self._take(await self._inbox.get())
+
+    async def _take(self, said: fact.Fact) -> None:
+        self._state, orders = step(self._state, said)
+        if isinstance(said, fact.WorkerEnded):
+            await self._bury(said)
+        for one in orders:
+            await self._obey(one)
+        await self._show(event.Moved(at_ms=said.at_ms))
+
+    async def _obey(self, one: order.Order) -> None:
+        match one:
+            case order.StartWorker():
+                self._start(one)
+            case order.StopWorker():
+                if one.reason != "cancelled":
+                    await self._tell_left(one.worker, one.reason)
+                self._workers[one.worker].stop()
+            case order.SendTask():
+                await self._send(one)
+            case order.CancelTask():
+                self._workers[one.worker].session.cancel(one.task)
+            case order.AckTask():
+                worker = self._workers[one.worker]
+                worker.answers.pop(one.task, None)
+                worker.session.ack(one.task)
+            case order.KeepResult():
+                await self._keep(one)
+            case order.KeepLoss():
+                await self._keep_loss(one)
+            case order.Finish():
+                pass
+            case _:
+                raise AssertionError(f"nobody obeys {type(one).__name__}")
+
+    # ---- workers ----------------------------------------------------------------------
+
+    def _start(self, one: order.StartWorker) -> None:
+        worker = Worker(
+            one.worker,
+            tenant=self._tenant,
+            work=self._work.work,
+            cap=one.cap,
+            avoid=one.avoid,
+            scratch=self._store.folder / ".scratch",
+            say=self._say,
+        )
+        self._workers[one.worker] = worker
+        self._group.create_task(self._run(worker))
+
+    async def _run(self, worker: Worker) -> None:
+        # Noted before it is rented: whoever goes on after us can stop it.
+        await asyncio.to_thread(self._store.note_job, worker.work.id)
+        await worker.run()
+
+    async def _bury(self, said: fact.WorkerEnded) -> None:
+        worker = self._workers.pop(said.worker, None)
+        if worker is None:
+            return
+        self._fault = self._fault or worker.local_fault
+        await self._show(
+            event.WorkerLeft(
+                at_ms=said.at_ms,
+                worker=said.worker,
+                provider=worker.provider,
+                outcome=said.outcome,
+                note=said.note,
+                cost=said.cost,
+            )
+        )
+
+    async def _tell_left(self, number: int, reason: str) -> None:
+        await self._show(
+            event.WorkerBlamed(
+                at_ms=self.now_ms(),
+                worker=number,
+                provider=self._workers[number].provider,
+                reason=reason,
+            )
+        )
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            costs = {number: one.cost for number, one in self._workers.items()}
+            self._say(fact.Ticked(at_ms=self.now_ms(), costs=costs))
+
+    # ---- tasks ------------------------------------------------------------------------
+
+    async def _send(self, one: order.SendTask) -> None:
+        try:
+            task_id, message = await asyncio.to_thread(self._read, one.task)
+        except Refused as fault:
+            self._fault = self._fault or fault
+            self.stop()
+            return
+        message["id"] = task_id
+        self._workers[one.worker].session.send(one.task, message)
+
+    def _read(self, place: int) -> tuple[str, dict[str, Any]]:
+        task_id, task = self._tasks.read(self._pending[place])
+        return task_id, {
+            "head": self._work.head,
+            "args": (*self._work.args, *task.words),
+            "env": task.env,
+            "stdin": base64.b64encode(read_stdin(task)).decode(),
+            "timeout_s": self._state.limits.timeout_ms / 1_000,
+        }
+
+    async def _keep(self, one: order.KeepResult) -> None:
+        worker = self._workers[one.worker]
+        said, files = worker.answers[one.task]
+        number = self._pending[one.task]
+        task_id, _ = await asyncio.to_thread(self._tasks.read, number)
+        result = TaskResult(
+            id=task_id,
+            number=number,
+            outcome=said.outcome,
+            exit_code=said.exit_code,
+            stdout=said.stdout.decode(errors="replace"),
+            stderr=said.stderr.decode(errors="replace"),
+            is_cut=said.stdout_bytes > len(said.stdout),
+            files=_count(files),
+            attempts=one.attempts,
+            ran_ms=one.ran_ms,
+            cost=compute_owed(price_hour=worker.price_hour, ran_ms=one.ran_ms),
+            provider=worker.provider,
+        )
+        await self._store_result(result, files)
+
+    async def _keep_loss(self, one: order.KeepLoss) -> None:
+        number = self._pending[one.task]
+        task_id, _ = await asyncio.to_thread(self._tasks.read, number)
+        note = f"{one.attempts} attempts, and each time its machine was lost or full"
+        await self._store_result(
+            TaskResult(
+                id=task_id,
+                number=number,
+                outcome="lost",
+                exit_code=255,
+                attempts=one.attempts,
+                note=note,
+            ),
+            None,
+        )
+
+    async def _store_result(self, result: TaskResult, files: Path | None) -> None:
+        try:
+            await asyncio.to_thread(self._store.keep, result, files)
+        except Unavailable as fault:
+            # What cannot be kept must not be paid for any longer.
+            self._fault = self._fault or fault
+            self.stop()
+            return
+        await self._show(event.TaskKept(at_ms=self.now_ms(), result=result))
+
+    def _say(self, said: fact.Fact) -> None:
+        self._inbox.put_nowait(said)
+
+
+def _count(files: Path | None) -> int:
+    if files is None:
+        return 0
+    with contextlib.suppress(OSError):
+        return sum(path.is_file() for path in files.rglob("*"))
+    return 0

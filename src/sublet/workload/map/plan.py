@@ -1,0 +1,147 @@
+"""From what was asked to what all workers of a map are sent. Blocks on the disk."""
+
+from pathlib import Path
+
+import msgspec
+from blake3 import blake3
+from msgspec import Struct, structs
+
+from sublet.adapter.blobs_folder import FolderBlobs
+from sublet.base import limits
+from sublet.base.errors import Refused
+from sublet.core.task.state import RETRIES, MapLimits
+from sublet.wire.message import FileEntry, Tree
+from sublet.workload.map import clerk, harness
+from sublet.workload.map.session import BOX
+from sublet.workload.run import survey
+from sublet.workload.run.need import parse_span
+from sublet.workload.run.plan import Program, find_metadata, find_paths, parse_program
+from sublet.workload.run.wish import Collector, Terms, Wish, refuse
+from sublet.workload.run.work import Work
+
+PARALLEL = 4
+_HARNESS = f"{BOX}/worker.py"
+_CLERK = f"{BOX}/clerk.py"
+_KEPT = f"{BOX}/kept"
+
+
+class MapWish(Struct, frozen=True, kw_only=True):
+    """What a map asks for beside what a job does; texts as they were typed."""
+
+    parallel: int = PARALLEL
+    timeout: str | None = None  # of one attempt at one task
+    retries: int | None = None
+    is_fail_fast: bool = False
+    retry_failed: bool = False
+
+
+class MapWork(Struct, frozen=True):
+    """What all workers of a map have in common."""
+
+    work: Work
+    head: tuple[str, ...]  # of every task's command; {python} is the script's own
+    args: tuple[str, ...]  # before a task's own
+    fingerprint: str  # of program and files
+
+
+def parse_limits(wish: MapWish, terms: Terms) -> MapLimits:
+    """Read what a map asks for; the number of tasks comes later.
+
+    Raises:
+        Faults: all that is wrong.
+    """
+    found = Collector()
+    timeout_s = 0
+    if wish.timeout is not None:
+        timeout_s = found.take(
+            0, parse_span, wish.timeout, "--timeout", 1, limits.LEASE_S_MAX
+        )
+    retries = RETRIES if wish.retries is None else wish.retries
+    for field, value, least, most in (
+        ("--parallel", wish.parallel, 1, limits.PARALLEL_MAX),
+        ("--retries", retries, 0, limits.RETRIES_MAX),
+    ):
+        if not least <= value <= most:
+            text = f"{value} is not between {least} and {most}"
+            found.faults.append(refuse(field, text, code="out_of_range"))
+    found.check()
+    return MapLimits(
+        tasks=0,
+        parallel=wish.parallel,
+        total_max=terms.needs.total_max,
+        retries=retries,
+        timeout_ms=timeout_s * 1_000,
+        is_fail_fast=wish.is_fail_fast,
+    )
+
+
+def gather_work(wish: Wish, terms: Terms, *, folder: Path) -> MapWork:
+    """Put program, inputs, harness and clerk into one tree.
+
+    Args:
+        wish: the program and its arguments, inputs, variables.
+        terms: of each worker.
+        folder: for chunks; cheap to lose.
+
+    Raises:
+        Refused: something that cannot travel, or is not there.
+    """
+    seen = {path: survey.look(path) for path in find_paths(wish)}
+    program = parse_program(wish, seen)
+    # Inputs can be read again; only what is fetched has to be on the disk.
+    blobs = FolderBlobs(folder, is_durable=False)
+    inputs = survey.gather(program, blobs=blobs, bytes_max=terms.needs.disk_bytes)
+    if any(file.path.split("/")[0] == BOX for file in inputs.files):
+        raise Refused(
+            f"--input: {BOX} is where a worker keeps its tasks; rename yours",
+            code="same_name",
+            field="--input",
+        )
+    head, metadata = _find_head(program, inputs, blobs)
+    text = Path(harness.__file__).read_text(encoding="utf-8")
+    if metadata:
+        text = f"{text}\n\n{metadata}\n"
+    own = [
+        _put(_HARNESS, text, blobs),
+        _put(_CLERK, Path(clerk.__file__).read_text(encoding="utf-8"), blobs),
+    ]
+    tree = Tree(files=tuple(sorted((*inputs.files, *own), key=lambda file: file.path)))
+    worker = Program("script", (_HARNESS,), program.sources, program.command)
+    args = program.argv[1:]
+    return MapWork(
+        work=Work(
+            id="",
+            program=worker,
+            terms=structs.replace(terms, checkpoint=_KEPT, outputs=()),
+            inputs=tree,
+            blobs=FolderBlobs(folder),
+        ),
+        head=head,
+        args=args,
+        fingerprint=_identify(program, inputs, terms),
+    )
+
+
+def _identify(program: Program, inputs: Tree, terms: Terms) -> str:
+    """Hash what decides what a task comes to; of secrets only the names."""
+    names = sorted(terms.secrets)
+    parts = (program.kind, program.argv, inputs, terms.env, names)
+    return blake3(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+def _find_head(
+    program: Program, inputs: Tree, blobs: FolderBlobs
+) -> tuple[tuple[str, ...], str]:
+    """Say how a task is run, and what the worker's environment needs."""
+    name = program.argv[0]
+    if program.kind != "script":
+        return (name,), ""
+    script = next(file for file in inputs.files if file.path == name)
+    return ("{python}", name), find_metadata(survey.read_text(script, blobs))
+
+
+def _put(path: str, text: str, blobs: FolderBlobs) -> FileEntry:
+    content = text.encode()
+    return FileEntry(
+        path=path, size=len(content), mode=0o644, chunks=(blobs.put(content),)
+    )
