@@ -26,7 +26,7 @@ demo: .venv/synced system ## a real job on three providers, one of which dies; t
 	@$(BIN)/python -m compileall -q src
 	@$(BIN)/python examples/digits/demo.py
 
-bench: .venv/synced-dev system-if-possible ## one benchmark: make bench NAME=overhead|lease_latency|log|install|idle|crash|recovery|data_plane
+bench: .venv/synced-dev system-if-possible ## one benchmark: make bench NAME=overhead|lease_latency|log|install|idle|crash|recovery|data_plane|sandbox|log_postgres
 	@test -n "$(NAME)" || { echo "make bench NAME=x, where x is one of:" $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))); exit 2; }
 	@test -f "benchmarks/$(NAME).py" || { echo "no benchmark is called $(NAME)"; exit 2; }
 	@$(BIN)/python -m compileall -q src
@@ -107,7 +107,7 @@ SYSTEM_OK := command -v bwrap >/dev/null && /sbin/ldconfig -p 2>/dev/null | grep
 system:
 	@{ $(SYSTEM_OK); } || $(call apt_install,bubblewrap libseccomp2)
 
-# What the tests need beside: gocryptfs and FUSE for encrypted scratch.
+# What the tests need beside: gocryptfs and FUSE for encrypted scratch; a C compiler for a fake GPU driver.
 TESTS_OK := command -v gocryptfs >/dev/null && command -v fusermount3 >/dev/null
 # The other sandboxes, and what the tests build their images of.
 CONTAINERS := crun runsc catatonit skopeo busybox-static
@@ -119,6 +119,7 @@ system-if-possible:
 	@{ $(SYSTEM_OK); } || $(call apt_install,bubblewrap libseccomp2) || echo "going on without a sandbox: what needs one is skipped, with the reason"
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call install_postgresql) || echo "going on without PostgreSQL: what needs it is skipped, with the reason"
 	@{ $(TESTS_OK); } || $(call apt_install,gocryptfs fuse3) || echo "going on without encrypted scratch: what needs it is skipped, with the reason"
+	@{ command -v cc || command -v gcc; } >/dev/null || $(call apt_install,gcc libc6-dev) || echo "going on without a C compiler: what needs it is skipped, with the reason"
 	@( $(CONTAINERS_OK) ) || $(call apt_install,$(CONTAINERS)) || echo "going on without containers: what needs them is skipped, with the reason"
 
 # As root, or with a sudo that asks for no password; otherwise one line that says what to do.
