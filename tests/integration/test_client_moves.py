@@ -71,7 +71,11 @@ async def linked(pair: Pair, *urls: str) -> AsyncIterator[NodeLinks]:
     links = NodeLinks(
         urls or pair.urls,
         make=lambda url: MarketLink(
-            url, key=key, domain=pair.world.domain, clock=SystemClock()
+            url,
+            key=key,
+            domain=pair.world.domain,
+            clock=SystemClock(),
+            instance="a1" * 16,
         ),
         journal=Journal(),
     )

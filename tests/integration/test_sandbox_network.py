@@ -41,10 +41,11 @@ except OSError as error:
 
 @pytest.fixture
 def cell(tmp_path: Path) -> Cell:
-    probe = BubblewrapSandbox().probe()
+    sandbox = BubblewrapSandbox()
+    probe = sandbox.probe()
     if not probe.is_ok:
         pytest.skip(probe.reason)
-    return Cell(tmp_path)
+    return Cell(tmp_path, sandbox)
 
 
 async def _serve(cell: Cell, *, name: str = "job") -> Path:

@@ -143,7 +143,7 @@ async def test_control_d_leaves(tools: Tools) -> None:
 async def test_hang_up_ends_what_ran(tools: Tools) -> None:
     person = Person(sublet(("ssh", "lab")), {**tools.env, "TERM": "xterm"})
     await asyncio.to_thread(person.ask, b"sleep 601 & echo up-$((40+2))", b"up-42")
-    shells = tools.work.parent / "shells"
+    shells = tools.work.parents[1] / "shells"
     assert len(list(shells.iterdir())) == 1
     os.close(person.terminal)  # the window is closed
     await asyncio.to_thread(os.waitpid, person.pid, 0)

@@ -33,6 +33,7 @@ OFFSET_DIGITS_MAX = 15
 PACKET_BYTES_MAX = 255 * 1024  # OpenSSH takes no packet of more than 256 KiB
 
 # What whoever holds the key of a sealed job's lease may ask for.
+_STREAMS = ("stdout", "stderr")
 _SEALED_COMMANDS = (["sublet", "job"], ["sublet", "logs"])
 
 Process = asyncssh.SSHServerProcess[bytes]
@@ -133,9 +134,6 @@ class LeaseServer(asyncssh.SSHServer):
             return
         command = process.command or "sublet shell"
         words = _read_words(command)
-        if words != ["sublet", "job"]:
-            # Before that nobody knows whether it is sealed.
-            await runner.desk.delivered.wait()
         if runner.desk.is_sealed and words[:2] not in _SEALED_COMMANDS:
             process.stderr.write(b"sublet: this job is sealed\n")
             process.exit(126)
@@ -156,15 +154,16 @@ class LeaseServer(asyncssh.SSHServer):
 
 
 async def _serve_log(process: Process, runner: LeaseRunner, words: list[str]) -> None:
-    folder = runner.desk.folder
-    streams = {"stdout": folder.stdout, "stderr": folder.stderr}
-    if runner.desk.is_sealed:
-        streams = {"stdout": folder.sealed_stdout, "stderr": folder.sealed_stderr}
-    is_plain = len(words) == 2 and words[0] in streams and words[1].isascii()
+    is_plain = len(words) == 2 and words[0] in _STREAMS and words[1].isascii()
     if not is_plain or not words[1].isdigit() or len(words[1]) > OFFSET_DIGITS_MAX:
         process.stderr.write(b"sublet: logs stdout|stderr OFFSET\n")
         process.exit(2)
         return
+    folder = runner.desk.folder
+    streams = {"stdout": folder.stdout, "stderr": folder.stderr}
+    await runner.desk.delivered.wait()  # before that nobody knows whether it is sealed
+    if runner.desk.is_sealed:
+        streams = {"stdout": folder.sealed_stdout, "stderr": folder.sealed_stderr}
     pieces = follow(
         streams[words[0]], offset=int(words[1]), ended=runner.desk.logs_ended
     )
