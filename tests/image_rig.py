@@ -13,6 +13,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from sublet.adapter.image_unpack import FILES, FOLDERS
+
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -219,3 +221,15 @@ async def running_registry(**images: Packed) -> AsyncIterator[Registry]:
         yield registry
     finally:
         await runner.cleanup()
+
+
+def lay_out_root(root: Path) -> str:
+    """Make an image's root by hand, with busybox alone, as ``image_unpack`` leaves it."""
+    for point in (*FOLDERS, "bin"):
+        (root / point).mkdir(parents=True, exist_ok=True)
+    for point in FILES:
+        (root / point).touch()
+    shutil.copy(shutil.which("busybox") or "/bin/busybox", root / "bin/busybox")
+    for name in APPLETS:
+        (root / "bin" / name).symlink_to("busybox")
+    return str(root)

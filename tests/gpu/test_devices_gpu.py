@@ -1,14 +1,19 @@
 """Real GPUs: what NVML says, and a sandbox that sees the leased ones and no others."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from sublet.adapter.devices_machine import MachineDevices
-from sublet.adapter.nvidia import find_gpu_files, find_gpus
+from sublet.adapter.job_python import find_job_python
+from sublet.adapter.nvidia import GPU_FOLDER, find_gpu_files, find_gpus
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
+from sublet.adapter.sandbox_oci import PodmanSandbox
+from sublet.adapter.sandbox_warden import find_root_links
 from sublet.service.ports import Bind, SandboxSpec
+from tests.image_rig import lay_out_root
 
 pytestmark = pytest.mark.gpu
 
@@ -31,6 +36,8 @@ def test_finds_the_files_of_a_lease() -> None:
     assert len(numbered) == 1
     assert all(Path(node).exists() for node in files.devices)
     assert files.env["CUDA_VISIBLE_DEVICES"] == first.uuid
+    targets = {bind.target for bind in files.binds}
+    assert f"{GPU_FOLDER}/libcuda.so.1" in targets
 
 
 CUDA = """
@@ -43,16 +50,32 @@ print("devices", count.value)
 """
 
 
-@pytest.mark.sandbox
 @pytest.mark.parametrize("leased", [0, 1])
-async def test_sandbox_sees_what_was_leased(tmp_path: Path, leased: int) -> None:
-    sandbox = BubblewrapSandbox()
+@pytest.mark.parametrize("is_image", [False, True], ids=["script", "image"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(BubblewrapSandbox, marks=pytest.mark.sandbox),
+        pytest.param(PodmanSandbox, marks=pytest.mark.container),
+    ],
+)
+async def test_sandbox_sees_what_was_leased(
+    tmp_path: Path,
+    kind: type[BubblewrapSandbox | PodmanSandbox],
+    is_image: bool,
+    leased: int,
+) -> None:
+    sandbox = kind()
     (tmp_path / "work").mkdir()
+    binds = [Bind(str(tmp_path / "work"), "/work", is_writable=True)]
+    if is_image:
+        binds += make_image(tmp_path / "root")
+    python = find_job_python().inside
     spec = SandboxSpec(
-        argv=("python3", "-c", CUDA),
-        env={"PATH": "/opt/python/bin:/usr/bin:/bin"},
+        argv=(python, "-c", CUDA),
+        env={"PATH": "/usr/bin:/bin"},
         directory="/work",
-        binds=(Bind(str(tmp_path / "work"), "/work", is_writable=True),),
+        binds=tuple(binds),
         uid=64_700,
         memory_bytes=8 << 30,
         cpus_milli=2_000,
@@ -62,6 +85,7 @@ async def test_sandbox_sees_what_was_leased(tmp_path: Path, leased: int) -> None
         disk_bytes=64 << 20,
         watched=(),
         gpu_uuids=tuple(gpu.uuid for gpu in find_gpus()[:leased]),
+        root=str(tmp_path / "root") if is_image else "",
         stdout=str(tmp_path / "stdout"),
         stderr=str(tmp_path / "stderr"),
         timeout_s=60,
@@ -74,3 +98,26 @@ async def test_sandbox_sees_what_was_leased(tmp_path: Path, leased: int) -> None
     else:
         assert state.exit_code != 0
         assert said == ""
+
+
+def make_image(root: Path) -> list[Bind]:
+    """Make an image that has a C library and a Python, and knows no driver.
+
+    It has no loader's cache, so that the driver is found where the sandbox puts it.
+    """
+    lay_out_root(root)
+    shutil.rmtree(root / "bin")
+    binds = [Bind("/usr", "/usr"), *find_job_python().binds]
+    for path, target in find_root_links().items():
+        if target:
+            (root / path.lstrip("/")).symlink_to(target)
+        else:
+            binds.append(Bind(path, path))
+    for bind in binds:
+        place = root / bind.target.lstrip("/")
+        if Path(bind.source).is_dir():
+            place.mkdir(parents=True)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+    return binds

@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sublet.adapter.job_python import find_job_python
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
+from sublet.adapter.sandbox_oci import PodmanSandbox
 from sublet.base.errors import Refused
+from sublet.service.ports import Sandbox
 from tests.integration.test_sandbox_isolation import Cell
 
 pytestmark = pytest.mark.sandbox
@@ -39,9 +42,17 @@ except OSError as error:
 """
 
 
-@pytest.fixture
-def cell(tmp_path: Path) -> Cell:
-    sandbox = BubblewrapSandbox()
+KINDS: dict[str, Callable[[], Sandbox]] = {
+    "bubblewrap": BubblewrapSandbox,
+    "podman": PodmanSandbox,
+}
+
+
+@pytest.fixture(
+    params=["bubblewrap", pytest.param("podman", marks=pytest.mark.container)]
+)
+def cell(request: pytest.FixtureRequest, tmp_path: Path) -> Cell:
+    sandbox = KINDS[request.param]()
     probe = sandbox.probe()
     if not probe.is_ok:
         pytest.skip(probe.reason)
@@ -77,8 +88,11 @@ async def test_never_leads_to_this_machine(cell: Cell) -> None:
             door.accept()
     with socket.socket() as probe:  # and the job's port is none of this machine's
         assert probe.connect_ex(("127.0.0.1", PORT)) != 0
-    # The thread that went inside has not taken this process along.
-    assert _networks_of_this_process() == {OWN_NETWORK}
+    # The thread that went inside has not taken this process along; the kernel needs a
+    # moment to see that it has ended.
+    async with asyncio.timeout(WAIT_S):
+        while _networks_of_this_process() != {OWN_NETWORK}:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
     await cell.sandbox.stop(folder, grace_s=0)
 
 

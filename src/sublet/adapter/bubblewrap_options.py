@@ -78,7 +78,6 @@ def build_options(
         options.append("--unshare-net")
     if spec.root:  # an image has its mount points, and an /etc of its own
         options += ["--ro-bind", (spec.root,), "/"]
-        options += ["--tmpfs", GPU_FOLDER] if gpu.binds else []
     else:
         options += _system_root(root_links, home=spec.directory)
         binds = [*python.binds, *binds]
@@ -86,11 +85,13 @@ def build_options(
     options += ["--size", str(spec.tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
     for node in gpu.devices:
         options += ["--dev-bind", node, node]
+    options += ["--tmpfs", GPU_FOLDER] if gpu.binds else []
     for bind in binds:
         kind = "--bind" if bind.is_writable else "--ro-bind"
         options += [kind, (bind.source,), bind.target]
     for name, value in sorted(build_env(spec, gpu=gpu).items()):
         options += ["--setenv", name, value]
+    options += ["--remount-ro", GPU_FOLDER] if gpu.binds else []
     options += ["--remount-ro", "/", "--chdir", spec.directory]
     options += ["--seccomp", seccomp]
     check_texts(options)
@@ -132,6 +133,9 @@ def build_argv(spec: SandboxSpec, *, python: JobPython) -> tuple[str, ...]:
 def build_env(spec: SandboxSpec, *, gpu: GpuFiles) -> dict[str, str]:
     """Give the job's environment; what the spec says wins.
 
+    The driver's libraries are looked for last of all that the spec names: an image may
+    bring one that fits it better.
+
     Raises:
         Refused: a name that cannot be one.
     """
@@ -139,6 +143,9 @@ def build_env(spec: SandboxSpec, *, gpu: GpuFiles) -> dict[str, str]:
     if spec.network != "none":
         env |= build_proxy_env()
     env |= spec.env
+    if gpu.binds:
+        named = (env.get("LD_LIBRARY_PATH"), GPU_FOLDER)
+        env["LD_LIBRARY_PATH"] = ":".join(filter(None, named))
     for name in env:
         if not name or "=" in name:
             raise Refused(

@@ -2,27 +2,38 @@
 
 ``pynvml`` is imported late and may be missing; without a driver there are no GPUs.
 Device nodes and driver libraries are bound one by one: no container hook, none of
-the vendor's toolkit stands in the path of trust.
+the vendor's toolkit stands in the path of trust. Libraries lie in one folder for every
+kind of sandbox, for scripts and images, and are found by ``LD_LIBRARY_PATH``.
 """
 
 import contextlib
 import logging
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from msgspec import Struct
 
+from sublet.adapter.cdi import (
+    CDI_FOLDERS,
+    GpuEdits,
+    GpuName,
+    find_aliases,
+    find_edits,
+    read_cdi,
+)
 from sublet.base.errors import Unavailable
 from sublet.service.ports import Bind, Gpu
 
 _log = logging.getLogger(__name__)
 
-GPU_FOLDER = "/run/nvidia"  # where an image finds the driver's libraries
+GPU_FOLDER = "/run/nvidia"  # where a job finds the driver's libraries
 _CONTROL_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm")
-_LIBRARY = re.compile(r"\s(lib(?:cuda|nvidia-|nvcuvid|nvoptix)[^ ]*) .*=> (/\S+)$")
+_DRIVER = r"lib(?:cuda|cudadebugger|nvidia-[\w-]+|nvcuvid|nvoptix)\.so[^ /]*"
+# Of a machine's own kind: 32-bit ones are listed without a word on it.
+_LISTED = re.compile(rf"\s({_DRIVER}) \([^)]*,(?:x86-64|AArch64).*=> (/\S+)$")
 _UNLISTED = Path("/usr/local/nvidia/lib64")  # clouds keep the driver here, unlisted
 _LDCONFIG_TIMEOUT_S = 10
 # Words of a product name that say nothing about the model: makers, cooling, memory.
@@ -36,7 +47,7 @@ class GpuFiles(Struct, frozen=True):
     """What a job must be given to use some GPUs, and only those."""
 
     devices: tuple[str, ...]  # device nodes
-    binds: tuple[Bind, ...]  # libraries; those in /usr a job sees anyway
+    binds: tuple[Bind, ...]  # libraries, in GPU_FOLDER
     env: dict[str, str]
 
 
@@ -176,37 +187,76 @@ def find_gpu_files(uuids: Sequence[str]) -> GpuFiles:
     """Find the device nodes and libraries for these GPUs.
 
     Raises:
+        Refused: a CDI file of this machine cannot be used.
         Unavailable: a GPU is not there any more, or its driver does not answer.
     """
     if not uuids:
         return GpuFiles((), (), {})
     with _open_driver() as nvml:
-        minors = [
-            nvml.nvmlDeviceGetMinorNumber(nvml.nvmlDeviceGetHandleByUUID(uuid))
-            for uuid in uuids
-        ]
-    nodes = (*_CONTROL_NODES, *(f"/dev/nvidia{minor}" for minor in minors))
-    libraries = find_libraries(_read_loader_cache())
-    env = {"CUDA_VISIBLE_DEVICES": ",".join(uuids)}
-    if not any("/libcuda.so" in path for path in libraries) and _UNLISTED.is_dir():
-        env["LD_LIBRARY_PATH"] = str(_UNLISTED)
-    outside = [path for path in libraries if not path.startswith("/usr/")]
-    binds = tuple(Bind(path, path) for path in outside)
-    return GpuFiles(tuple(node for node in nodes if Path(node).exists()), binds, env)
+        gpus = tuple(_name(nvml, uuid) for uuid in uuids)
+    edits = None
+    if cdi := read_cdi(CDI_FOLDERS):
+        edits = find_edits(cdi, gpus)
+    return make_gpu_files(uuids, gpus=gpus, edits=edits, libraries=_find_libraries())
 
 
-def find_libraries(loader_cache: str) -> tuple[str, ...]:
-    """Pick the driver's libraries from the text of ``ldconfig -p``.
+def _name(nvml: ModuleType, uuid: str) -> GpuName:
+    handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+    index = str(nvml.nvmlDeviceGetIndex(handle))
+    return GpuName((uuid, index), int(nvml.nvmlDeviceGetMinorNumber(handle)))
 
-    Where /lib is a link into /usr, the paths say so.
+
+def make_gpu_files(
+    uuids: Sequence[str],
+    *,
+    gpus: Sequence[GpuName],
+    edits: GpuEdits | None,
+    libraries: Mapping[str, str],
+) -> GpuFiles:
+    """Put together what a job gets.
+
+    Args:
+        uuids: of the leased GPUs.
+        gpus: the same, as the driver knows them.
+        edits: what CDI files say of them; None where there are none.
+        libraries: of the driver, paths by names, as the loader would find them; what
+            CDI files say comes first.
+
+    Raises:
+        Unavailable: the driver's library is nowhere.
     """
-    found = (_LIBRARY.search(line) for line in loader_cache.splitlines())
-    paths = (Path(match.group(2)) for match in found if match)
-    merged = Path("/lib").is_symlink()
-    return tuple(
-        f"/usr{path}" if merged and path.parts[1].startswith("lib") else str(path)
-        for path in dict.fromkeys(paths)
+    controls = [*_CONTROL_NODES, *(edits.controls if edits else ())]
+    nodes = [*dict.fromkeys(controls), *(f"/dev/nvidia{gpu.minor}" for gpu in gpus)]
+    paths: dict[str, str] = {}
+    for path in edits.libraries if edits else ():
+        paths |= dict.fromkeys(find_aliases(path), path)
+    paths = {**libraries, **paths}
+    if not any(name.startswith("libcuda.so") for name in paths):
+        raise Unavailable("the driver's libcuda.so is not found; see ldconfig -p")
+    env = {**(edits.env if edits else {}), "CUDA_VISIBLE_DEVICES": ",".join(uuids)}
+    return GpuFiles(
+        tuple(node for node in nodes if Path(node).exists()),
+        tuple(Bind(path, f"{GPU_FOLDER}/{name}") for name, path in paths.items()),
+        env,
     )
+
+
+def _find_libraries() -> dict[str, str]:
+    """Find the driver's libraries where the loader does, or where clouds keep them."""
+    found = find_listed(_read_loader_cache())
+    if "libcuda.so.1" not in found and _UNLISTED.is_dir():
+        found |= {
+            path.name: str(path)
+            for path in _UNLISTED.iterdir()
+            if re.fullmatch(_DRIVER, path.name)
+        }
+    return found
+
+
+def find_listed(loader_cache: str) -> dict[str, str]:
+    """Pick the driver's libraries from the text of ``ldconfig -p``: paths by names."""
+    found = (_LISTED.search(line) for line in reversed(loader_cache.splitlines()))
+    return {match.group(1): match.group(2) for match in found if match}
 
 
 def _read_loader_cache() -> str:

@@ -111,8 +111,9 @@ def build_bundle(
     sources = tuple(dict.fromkeys([*named, spec.root] if spec.root else named))
     staged = {source: f"{STAGE}/{number}" for number, source in enumerate(sources)}
     mounts = [*_own_mounts(spec)]
-    if spec.root and gpu.binds:
+    if gpu.binds:
         mounts.append(_memory(GPU_FOLDER, _DEV_BYTES, "mode=755"))
+        folders += [] if spec.root else [f"root{GPU_FOLDER}"]
     for bind in binds:
         mounts.append(_bind(staged[bind.source], bind.target, bind.is_writable))
     for node in gpu.devices:

@@ -4,7 +4,6 @@ import resource
 
 from sublet.adapter.bubblewrap_options import build_argv, build_options
 from sublet.adapter.job_python import find_job_python
-from sublet.adapter.nvidia import find_gpu_files
 from sublet.adapter.sandbox_warden import (
     HERE,
     WardenSandbox,
@@ -33,7 +32,7 @@ class BubblewrapSandbox(WardenSandbox):
             "options": build_options(
                 spec,
                 python=python,
-                gpu=find_gpu_files(spec.gpu_uuids),
+                gpu=self._find_gpu_files(spec.gpu_uuids),
                 root_links=find_root_links(),
                 seccomp=compile_filter(),
                 bridge=str(HERE / "network_bridge.py"),

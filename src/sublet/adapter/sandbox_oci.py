@@ -16,7 +16,7 @@ import msgspec
 
 from sublet.adapter.bubblewrap_options import SHARED
 from sublet.adapter.job_python import find_job_python
-from sublet.adapter.nvidia import GpuFiles, find_gpu_files
+from sublet.adapter.nvidia import GpuFiles
 from sublet.adapter.oci_bundle import STAGE, Bundle, Identity, build_bundle
 from sublet.adapter.sandbox_warden import (
     HERE,
@@ -100,7 +100,7 @@ class PodmanSandbox(_OciSandbox):
         bundle = self._bundle(
             spec,
             identity=Identity(spec.inside_uid, spec.inside_gid, max(uid, 0)),
-            gpu=find_gpu_files(spec.gpu_uuids),
+            gpu=self._find_gpu_files(spec.gpu_uuids),
             seccomp=compile_filter(),
             rlimits={},
         )

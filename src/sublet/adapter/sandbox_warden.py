@@ -22,7 +22,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path, PurePath
 
@@ -31,6 +31,7 @@ import msgspec
 from sublet.adapter import cgroup
 from sublet.adapter.job_network import connect_inside, open_network
 from sublet.adapter.job_python import find_job_python
+from sublet.adapter.nvidia import GpuFiles, find_gpu_files
 from sublet.adapter.sandbox_probe import probe_sandbox
 from sublet.base.errors import Broken, Refused, Unavailable
 from sublet.service.ports import Probe, SandboxSpec, SandboxState
@@ -68,15 +69,21 @@ class WardenSandbox:
     _own_processes = 0  # of the sandbox itself, on top of the job's
 
     def __init__(
-        self, *, program: str = "", start_timeout_s: float = START_TIMEOUT_S
+        self,
+        *,
+        program: str = "",
+        start_timeout_s: float = START_TIMEOUT_S,
+        find_gpu_files: Callable[[Sequence[str]], GpuFiles] = find_gpu_files,
     ) -> None:
         """Take the path of the program; by default the one on PATH, looked for at use.
 
         Args:
             program: that launches; "" for the one on PATH.
             start_timeout_s: for it to start a job; then it is killed.
+            find_gpu_files: says what a job needs to use GPUs, by their UUIDs.
         """
         self._program = program
+        self._find_gpu_files = find_gpu_files
         self._start_timeout_s = start_timeout_s
         self._home: cgroup.Home | None = None
         self._wardens: dict[Path, subprocess.Popen[bytes]] = {}

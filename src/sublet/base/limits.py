@@ -56,6 +56,10 @@ STATEMENT_BYTES_MAX = 65_536  # a signed statement of erasure
 VRAM_COVERED_MIN_PPM = 900_000  # of a GPU's memory, or it is not called scrubbed
 LOG_BYTES_MAX = 1 << 30  # kept of one stream of one attempt
 
+# Files on a provider's machine
+CDI_BYTES_MAX = 1 << 20  # one CDI file; NVIDIA's own for eight GPUs have 60 kB
+CDI_FILES_MAX = 64  # in one folder
+
 # Maps
 TASKS_MAX = 1_000_000  # of one map
 TASK_BYTES_MAX = 16_777_216  # one task with its standard input

@@ -90,7 +90,8 @@ async def serve(
         config = replace(config, endpoint=endpoint)
     with _lock(home):
         has_gpus = bool(config.gpu_uuids)
-        tried = await asyncio.to_thread(try_out, sandboxes, has_gpus=has_gpus)
+        gpu_uuids = config.gpu_uuids
+        tried = await asyncio.to_thread(try_out, sandboxes, gpu_uuids=gpu_uuids)
         tried.check()
         rooms = await asyncio.to_thread(
             Scratches, scratches, vram=vram if has_gpus else None

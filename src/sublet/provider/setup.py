@@ -93,7 +93,8 @@ def set_up(
     (home / MARKET_FILE).unlink(missing_ok=True)  # it may be another one from now on
     key = load_or_create_key(home / "key")
     create_host_key(home)
-    reports = try_out(sandboxes, has_gpus=bool(sold.gpus)).reports
+    uuids = tuple(gpu.uuid for gpu in sold.gpus)
+    reports = try_out(sandboxes, gpu_uuids=uuids).reports
     scores = measure(home, now_s=clock.now_s())
     config = Config(
         market=wish.market,
@@ -106,7 +107,7 @@ def set_up(
         cpus_milli=sold.cpus_milli,
         memory_bytes=sold.memory_bytes,
         disk_bytes=sold.disk_bytes,
-        gpu_uuids=tuple(gpu.uuid for gpu in sold.gpus),
+        gpu_uuids=uuids,
         gpu_model=sold.gpus[0].model if sold.gpus else "",
         gpu_memory_bytes=min((gpu.memory_bytes for gpu in sold.gpus), default=0),
         cpu_score=scores.cpu_score,

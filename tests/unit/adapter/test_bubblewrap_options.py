@@ -17,7 +17,7 @@ PYTHON = JobPython("/home/me/py/bin/python3", "/opt/python/bin/python3", ())
 NO_GPU = GpuFiles((), (), {})
 GPU = GpuFiles(
     ("/dev/nvidiactl", "/dev/nvidia3"),
-    (Bind("/opt/driver/libcuda.so.1", "/opt/driver/libcuda.so.1"),),
+    (Bind("/opt/driver/libcuda.so.1", "/run/nvidia/libcuda.so.1"),),
     {"CUDA_VISIBLE_DEVICES": "GPU-1"},
 )
 
@@ -104,8 +104,17 @@ def test_no_devices_without_a_lease() -> None:
 def test_leased_gpus_are_bound() -> None:
     found = options(GPU)
     assert has(found, "--dev-bind", "/dev/nvidia3", "/dev/nvidia3")
-    assert has(found, "--ro-bind", ("/opt/driver/libcuda.so.1",))
+    library = ("/opt/driver/libcuda.so.1",)
+    assert has(found, "--ro-bind", library, "/run/nvidia/libcuda.so.1")
+    assert has(found, "--remount-ro", "/run/nvidia")
+    assert has(found, "--setenv", "LD_LIBRARY_PATH", "/run/nvidia")
     assert has(found, "--setenv", "CUDA_VISIBLE_DEVICES", "GPU-1")
+
+
+def test_libraries_of_the_driver_are_looked_for_last() -> None:
+    env = build_env(spec(env={"LD_LIBRARY_PATH": "/usr/local/nvidia/lib"}), gpu=GPU)
+    assert env["LD_LIBRARY_PATH"] == "/usr/local/nvidia/lib:/run/nvidia"
+    assert "LD_LIBRARY_PATH" not in build_env(spec(), gpu=NO_GPU)
 
 
 def test_filter_and_files_travel_as_bytes() -> None:

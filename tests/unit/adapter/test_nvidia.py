@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from sublet.adapter.cdi import GpuEdits, GpuName
 from sublet.adapter.nvidia import (
     find_gpu_files,
     find_gpus,
-    find_libraries,
+    find_listed,
+    make_gpu_files,
     normalize_model,
 )
 from sublet.base.errors import Unavailable
+from sublet.service.ports import Bind
 
 MODELS = {  # what drivers say: what offers and orders say
     "NVIDIA H200": "h200",
@@ -39,6 +42,7 @@ MODELS = {  # what drivers say: what offers and orders say
 
 LOADER_CACHE = """142 libs found in cache `/etc/ld.so.cache'
 \tlibnvidia-ml.so.1 (libc6,x86-64) => /usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1
+\tlibnvidia-ml.so.1 (libc6) => /usr/lib/i386-linux-gnu/libnvidia-ml.so.1
 \tlibcuda.so.1 (libc6,x86-64) => /opt/driver/libcuda.so.1
 \tlibcuda.so (libc6,x86-64) => /opt/driver/libcuda.so
 \tlibcudart.so.12 (libc6,x86-64) => /usr/local/cuda/lib64/libcudart.so.12
@@ -53,17 +57,47 @@ def test_normalizes_names_of_models(name: str, model: str) -> None:
 
 
 def test_finds_the_libraries_of_the_driver() -> None:
-    assert find_libraries(LOADER_CACHE) == (
-        "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1",
-        "/opt/driver/libcuda.so.1",
-        "/opt/driver/libcuda.so",
-        "/usr/local/cuda/lib64/libcudart.so.12",
-        "/opt/driver/libnvcuvid.so.1",
-    )
+    assert find_listed(LOADER_CACHE) == {
+        "libnvidia-ml.so.1": "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1",
+        "libcuda.so.1": "/opt/driver/libcuda.so.1",
+        "libcuda.so": "/opt/driver/libcuda.so",
+        "libnvcuvid.so.1": "/opt/driver/libnvcuvid.so.1",
+    }
 
 
 def test_finds_nothing_in_an_empty_cache() -> None:
-    assert find_libraries("0 libs found in cache\n") == ()
+    assert find_listed("0 libs found in cache\n") == {}
+
+
+LIBRARIES = {"libcuda.so.1": "/opt/driver/libcuda.so.1"}
+GPU = GpuName(("GPU-1", "0"), minor=3)
+
+
+def test_gives_a_job_its_gpus_and_the_driver() -> None:
+    files = make_gpu_files(["GPU-1"], gpus=[GPU], edits=None, libraries=LIBRARIES)
+    bind = Bind("/opt/driver/libcuda.so.1", "/run/nvidia/libcuda.so.1")
+    assert files.binds == (bind,)
+    assert files.env == {"CUDA_VISIBLE_DEVICES": "GPU-1"}
+
+
+def test_takes_libraries_of_cdi_files_by_all_their_names(tmp_path: Path) -> None:
+    real = tmp_path / "libcuda.so.550.1"
+    real.touch()
+    (tmp_path / "libcuda.so.1").symlink_to(real.name)
+    (tmp_path / "libcuda.so").symlink_to("libcuda.so.1")
+    (tmp_path / "libcuda.so.2").symlink_to("elsewhere")
+    edits = GpuEdits((), (str(real),), {"NVIDIA_X": "1", "CUDA_VISIBLE_DEVICES": "9"})
+    files = make_gpu_files(["GPU-1"], gpus=[GPU], edits=edits, libraries=LIBRARIES)
+    assert {bind.target: bind.source for bind in files.binds} == {
+        f"/run/nvidia/{name}": str(real)
+        for name in ("libcuda.so.550.1", "libcuda.so.1", "libcuda.so")
+    }
+    assert files.env == {"NVIDIA_X": "1", "CUDA_VISIBLE_DEVICES": "GPU-1"}
+
+
+def test_no_gpu_without_the_driver_s_library() -> None:
+    with pytest.raises(Unavailable, match=r"libcuda\.so is not found"):
+        make_gpu_files(["GPU-1"], gpus=[GPU], edits=None, libraries={})
 
 
 def test_no_lease_needs_no_driver() -> None:

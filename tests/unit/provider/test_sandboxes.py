@@ -1,5 +1,7 @@
 """Which sandbox a lease runs in, and what the owner hears of those that do not hold."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from sublet.base.errors import Refused
@@ -20,7 +22,7 @@ class _Named(FakeSandbox):
 
 def _try(**found: bool) -> Sandboxes:
     adapters = [_Named(name, is_ok=is_ok) for name, is_ok in found.items()]
-    return try_out(adapters, has_gpus=False)
+    return try_out(adapters, gpu_uuids=())
 
 
 def test_offers_those_that_hold_best_first() -> None:
@@ -61,5 +63,16 @@ def test_knows_three_and_prefers_bubblewrap() -> None:
 def test_offers_gpus_only_where_they_are_reached() -> None:
     blind, seeing = _Named("blind", is_ok=True), _Named("seeing", is_ok=True)
     blind.has_gpu = False
-    assert try_out([blind, seeing], has_gpus=True).names == ("seeing",)
-    assert try_out([blind, seeing], has_gpus=False).names == ("blind", "seeing")
+    with_gpu = try_out([blind, seeing], gpu_uuids=("GPU-1",), find_files=tuple)
+    assert with_gpu.names == ("seeing",)
+    assert try_out([blind, seeing], gpu_uuids=()).names == ("blind", "seeing")
+
+
+def test_offers_no_gpus_that_no_job_would_reach() -> None:
+    def find(uuids: Sequence[str]) -> None:
+        assert uuids == ("GPU-1",)
+        raise Refused("a CDI file is odd", code="bad_cdi")
+
+    tried = try_out([_Named("one", is_ok=True)], gpu_uuids=("GPU-1",), find_files=find)
+    with pytest.raises(Refused, match="a CDI file is odd"):
+        tried.check()
