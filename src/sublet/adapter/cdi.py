@@ -125,7 +125,7 @@ def _read_yaml(content: bytes) -> Any:
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEPTH_MAX:
                 raise ValueError(f"it is nested deeper than {_DEPTH_MAX}")
-        return yaml.load(content, Loader=loader)  # noqa: S506  # it is a safe one
+        return loader(content).get_single_data()
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
 
