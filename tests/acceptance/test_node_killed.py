@@ -52,7 +52,9 @@ async def restart(house: House, lease: Lease, phase: Phase) -> None:
 async def check_end(house: House, job: Run, lease: Lease) -> None:
     """The job has ended well, on this one lease, and is paid for in full."""
     assert await job.wait() == 0, job
-    [attempt] = job.result().attempts
+    attempts = job.result().attempts
+    assert len(attempts) == 1, (attempts, job)
+    [attempt] = attempts
     assert (attempt.lease_id, attempt.outcome) == (lease.id, "exited")
     over = await house.wait_settled(lease.id)
     assert over.paid == over.owed == over.ran_ms * lease.price_hour // 3_600_000

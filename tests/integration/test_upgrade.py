@@ -28,7 +28,7 @@ from tests.integration.test_shared_node_killed import submit_until
 from tests.postgres_server import find_port
 
 OLD = (*SUBLET,)
-NEW = (sys.executable, str(Path(__file__).with_name("newer_program.py")))
+NEW = (sys.executable, str(Path(__file__).parents[1] / "newer_program"))
 BETWEEN = 15  # acknowledgements between two steps
 WAIT_S = 120
 

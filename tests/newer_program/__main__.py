@@ -1,8 +1,9 @@
 """Sublet as its next version may be, simulated: one more kind of document.
 
-A program of its own: ``python newer_program.py node start …`` is the command line of
+A program of its own: ``python tests/newer_program node start …`` is the command line of
 that version, and ``… greet URL KEYFILE`` signs and submits the new document. The old
-program beside it in the tests is the real one, unchanged.
+program beside it in the tests is the real one, unchanged. It is a ``__main__``, so
+that pytest, which looks for examples in every module, does not become version 2.
 """
 
 import asyncio
