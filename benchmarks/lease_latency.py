@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.rig.frame import PYTHON, ROOT, close, percentile, run, scratch, show
 from benchmarks.rig.traffic import Traffic
+from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.key_file import load_key
 from sublet.node.compose import open_node
 from sublet.node.config import read_config
@@ -47,7 +48,7 @@ lost_after_s = 3600
 
 async def found(home: Path) -> Traffic:
     """Write the beginning of a market into a node's home: credits, offers."""
-    async with open_node(read_config(home)) as node:
+    async with open_node(read_config(home), clock=SystemClock()) as node:
         rules = node.market.book.rules
         traffic = Traffic(
             providers=PROVIDERS,

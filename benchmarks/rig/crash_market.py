@@ -85,7 +85,7 @@ def prepare(home: Path, folder: Path) -> None:
 
 
 async def _prepare(home: Path, folder: Path) -> None:
-    async with open_node(read_config(home)) as node:
+    async with open_node(read_config(home), clock=SystemClock()) as node:
         traffic = Traffic(
             providers=PROVIDERS,
             tenants=TENANTS,

@@ -13,6 +13,7 @@ import msgspec
 
 from sublet.node.config import NodeConfig, parse_config
 from sublet.node.serve import Running, serve
+from sublet.service.ports import Clock
 from sublet.service.submission import Candidate
 from sublet.wire.codec import decode, encode
 from sublet.wire.message import (
@@ -196,6 +197,7 @@ async def running_node(
     world: World,
     *,
     connector: aiohttp.BaseConnector | None = None,
+    clock: Clock | None = None,
     **settings: Any,
 ) -> AsyncIterator[Guest]:
     """Run a node in this process for as long as the context lasts."""
@@ -203,7 +205,7 @@ async def running_node(
     make_home(home, world)
     started: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(
-        serve(make_config(home, **settings), ready=started.set_result)
+        serve(make_config(home, **settings), clock=clock, ready=started.set_result)
     )
     try:
         await asyncio.wait(

@@ -29,8 +29,8 @@ WAIT_S = 60
 # The command line on a machine whose clock is wrong.
 WRONG_CLOCK = """
 import sys, time
-right = time.time
-time.time = lambda: right() + {shift_s}
+right = time.time_ns
+time.time_ns = lambda: right() + {shift_s} * 1_000_000_000
 from sublet.cli.root import run_command
 sys.exit(run_command(sys.argv[1:]))
 """

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
-from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.key_file import load_key, load_note_key
 from sublet.adapter.presence_memory import MemoryPresence
 from sublet.adapter.vault_folder import FolderVault
@@ -61,7 +60,7 @@ class ClosablePresence(Presence, Protocol):
 
 
 @asynccontextmanager
-async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
+async def open_node(config: NodeConfig, *, clock: Clock) -> AsyncIterator[Node]:
     """Open the log, found the market the first time, replay; at the end seal, close.
 
     Raises:
@@ -70,7 +69,7 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
     """
     key = load_key(config.home / KEY_FILE)
     note_key = load_note_key(config.home / NOTE_KEY_FILE)
-    metrics, clock = NodeMetrics(), SystemClock()
+    metrics = NodeMetrics()
     log, presence = await asyncio.to_thread(_open_log, config, metrics)
     try:
         founding = find_founding(log)

@@ -23,6 +23,11 @@ class Liveness:
         self._linked: set[Address] = set()
         self._heard_lately: set[Address] = set()
 
+    def begin_anew(self, *, now_ms: int) -> None:
+        """Give everybody the full grace from now on: nobody could be heard before."""
+        self._begun_ms = now_ms
+        self._heard_ms.clear()
+
     def note_linked(self, provider: Address, *, now_ms: int) -> None:
         """A link to this provider stands."""
         self._linked.add(provider)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from sublet.adapter.clock_system import SystemClock
 from sublet.base.errors import Refused
 from sublet.base.ids import Address, Digest
 from sublet.core.lease.phase import Lease
@@ -18,6 +19,7 @@ from sublet.node.compose import make_tls, open_node
 from sublet.node.config import NodeConfig, is_local
 from sublet.node.race import race
 from sublet.node.state import Node
+from sublet.service.ports import Clock
 
 SHUTDOWN_S = 3  # for requests in flight to be answered
 LINGER_S = 5  # for the rest of a body that was refused, so that the refusal is read
@@ -36,16 +38,21 @@ class Running:
 
 
 async def serve(
-    config: NodeConfig, *, ready: Callable[[Running], None] | None = None
+    config: NodeConfig,
+    *,
+    clock: Clock | None = None,
+    ready: Callable[[Running], None] | None = None,
 ) -> None:
     """Run a node until cancelled; ``ready`` is called once it answers.
+
+    The clock is this machine's, where none is given.
 
     Raises:
         Refused: it cannot start like this: no keys, the address is taken.
         Broken: an invariant fell; the process must end.
     """
     tls = make_tls(config)
-    async with open_node(config) as node:
+    async with open_node(config, clock=clock or SystemClock()) as node:
         runner = _make_runner(node)
         await runner.setup()
         remove_listener = node.market.listen(_publish_in(node))

@@ -18,6 +18,7 @@ from sublet.node.liveness import Liveness
 from sublet.node.race import race
 from sublet.service.market import MarketService
 from sublet.service.ports import ANY_GROUND, Clock, Ground, Presence
+from sublet.service.writer import AWAY_MS
 
 TICK_S = 1.0  # deadlines are whole seconds: no more than one tick each
 LOOK_S = 0.25  # between two looks at who is silent
@@ -43,8 +44,9 @@ class Watch:
         self._presence = presence
         self._journal = journal
         self._lost_after_ms = lost_after_s * 1_000
+        self._looked_ms = clock.monotonic_ms()
         self._liveness = Liveness(
-            lost_after_ms=self._lost_after_ms, now_ms=clock.monotonic_ms()
+            lost_after_ms=self._lost_after_ms, now_ms=self._looked_ms
         )
         self._reconciling = asyncio.Lock()
 
@@ -74,6 +76,12 @@ class Watch:
             providers = self._market.book.providers.values()
             up = frozenset(each.provider for each in providers if each.is_up)
             now_ms = self._clock.monotonic_ms()
+            if now_ms - self._looked_ms > AWAY_MS:
+                self._liveness.begin_anew(now_ms=now_ms)
+                self._journal.warning(
+                    "was_away", seconds=(now_ms - self._looked_ms) // 1_000
+                )
+            self._looked_ms = now_ms
             seen, lost = self._liveness.decide(up, now_ms=now_ms)
             try:
                 if lost:

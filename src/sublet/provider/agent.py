@@ -185,7 +185,7 @@ class Agent:
         await self.roster.wait_all(self._is_over)
 
     def _is_over(self, record: LeaseRecord) -> bool:
-        passed_s = self.around.clock.now_s() - record.ended_at_s
+        passed_s = max(0, self.around.clock.now_s() - record.ended_at_s)
         return record.stage is Stage.GONE or (
             record.stage is Stage.SETTLED and passed_s > FETCH_S
         )
@@ -200,7 +200,10 @@ class Agent:
         fault = answer.fault
         if fault is not None:
             kind = type(signed.document).__name__
-            cure = {"cure": _CLOCK_CURE} if fault.code in _CLOCK_CODES else {}
+            cure = {}
+            if fault.code in _CLOCK_CODES:
+                self.around.clock.set_anew()
+                cure = {"cure": _CLOCK_CURE}
             self.around.journal.warn(
                 "document_refused",
                 document=kind,
@@ -292,6 +295,9 @@ class Agent:
             return  # the link says so, too
         self._remember_nodes(self._links.learn(info.nodes))
         self.clock_ahead_s = self.around.clock.now_s() - info.now_s
+        if abs(self.clock_ahead_s) > limits.CLOCK_SKEW_S_MAX:
+            self.around.clock.set_anew()  # it may have been set since we began
+            self.clock_ahead_s = self.around.clock.now_s() - info.now_s
         if abs(self.clock_ahead_s) > limits.CLOCK_SKEW_S_MAX:
             self.around.journal.warn(
                 "clock_wrong", ahead_s=self.clock_ahead_s, cure=_CLOCK_CURE

@@ -120,7 +120,7 @@ class LeaseRunner:
         return True
 
     async def _wait_retention(self) -> None:
-        passed_s = self._around.clock.now_s() - self.record.ended_at_s
+        passed_s = max(0, self._around.clock.now_s() - self.record.ended_at_s)
         retention_s = self._around.config.retention_s
         if must_erase(self.record.lease):  # nobody pays for a slice that stays bound
             retention_s = min(retention_s, BOUND_S_MAX)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from sublet.base import limits
 from sublet.base.errors import Unavailable
 from sublet.base.ids import Address, Digest
 from sublet.core.book.book import Book
@@ -29,6 +30,12 @@ from sublet.service.writer import Writer
 SEAL_EVERY = 4_096  # entries between two Seals, each with a snapshot
 QUEUED_MAX = 16_384  # documents that may wait for a commit
 FOLLOW_S = 1.0  # a shared log is looked at so often, even if nobody tells us
+
+
+class ClockBehind(Unavailable):
+    """The log is ahead of this machine's clock: one of the two was set wrong."""
+
+    code = "clock_behind"
 
 
 class MarketService:
@@ -78,12 +85,14 @@ class MarketService:
         Raises:
             Unavailable: the log does not answer.
             LogInconsistent: the stored log contradicts itself.
+            ClockBehind: this machine's clock is behind the log.
             Broken: an invariant of the book fell during the replay.
         """
         writer = self._writer
         replayed = await writer.follower.in_thread(
             lambda: replay(self._log, self._codec, read_note=self._read_note, kept=kept)
         )
+        _check_clock(replayed.fold.at_s, now_s=self._clock.now_s())
         writer.follower.fold = replayed.fold
         writer.follower.sealed_size = replayed.sealed_size
         if replayed.fold.size:
@@ -257,9 +266,28 @@ class MarketService:
     async def tick(self) -> None:
         """Let the book know that time passed, if one of its deadlines is due.
 
+        Once this was called, it is to be called every second (``Writer.look``).
+
         Raises:
             Unavailable: as ``submit``.
         """
+        self._writer.look()
         now_s = self._clock.now_s()
         if self._writer.follower.is_due(now_s):
             await self.say(Tick(signed_at_s=now_s, salt=self.size))
+
+
+def _check_clock(log_at_s: int, *, now_s: int) -> None:
+    """Refuse to go on while time would stand still.
+
+    Stamps never go back. A node that is behind would stamp all with one second: no
+    deadline would pass, and what jobs run could not be claimed.
+    """
+    ahead_s = log_at_s - now_s
+    if ahead_s > limits.CLOCK_SKEW_S_MAX:
+        raise ClockBehind(
+            f"the log's last entry is {ahead_s} s ahead of this machine's clock: set the "
+            "clock, or start again once that time has come; jobs run on meanwhile, and "
+            "nobody is late for it",
+            retry_after_s=ahead_s,
+        )

@@ -256,11 +256,15 @@ class Clock(Protocol):
     """The one place where time comes in."""
 
     def now_s(self) -> int:
-        """Seconds since the epoch, UTC."""
+        """Seconds since the epoch, UTC; what is done to the machine's clock moves it not."""
         ...
 
     def monotonic_ms(self) -> int:
         """Milliseconds that never go back; for durations only."""
+        ...
+
+    def set_anew(self) -> None:
+        """Take the machine's time as it is now: others say that ours is wrong."""
         ...
 
 

@@ -47,6 +47,8 @@ from sublet.service.submission import (
     wait_together,
 )
 
+AWAY_MS = 10_000  # since a process was last seen to run, until it was away
+
 
 @dataclass(slots=True)
 class _Admitted:
@@ -85,6 +87,8 @@ class Writer:
         self._clock = clock
         self._sign = sign
         self._seal_every = seal_every
+        self._looked_ms = 0  # when ``look`` was called last; 0: never
+        self._was_away = False
         self._arrived = asyncio.Event()
         self._is_closing = False
         self._in_flight: list[Waiting] = []
@@ -93,6 +97,18 @@ class Writer:
     def wake(self) -> None:
         """Say that something was queued."""
         self._arrived.set()
+
+    def look(self) -> None:
+        """Say that this process runs; whoever serves says so every second.
+
+        After a gap in that (it was frozen, or the machine slept) nobody was heard
+        here, so that nobody is late: ``Resume`` comes before all else. A shared log
+        sees by itself whether a node was there.
+        """
+        now_ms = self._clock.monotonic_ms()
+        if self._looked_ms and now_ms - self._looked_ms > AWAY_MS:
+            self._was_away = not self._log.is_shared
+        self._looked_ms = now_ms
 
     def stop(self) -> None:
         """End ``run`` once the queue is empty."""
@@ -159,6 +175,10 @@ class Writer:
 
     async def _commit_next(self) -> None:
         """Take from the queue what fits one commit, store it, fold it, answer it."""
+        if self._looked_ms:
+            self.look()  # the gap may end with a document
+        if self._was_away and not await self._come_back():
+            return
         admitted, refused = self._admit()
         self._in_flight = [waiting for waiting, _ in refused]
         self._in_flight += [item.waiting for item in admitted]
@@ -179,6 +199,17 @@ class Writer:
             else:
                 await self._finish(admitted, refused, stored, heard)
         self._in_flight = []
+
+    async def _come_back(self) -> bool:
+        """Say Resume; where it cannot be said, nothing else is."""
+        try:
+            await self.own_word.resume()
+        except Unavailable as error:
+            while self.queue:
+                self.queue.popleft().fail(error)
+        else:
+            self._was_away = False
+        return not self._was_away
 
     async def _finish(
         self,

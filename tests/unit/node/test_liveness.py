@@ -54,3 +54,14 @@ def test_forgets_who_is_gone() -> None:
     assert liveness.decide(frozenset(), now_ms=50_001) == ((), ())
     # Forgotten: if the book calls it up again, the grace since the start is over.
     assert liveness.decide(frozenset({A}), now_ms=50_002) == ((), (A,))
+
+
+@pytest.mark.parametrize(("now_ms", "lost"), [(70_999, ()), (71_000, (A, B))])
+def test_whoever_could_not_be_heard_has_the_full_grace(
+    now_ms: int, lost: tuple[str, ...]
+) -> None:
+    liveness = make()
+    liveness.note_linked(A, now_ms=1_000)
+    liveness.begin_anew(now_ms=61_000)  # this node was frozen for a minute
+    liveness.note_unlinked(A)
+    assert liveness.decide(frozenset({A, B}), now_ms=now_ms) == ((), lost)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
+from sublet.base import limits
 from sublet.base.errors import Broken, Unavailable
 from sublet.core.book import view
 from sublet.core.book.quote import NoMatch
@@ -12,7 +13,7 @@ from sublet.core.document import Order
 from sublet.core.lease.phase import Lease, Phase
 from sublet.core.merkle import root_of
 from sublet.service import market as market_module
-from sublet.service.market import MarketService
+from sublet.service.market import ClockBehind, MarketService
 from sublet.wire.note import read_checkpoint
 from tests.fakes.log_memory import FakeLog
 from tests.fakes.world import World, hold_store, move, submit
@@ -100,6 +101,62 @@ async def test_tick_settles_what_is_late(world: World, service: MarketService) -
     assert (late.phase, late.reason) == (Phase.SETTLED, "not_accepted")
     await service.tick()
     assert service.size == size + 1
+
+
+async def test_nobody_is_late_for_a_node_that_was_away(
+    world: World, service: MarketService
+) -> None:
+    """Frozen, or asleep: whatever wakes it, Resume is the first thing that it says."""
+    lease = await move(service, world.order())
+    await service.tick()
+    for is_woken_by_time in (True, False):
+        size = service.size
+        world.clock.at_s += 1_000
+        if is_woken_by_time:
+            await service.tick()
+        else:
+            await submit(service, world.credit(world.tenant.address, 1))
+        assert service.size == size + 2
+        open_still = view.find_lease(service.book, lease.id)
+        assert open_still is not None
+        assert open_still.phase is Phase.MATCHED
+    world.clock.at_s = open_still.deadline_s
+    await service.tick()
+    late = view.find_lease(service.book, lease.id)
+    assert late is not None
+    assert late.reason == "not_accepted", "and then deadlines bind as before"
+
+
+async def test_nothing_is_said_before_resume(
+    world: World, log: FakeLog, service: MarketService
+) -> None:
+    lease = await move(service, world.order())
+    await service.tick()
+    world.clock.at_s += 1_000
+    for number in (1, 2):
+        log.fail_append_number(len(log.batches) + 1)
+        with pytest.raises(Unavailable):
+            await submit(service, world.credit(world.tenant.address, number))
+    await submit(service, world.credit(world.tenant.address, 3))
+    now = view.find_lease(service.book, lease.id)
+    assert now is not None
+    assert now.phase is Phase.MATCHED
+
+
+async def test_does_not_stamp_all_with_one_second(world: World, log: FakeLog) -> None:
+    """The log was written by a clock that was set wrong, and is right now."""
+    service = world.make_service(log)
+    await service.open()
+    await world.set_up(service)
+    await service.close()
+    world.clock.at_s -= limits.CLOCK_SKEW_S_MAX
+    again = world.make_service(log)
+    await again.open()  # so little is made up for by waiting
+    await again.close()
+    world.clock.at_s -= 1
+    with pytest.raises(ClockBehind) as error:
+        await world.make_service(log).open()
+    assert error.value.retry_after_s == limits.CLOCK_SKEW_S_MAX + 1
 
 
 async def test_listeners_hear_leases_in_order(

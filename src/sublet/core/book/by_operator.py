@@ -164,14 +164,7 @@ def decide_resume(book: Book, fact: Fact, resume: Resume, now_s: int) -> Change:
 
 def _forgive(book: Book, away_s: int) -> tuple[Outcome, ...]:
     for lease in list(book.leases.values()):
-        notice_s = lease.give_back_by_s and lease.give_back_by_s + away_s
-        book.change_lease(
-            replace(
-                lease,
-                deadline_s=lease.deadline_s + away_s,
-                give_back_by_s=notice_s,
-            )
-        )
+        book.change_lease(table.forgive(lease, away_s=away_s))
     return ()
 
 

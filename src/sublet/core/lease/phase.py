@@ -55,6 +55,7 @@ class Lease(Struct, frozen=True, gc=False):
     matched_at_s: int
     deadline_s: int  # when the present phase is over by force
     started_at_s: int = 0  # 0: never
+    ends_by_s: int = 0  # when duration_s has passed, outages of the market not counted
     ended_at_s: int = 0
     ran_ms: int = 0  # by the latest record or the receipt
     secured_ms: int = 0  # up to the last checkpoint that the tenant keeps

@@ -111,7 +111,12 @@ def _deliver(lease: Lease, delivery: Delivery, now: Now) -> Lease:
 
 
 def _start(lease: Lease, _: Start, now: Now) -> Lease:
-    started = replace(lease, phase=Phase.RUNNING, started_at_s=now.at_s)
+    started = replace(
+        lease,
+        phase=Phase.RUNNING,
+        started_at_s=now.at_s,
+        ends_by_s=now.at_s + lease.duration_s,
+    )
     return replace(started, deadline_s=_running_deadline(started, now))
 
 
@@ -302,10 +307,7 @@ def expire(lease: Lease, *, market: Market) -> Lease:
     Everything counts from the deadline itself, so that it makes no difference at
     which later second the log hears of it.
     """
-    if (
-        lease.phase is Phase.RUNNING
-        and lease.deadline_s >= lease.started_at_s + lease.duration_s
-    ):
+    if lease.phase is Phase.RUNNING and lease.deadline_s >= lease.ends_by_s:
         return replace(
             lease,
             phase=Phase.CLOSING,
@@ -316,6 +318,16 @@ def expire(lease: Lease, *, market: Market) -> Lease:
     owed = lease.owed if due.fault is Fault.TENANT else _price(lease, lease.secured_ms)
     return _settle(
         lease, at_s=lease.deadline_s, reason=due.reason, fault=due.fault, owed=owed
+    )
+
+
+def forgive(lease: Lease, *, away_s: int) -> Lease:
+    """Give the lease as it is when nobody counts a time in which no market was there."""
+    return replace(
+        lease,
+        deadline_s=lease.deadline_s + away_s,
+        ends_by_s=lease.ends_by_s and lease.ends_by_s + away_s,
+        give_back_by_s=lease.give_back_by_s and lease.give_back_by_s + away_s,
     )
 
 
@@ -353,9 +365,7 @@ def _price(lease: Lease, ran_ms: int) -> int:
 
 
 def _running_deadline(lease: Lease, now: Now) -> int:
-    deadline_s = min(
-        now.at_s + now.market.report_s, lease.started_at_s + lease.duration_s
-    )
+    deadline_s = min(now.at_s + now.market.report_s, lease.ends_by_s)
     return min(deadline_s, lease.give_back_by_s or deadline_s)
 
 

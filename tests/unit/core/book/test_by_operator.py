@@ -179,6 +179,38 @@ def test_outage_makes_nobody_late() -> None:
     assert world.lease(lease.id).reason == "silent"
 
 
+def test_outage_longer_than_the_lease_ends_nobody() -> None:
+    """What its job reported meanwhile comes late, and in order: it is all taken."""
+    world = World()
+    world.add_credit()
+    world.add_provider()
+    lease = world.lease_in(Phase.RUNNING)
+    ran_ms = lease.duration_s * 1_000
+    world.now_s += 10 * lease.duration_s
+    world.say(OPERATOR, Resume(world.now_s, 1))
+    world.say(PROVIDER, world.usage(lease, ran_ms))
+    world.now_s += 1
+    world.say(PROVIDER, world.receipt(lease, ran_ms))
+    ended = world.lease(lease.id)
+    assert (ended.phase, ended.fault) == (Phase.SETTLING, Fault.NOBODY)
+    assert ended.owed == lease.hold, "the whole duration, and no more"
+
+
+def test_duration_binds_after_an_outage() -> None:
+    world = World()
+    world.add_credit()
+    world.add_provider()
+    lease = world.lease_in(Phase.RUNNING)
+    world.now_s += 10 * lease.duration_s
+    world.say(OPERATOR, Resume(world.now_s, 1))
+    resumed_s = world.now_s
+    while world.lease(lease.id).phase is Phase.RUNNING:
+        assert world.now_s - resumed_s <= lease.duration_s
+        world.say(PROVIDER, world.usage(lease, 0))
+        world.wait(RULES.report_s - 1)
+    assert world.lease(lease.id).reason == "timeout"
+
+
 def test_refused_resume_forgives_nothing() -> None:
     world = World()
     world.add_credit()

@@ -50,6 +50,7 @@ RUNNING = replace(
     LEASE,
     phase=Phase.RUNNING,
     started_at_s=STARTED_S,
+    ends_by_s=STARTED_S + LEASE.duration_s,
     deadline_s=STARTED_S + RULES.report_s,
     ran_ms=5_000,
     owed=5_000,
@@ -256,7 +257,12 @@ def test_owes_nothing_beyond_duration() -> None:
 
 def test_notice_shortens_the_deadline() -> None:
     at_s = STARTED_S + 20
-    long = replace(RUNNING, duration_s=1_000, deadline_s=STARTED_S + 30)
+    long = replace(
+        RUNNING,
+        duration_s=1_000,
+        ends_by_s=STARTED_S + 1_000,
+        deadline_s=STARTED_S + 30,
+    )
     lease = move(long, GiveBack(long.id, 25, 1, 1), at_s=at_s)
     assert lease.deadline_s == STARTED_S + 30  # its next report is due before
     assert lease.give_back_by_s == at_s + 25 + RULES.report_s
