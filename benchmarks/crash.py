@@ -3,11 +3,15 @@
 Real programs, each a process that is forked from one that has everything imported: the
 node with its SQLite file and its sockets, clients that say signed documents without a
 pause and remember what was acknowledged, PostgreSQL with a node on it, whose backends
-and whole server are killed. SIGKILL comes at a random instant: while a node starts,
-replays, or serves. Every hundred deaths the books are opened: each acknowledged
+and whole server are killed; providers with jobs in real sandboxes, of which the agent,
+a warden or everything is killed, and comes back at once or after it was called lost.
+SIGKILL comes at a random instant. Then the books are opened: each acknowledged
 document has to stand where it was said to, the audit to pass with all signatures, the
-money to add up to what was issued, each lease to be paid once.
+money to add up to what was issued, each lease to be paid once, to have run once (its
+program says so, in a file outside of the system), and no result to come from a lease
+that was lost before.
 
+Of 100 kills 6 meet a provider, one half PostgreSQL, the others a node.
 ``KILLS=300 SEED=7 make bench NAME=crash`` is a small one.
 """
 
@@ -19,6 +23,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +31,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from benchmarks.rig import crash_machines as machines
 from benchmarks.rig import crash_market as rig
 from benchmarks.rig.frame import close, console, scratch, show
 from benchmarks.rig.zygote import Fork
@@ -38,14 +44,18 @@ from tests.postgres_server import run_server
 
 KILLS = int(os.environ.get("KILLS", "10000"))
 SEED = int(os.environ.get("SEED", "1"))
-OF_DATABASE = 0.01  # the share of kills that meet PostgreSQL, which recovers slowly
+OF_DATABASE = 0.005  # the share of kills that meet PostgreSQL, which recovers slowly
+OF_MACHINE = 0.06  # that meet an agent, a warden, or all of a provider
+LEAST = {"providers": 6, "databases": 1}  # however few there are to be
 WHOLE_SERVER = 0.3  # the share of those that meet all of its processes at once
-OF_NODE = 100  # deaths of one market's node, before its books are opened
+NODE_DEATHS = 200  # in one market, before its books are opened
+MACHINE_DEATHS = 300
+ISSUED = rig.CREDITS * rig.TENANTS
 NOTE_BYTES = 70  # of one answer, in a client's file
 READY_S = 60.0  # at the longest
 EARLY = 0.3  # the share of deaths that come while the node starts
 EARLY_S = 0.05  # after it was forked, at most
-HEARD_MAX = 20  # answers that a node lives to give, at most
+HEARD_MAX = 10  # answers that a node lives to give, at most
 SERVING_S = 2.0  # at most, where nobody is answered
 
 
@@ -101,19 +111,26 @@ def kill_node(home: Path, folder: Path, chance: random.Random) -> None:
             node.kill()
 
 
-def judge(folder: Path, open_log: Callable[[], Log]) -> rig.Verdict:
+def judge(folder: Path, open_log: Callable[[], Log], *, issued: int) -> rig.Verdict:
     """Open the books, in a process of its own."""
 
     def work() -> None:
-        rig.write_verdict(open_log(), folder, issued=rig.CREDITS * rig.TENANTS)
+        books = rig.read_books(open_log(), issued=issued)
+        verdict = rig.judge(books, folder)
+        if (folder / "evidence").exists():
+            machines.judge(books, folder, verdict)
+        (folder / "verdict.json").write_bytes(msgspec.json.encode(verdict))
 
     Fork(work, journal=folder / "judge.log").finish("the books cannot be read")
+    console.print((folder / "judge.log").read_text(), end="")
     raw = (folder / "verdict.json").read_bytes()
     return msgspec.json.decode(raw, type=rig.Verdict)
 
 
 def start_clients(folder: Path, port: int, chance: random.Random) -> list[Fork]:
     """Let everybody talk at once."""
+    for number in range(rig.CLIENTS):
+        (folder / f"heard-{number}").touch()
     seeds = [chance.randrange(1 << 30) for _ in range(rig.CLIENTS)]
     return [
         Fork(
@@ -148,7 +165,7 @@ def kill_nodes(folder: Path, kills: int, chance: random.Random) -> rig.Verdict:
         for client in clients:
             if not client.has_ended():
                 client.stop()
-    return judge(folder, lambda: SqliteLog(home / "log.db"))
+    return judge(folder, lambda: SqliteLog(home / "log.db"), issued=ISSUED)
 
 
 def kill_databases(folder: Path, kills: int, chance: random.Random) -> rig.Verdict:
@@ -184,51 +201,113 @@ def kill_databases(folder: Path, kills: int, chance: random.Random) -> rig.Verdi
                     each.stop()
             if not node.has_ended():
                 node.kill()
-        return judge(folder, lambda: PostgresLog(url))
+        return judge(folder, lambda: PostgresLog(url), issued=ISSUED)
 
 
-def add(total: rig.Verdict, one: rig.Verdict) -> None:
-    """Add one market's verdict."""
-    for name in rig.Verdict.__struct_fields__:
-        setattr(total, name, getattr(total, name) + getattr(one, name))
+def kill_machines(folder: Path, kills: int, chance: random.Random) -> rig.Verdict:
+    """One market whose providers die so often, one way or another, under jobs."""
+    folder.mkdir()
+    (folder / "evidence").mkdir()
+    home, port = folder / "node", find_port()
+    url = f"http://127.0.0.1:{port}"
+    rig.lay_out(home, port=port, rules=machines.RULES)
+    node, ready = start_node(home, folder)
+    there: list[machines.Machine] = []
+    tenant: Fork | None = None
+    try:
+        wait_ready(ready, node)
+        for number in range(machines.MACHINES):
+            there.append(machines.Machine(folder, number, url=url))
+            there[-1].start()
+        machines.wait_ready(url)
+        seed = chance.randrange(1 << 30)
+        tenant = Fork(
+            lambda: machines.be_tenant(folder, url=url, seed=seed),
+            journal=folder / "tenant.log",
+        )
+        nemesis = machines.Nemesis(there, chance)
+        while nemesis.kills < kills:
+            nemesis.strike()
+            check_alive(node, tenant)
+        nemesis.bring_back(all_=True)
+        tenant.stop()
+        tenant.finish("the tenant gave up")
+        node.stop()
+    finally:
+        os.close(ready)
+        if tenant is not None and not tenant.has_ended():
+            tenant.kill()
+        for machine in there:
+            machine.close()
+        if not node.has_ended():
+            node.kill()
+    log = home / "log.db"
+    return judge(folder, lambda: SqliteLog(log), issued=machines.CREDITS)
 
 
-def plan() -> list[tuple[Callable[..., rig.Verdict], int]]:
-    """Say whose kills, and how many, one market after another; the slow ones last."""
-    of_database = round(KILLS * OF_DATABASE)
-    of_nodes, markets = KILLS - of_database, -(-(KILLS - of_database) // OF_NODE)
-    chunks = [of_nodes // markets + (n < of_nodes % markets) for n in range(markets)]
-    shares: list[tuple[Callable[..., rig.Verdict], int]]
-    shares = [(kill_nodes, each) for each in chunks]
-    return [*shares, (kill_databases, of_database)] if of_database else shares
+def plan() -> list[tuple[str, Callable[..., rig.Verdict], int]]:
+    """Say whose kills, and how many, one market after another."""
+    of_database = max(round(KILLS * OF_DATABASE), LEAST["databases"])
+    of_machine = max(round(KILLS * OF_MACHINE), LEAST["providers"])
+    shares = [
+        *share("providers", kill_machines, of_machine, MACHINE_DEATHS),
+        *share("databases", kill_databases, of_database, of_database),
+    ]
+    left = max(KILLS - of_database - of_machine, 0)
+    return [*shares, *share("nodes", kill_nodes, left, NODE_DEATHS)]
+
+
+def share(
+    whose: str, work: Callable[..., rig.Verdict], kills: int, most: int
+) -> list[tuple[str, Callable[..., rig.Verdict], int]]:
+    """Spread kills over markets with so many at most."""
+    if not kills:
+        return []
+    markets = -(-kills // most)
+    return [
+        (whose, work, kills // markets + (n < kills % markets)) for n in range(markets)
+    ]
 
 
 def main() -> None:
     """Kill, and judge, until there were enough."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end what was begun
+    machines.try_out()
     compute_openapi(ROUTES)  # once for all nodes that are forked from here
     gc.freeze()  # what is loaded stays shared with every fork
-    chance, total, done = random.Random(SEED), rig.Verdict(), 0
+    chance, total = random.Random(SEED), rig.Verdict()
+    done: Counter[str] = Counter()
+    took: Counter[str] = Counter()
     begun = time.monotonic()
     with scratch() as folder:
-        for number, (what, kills) in enumerate(plan()):
-            place = Path(folder) / f"market-{number}"
-            add(total, what(place, kills, chance))
-            done += kills
-            passed = time.monotonic() - begun
-            left = passed / done * (KILLS - done)
+        for number, (whose, work, kills) in enumerate(plan()):
+            began = time.monotonic()
+            total.add(work(Path(folder) / f"market-{number}", kills, chance))
+            done[whose] += kills
+            took[whose] += time.monotonic() - began
             console.print(
-                f"{done:,} of {KILLS:,} kills in {passed:.0f} s, about {left:.0f} s "
-                f"left; lost {total.lost}, created {total.created}, "
-                f"doubled {total.doubled}"
+                f"{done.total():,} of {KILLS:,} kills in {time.monotonic() - begun:.0f} s "
+                f"(now {whose}, {took[whose] / done[whose]:.2f} s each); "
+                f"lost {total.lost}, created {total.created}, doubled {total.doubled}"
             )
+    report(total, done, time.monotonic() - begun)
+
+
+def report(total: rig.Verdict, done: Counter[str], duration_s: float) -> None:
+    """Show what came of it."""
     show(
-        f"seed {SEED}: {done:,} kills in {time.monotonic() - begun:,.0f} s",
+        f"seed {SEED}: {done.total():,} kills in {duration_s:,.0f} s",
         ["", "count"],
         [
+            *((f"kills of {whose}", f"{kills:,}") for whose, kills in done.items()),
             ("acknowledged facts", f"{total.acknowledged:,}"),
             ("entries of the logs, all audited", f"{total.entries:,}"),
-            ("leases settled", f"{total.leases:,}"),
+            ("leases paid", f"{total.leases:,}"),
+            ("jobs that real providers ran", f"{total.jobs:,}"),
+            ("of these, moved to another machine", f"{total.moved:,}"),
+            ("of these, given up after six machines", f"{total.given_up:,}"),
+            ("of these, done and not paid for", f"{total.unpaid:,}"),
+            ("of these, paid on two machines", f"{total.paid_again:,}"),
             ("acknowledged facts lost", f"{total.lost:,}"),
             ("micro-USD created or destroyed", f"{total.created:,}"),
             ("leases paid or run twice", f"{total.doubled:,}"),
@@ -236,11 +315,12 @@ def main() -> None:
     )
     close(
         "crash",
-        kills=done,
+        kills=done.total(),
         lost=total.lost,
         created=total.created,
         doubled=total.doubled,
         acknowledged=total.acknowledged,
+        jobs=total.jobs,
     )
 
 

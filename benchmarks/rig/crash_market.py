@@ -12,7 +12,6 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from benchmarks.rig.traffic import Traffic
@@ -21,7 +20,7 @@ from sublet.adapter.key_file import create_note_key, load_key, load_or_create_ke
 from sublet.core.book.book import Book
 from sublet.core.book.invariant import check_invariants
 from sublet.core.book.step import LeaseMoved, step
-from sublet.core.lease.phase import Phase
+from sublet.core.lease.phase import Lease, Phase
 from sublet.core.ledger.ledger import ISSUED
 from sublet.node.compose import open_node
 from sublet.node.config import read_config
@@ -41,9 +40,7 @@ BATCH_MAX = 6  # documents in one submission
 CREDITS = 1_000_000_000  # micro-USD of each tenant
 ANSWER_MAX = 1 << 24
 
-SETTINGS = """
-listen = "127.0.0.1:{port}"
-{log}
+RULES = """
 [market]
 name = "crash"
 accept_s = 3600
@@ -64,19 +61,40 @@ class Verdict(Struct):
 
     acknowledged: int = 0
     entries: int = 0
-    leases: int = 0  # that were settled
+    leases: int = 0  # that were paid
     lost: int = 0  # acknowledged, and not there or elsewhere
     created: int = 0  # micro-USD too many or too few
     doubled: int = 0  # leases that were paid twice, or run twice
+    jobs: int = 0  # that real providers ran, on one lease or several
+    moved: int = 0  # of these, on several
+    given_up: int = 0  # of these, without a result
+    unpaid: int = 0  # of these, done; the provider died before it was paid
+    paid_again: int = 0  # of these, paid on two machines: the first lost the result
+
+    def add(self, other: "Verdict") -> None:
+        """Count another market's, too."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-def lay_out(home: Path, *, port: int, log_url: str = "") -> None:
+class Books(Struct):
+    """A log that was audited and folded, and what became of its leases."""
+
+    found: dict[str, int]  # where each document stands
+    leases: dict[str, Lease]  # as they were last
+    settled_at_s: dict[str, int]  # when the log said so
+    payments: Counter[str]  # of each lease
+    created: int  # micro-USD too many or too few
+
+
+def lay_out(home: Path, *, port: int, rules: str = RULES, log_url: str = "") -> None:
     """Make a node's home."""
     home.mkdir(mode=0o700)
     load_or_create_key(home / "key")
     create_note_key(home / "note_key", name="crash")
-    log = f'[log]\nurl = "{log_url}"' if log_url else ""
-    (home / "config.toml").write_text(SETTINGS.format(port=port, log=log))
+    log = f'[log]\nurl = "{log_url}"\n' if log_url else ""
+    settings = f'listen = "127.0.0.1:{port}"\n{rules}{log}'
+    (home / "config.toml").write_text(settings)
 
 
 def prepare(home: Path, folder: Path) -> None:
@@ -169,47 +187,48 @@ async def _post(
 # ---- the books --------------------------------------------------------------------
 
 
-def judge(log: Log, folder: Path, *, issued: int) -> Verdict:
-    """Hold the log to what was acknowledged, and the money to itself."""
+def read_books(log: Log, *, issued: int) -> Books:
+    """Audit a log, fold it, and look whether its money adds up."""
     verdict = verify(log, DocumentCodec(), SystemClock(), read_note=read_checkpoint)
     if not verdict.is_good:
         raise SystemExit(f"the audit says: {verdict.finding}")
-    found: dict[str, int] = {}
-    book, codec = Book(), DocumentCodec()
-    payments: Counter[str] = Counter()
+    books, book, codec = Books({}, {}, {}, Counter(), 0), Book(), DocumentCodec()
     paid: Counter[str] = Counter()
-    while rows := log.read(first=len(found), limit=1_000):
+    while rows := log.read(first=len(books.found), limit=1_000):
         for row in rows:
-            found[row.id] = row.index
-            done = step(book, codec.read_entry(row.body).fact)
+            books.found[row.id] = row.index
+            fact = codec.read_entry(row.body).fact
+            done = step(book, fact)
             for moved in done.outcomes:
                 if isinstance(moved, LeaseMoved):
-                    lease = moved.lease
+                    lease = books.leases[moved.lease.id] = moved.lease
+                    if lease.phase is Phase.SETTLED:
+                        books.settled_at_s.setdefault(lease.id, fact.at_s)
                     if lease.phase is Phase.SETTLED and lease.paid:
-                        payments[lease.id] += 1
+                        books.payments[lease.id] += 1
                         paid[lease.provider] += lease.paid
     check_invariants(book)
-    heard = {
-        tuple(line.split())
-        for path in folder.glob("heard-*")
-        for line in path.read_text().splitlines()
-    }
     accounts = book.ledger.accounts
     wallets = [x for x in accounts.values() if x.id != ISSUED]
     total = sum(x.credits_posted - x.debits_posted for x in wallets)
     earned = {k: accounts[k].credits_posted - accounts[k].credits_issued for k in paid}
     wrong = sum(abs(earned[provider] - paid[provider]) for provider in paid)
+    books.created = abs(total - issued) + wrong
+    return books
+
+
+def judge(books: Books, folder: Path) -> Verdict:
+    """Hold the log to what was acknowledged, and the money to itself."""
+    heard = {
+        tuple(line.split())
+        for path in folder.glob("heard-*")
+        for line in path.read_text().splitlines()
+    }
     return Verdict(
         acknowledged=len(heard),
-        entries=len(found),
-        leases=len(payments),
-        lost=sum(found.get(id_) != int(index) for id_, index in heard),
-        created=abs(total - issued) + wrong,
-        doubled=sum(count > 1 for count in payments.values()),
+        entries=len(books.found),
+        leases=len(books.payments),
+        lost=sum(books.found.get(id_) != int(index) for id_, index in heard),
+        created=books.created,
+        doubled=sum(count > 1 for count in books.payments.values()),
     )
-
-
-def write_verdict(log: Log, folder: Path, *, issued: int) -> None:
-    """Judge in a process of its own, and leave the verdict in the folder."""
-    verdict = judge(log, folder, issued=issued)
-    (folder / "verdict.json").write_bytes(msgspec.json.encode(verdict))

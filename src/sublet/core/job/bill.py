@@ -127,16 +127,27 @@ def close_lease(record: ChannelRecord, *, lease_id: Digest) -> ChannelRecord:
 
 
 def rebase(
-    record: ChannelRecord, *, paid: int, over: frozenset[Digest]
+    record: ChannelRecord,
+    *,
+    paid: int,
+    over: frozenset[Digest],
+    beside: frozenset[Digest] = frozenset(),
 ) -> ChannelRecord:
-    """Take over what the public log says was paid to this provider before.
+    """Take over what the public log says of this tenant's leases at this provider.
 
-    For a tenant whose own record was lost or is stale: ``paid`` is the sum over the
-    settled leases, ``over`` their ids. The log's settlements were all covered by
-    vouchers that the tenant had signed.
+    For a tenant whose own record was lost or is stale, or who has other leases there
+    for which nothing was authorised yet.
+
+    Args:
+        record: what was authorised so far.
+        paid: the sum over the settled leases. The log's settlements were all covered
+            by vouchers that the tenant had signed.
+        over: the settled leases.
+        beside: the open ones.
     """
     still = {key: value for key, value in record.open.items() if key not in over}
     gone = sum(record.open.values()) - sum(still.values())
+    still = {**dict.fromkeys(beside, 0), **still}
     return structs.replace(record, settled=max(record.settled + gone, paid), open=still)
 
 

@@ -60,8 +60,9 @@ class Purse:
         try:
             amount = await self._update(account, change)
         except PeerFault:
-            # Our own memory may be short (another machine, a lost home): the public
-            # log knows what was ever paid.
+            # Our own memory may be short (another machine, a lost home, jobs that
+            # ended before they had paid anything): the public log knows what was ever
+            # paid, and what is open.
             await self._rebase(account, lease.provider)
             amount = await self._update(account, change)
         voucher = Voucher(channel_id=account.id, max_claimable_amount=amount)
@@ -112,15 +113,13 @@ class Purse:
         return signed
 
     async def _rebase(self, account: Account, provider: Address) -> None:
-        settled = [
-            lease
-            for lease in await self._connection.leases(is_all=True)
-            if lease.provider == provider and lease.phase is Phase.SETTLED
-        ]
-        paid = sum(lease.paid for lease in settled)
-        over = frozenset(lease.id for lease in settled)
+        leases = await self._connection.leases(is_all=True)
+        own = {each.id: each for each in leases if each.provider == provider}
+        over = frozenset(k for k, v in own.items() if v.phase is Phase.SETTLED)
+        paid = sum(own[key].paid for key in over)
+        beside = frozenset(own) - over
 
         def change(record: ChannelRecord) -> tuple[ChannelRecord, int]:
-            return bill.rebase(record, paid=paid, over=over), 0
+            return bill.rebase(record, paid=paid, over=over, beside=beside), 0
 
         await self._update(account, change)

@@ -129,6 +129,18 @@ def test_rebase_never_forgets_what_was_signed() -> None:
     assert again.open == {}
 
 
+def test_first_two_that_end_at_once_are_paid_in_either_order() -> None:
+    # B's provider counts A, for which this tenant has authorised nothing so far.
+    with pytest.raises(PeerFault):
+        pay(ChannelRecord(), B, 30, 130)
+    record = rebase(ChannelRecord(), paid=0, over=frozenset(), beside=frozenset({A, B}))
+    record, amount = pay(record, B, 30, 130)
+    assert amount == 30
+    record = close_lease(record, lease_id=B)
+    _, amount = pay(record, A, 100, 100)
+    assert amount == 130
+
+
 @given(
     st.lists(st.tuples(st.sampled_from([A, B, C]), st.integers(0, 1_000)), max_size=30)
 )
