@@ -25,7 +25,8 @@ from typing import TypeVar
 from benchmarks.rig.frame import close, median, scratch, show
 from benchmarks.rig.sshd import Sshd, find_port, running_sshd
 from sublet.adapter.blobs_folder import FolderBlobs
-from sublet.adapter.tree_folder import read_tree, write_tree
+from sublet.adapter.tree_folder import read_tree
+from sublet.adapter.tree_writing import write_tree
 from sublet.base.errors import SubletError
 from sublet.cli.local_market import (
     LocalMarket,

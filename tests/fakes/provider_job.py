@@ -13,7 +13,8 @@ import asyncssh
 from blake3 import blake3
 
 from sublet.adapter.blobs_folder import FolderBlobs
-from sublet.adapter.tree_folder import read_tree, write_tree
+from sublet.adapter.tree_folder import read_tree
+from sublet.adapter.tree_writing import write_tree
 from sublet.base.ids import NO_DIGEST, Digest
 from sublet.base.units import compute_owed
 from sublet.core.document import (

@@ -158,7 +158,7 @@ SEALED = structs.replace(
 )
 
 
-@target("hello", seeds=[encode(Hello(KEY.address, _HEADER))])
+@target("hello", seeds=[encode(Hello(KEY.address, _HEADER, "a"))])
 def _hello(raw: bytes) -> None:
     decode(raw, Hello, size_max=2_048)
 
@@ -363,7 +363,7 @@ def _make_sealed_folder() -> bytes:
     source = MemoryBlobs()
     file = FileEntry("a", 5, 0o644, (source.put(b"hello"),))
     listed = msgspec.json.encode(Tree((file, structs.replace(file, path="b"))))
-    return len(listed).to_bytes(8, "big") + listed + b"hello"
+    return len(listed).to_bytes(8, "big") + listed + b"\0\0\0\5hello"
 
 
 @target("sealed_folder", seeds=[_make_sealed_folder()], words=[bytes(8)])

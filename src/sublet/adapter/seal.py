@@ -15,6 +15,7 @@ Not here: who may open what, and what is sealed when (``provider.sealing``,
 
 import os
 import secrets
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -34,12 +35,14 @@ from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.service.ports import Blobs
+from sublet.wire.manifest import size_chunks
 from sublet.wire.message import FileEntry, Tree
 
 KEY_BYTES = 32
 SALT_BYTES = 32
 TAG_BYTES = 16
 LENGTH_BYTES = 8  # in front of a folder's list of files
+SIZE_BYTES = 4  # in front of each of its chunks
 SEALED_PATH = "sealed"  # the one file of a sealed folder
 _LINE = "x25519:"
 _NAME = b"sublet seal v1"
@@ -235,19 +238,25 @@ class _Writer:
         self._into = into
         self._rest = bytearray()
         self._tree: Tree | None = None
-        self._wanted: list[tuple[Digest, int]] = []  # chunks still to come, their sizes
+        self._wanted: deque[Digest] = deque()  # chunks still to come
 
     def take(self, piece: bytes) -> None:
         self._rest += piece
         if self._tree is None and not self._read_list():
             return
-        while self._wanted and len(self._rest) >= self._wanted[0][1]:
-            key, size = self._wanted.pop(0)
-            content = bytes(self._rest[:size])
-            del self._rest[:size]
-            if "0x" + blake3(content).hexdigest() != key:
+        while self._wanted and (content := self._take_part(SIZE_BYTES)) is not None:
+            if "0x" + blake3(content).hexdigest() != self._wanted.popleft():
                 raise BadSeal("a sealed folder does not hold what it lists")
             self._into.put(content)
+
+    def _take_part(self, size_bytes: int) -> bytes | None:
+        """Give what stands behind its length, once all of it is there."""
+        end = size_bytes + int.from_bytes(self._rest[:size_bytes], "big")
+        if len(self._rest) < max(end, size_bytes):
+            return None
+        part = bytes(self._rest[size_bytes:end])
+        del self._rest[:end]
+        return part
 
     def finish(self) -> Tree:
         if self._tree is None or self._wanted or self._rest:
@@ -255,39 +264,23 @@ class _Writer:
         return self._tree
 
     def _read_list(self) -> bool:
-        if len(self._rest) < LENGTH_BYTES:
-            return False
-        end = LENGTH_BYTES + int.from_bytes(self._rest[:LENGTH_BYTES], "big")
-        if len(self._rest) < end:
+        raw = self._take_part(LENGTH_BYTES)
+        if raw is None:
             return False
         try:
-            raw = bytes(self._rest[LENGTH_BYTES:end])
             self._tree = msgspec.json.decode(raw, type=Tree)
         except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
             raise BadSeal("a sealed folder has no list of its files") from exc
-        del self._rest[:end]
-        self._wanted = list(_list_chunks(self._tree))
+        self._wanted.extend(size_chunks(self._tree))
         return True
-
-
-def _list_chunks(tree: Tree) -> Iterator[tuple[Digest, int]]:
-    """Give each different chunk once, in order, with its size."""
-    seen: set[Digest] = set()
-    for file in tree.files:
-        for number, key in enumerate(file.chunks):
-            size = min(limits.CHUNK_BYTES, file.size - number * limits.CHUNK_BYTES)
-            if size <= 0:
-                raise BadSeal("a sealed folder lists more chunks than bytes")
-            if key not in seen:
-                seen.add(key)
-                yield key, size
 
 
 def _read(tree: Tree, source: Blobs) -> Iterator[bytes]:
     listed = msgspec.json.encode(tree)
     yield len(listed).to_bytes(LENGTH_BYTES, "big") + listed
-    for key, _ in _list_chunks(tree):
-        yield source.get(key)
+    for key in size_chunks(tree):
+        content = source.get(key)
+        yield len(content).to_bytes(SIZE_BYTES, "big") + content
 
 
 def _cut(parts: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:

@@ -1,4 +1,4 @@
-"""Folders as trees of chunks, and back: ``read_tree`` and ``write_tree``.
+"""Folders as trees of chunks: ``read_tree``; the way back is ``tree_writing``.
 
 Both sides of a lease use it, and both distrust the other side: a folder that a
 stranger's job has filled is read, a tree that a stranger has sent is written. So no
@@ -7,17 +7,19 @@ parent, by one name, and a symlink is never followed. Only regular files travel;
 their bytes, and whether they can be executed. Empty folders, owners, times and
 extended attributes do not. A file with several hard links is a file like any other.
 
+Small files of a tree share chunks, one behind the other in the order of their paths: what
+a file costs on its way (a request, a file in a store, a sync) is paid for once a chunk.
+
 Not here: what a tree's id is and which paths are lawful (``wire.manifest``).
 """
 
 import contextlib
 import os
-import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sublet.base import limits
 from sublet.base.errors import Refused, Unavailable
@@ -27,9 +29,8 @@ from sublet.wire.manifest import find_path_fault
 from sublet.wire.message import FileEntry, Tree
 
 DEPTH_MAX = 64  # folders below each other
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_DRAFT_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Skipped(Struct, frozen=True):
@@ -48,6 +49,7 @@ def read_tree(
     *,
     blobs: Blobs,
     include: Sequence[str] = (),
+    without: tuple[str, ...] = (),
     skipped: list[Skipped] | None = None,
     bytes_max: int = limits.TREE_BYTES_MAX,
     files_max: int = limits.FILES_PER_TREE_MAX,
@@ -59,6 +61,7 @@ def read_tree(
         blobs: where the chunks go.
         include: relative paths of files and folders in it; empty for everything. A
             path that does not exist adds nothing.
+        without: endings of names that are left out.
         skipped: collects what cannot travel (symlinks, sockets, devices, names that
             are not UTF-8 or too deep); without it the first such thing is refused.
         bytes_max: most bytes, as the files' own sizes say: a file with holes counts
@@ -74,8 +77,9 @@ def read_tree(
     reader = _Reader(
         blobs=blobs, skipped=skipped, bytes_max=bytes_max, files_max=files_max
     )
+    reader.without = without
     _walk(folder, include, reader)
-    return Tree(files=tuple(sorted(reader.files.values(), key=lambda f: f.path)))
+    return Tree(files=tuple(sorted(reader.finish(), key=lambda file: file.path)))
 
 
 class Seen(Struct, frozen=True, order=True):
@@ -91,6 +95,7 @@ def list_tree(
     folder: Path,
     *,
     include: Sequence[str] = (),
+    without: tuple[str, ...] = (),
     files_max: int = limits.FILES_PER_TREE_MAX,
 ) -> tuple[Seen, ...]:
     """List the files of which ``read_tree`` would make a tree, without reading them.
@@ -100,14 +105,15 @@ def list_tree(
         Unavailable: the disk did not answer.
     """
     lister = _Lister(skipped=[], files_max=files_max)
+    lister.without = without
     _walk(folder, include, lister)
     return tuple(sorted(lister.seen))
 
 
 def _walk(folder: Path, include: Sequence[str], walker: "_Walker") -> None:
-    paths = [_split(path) for path in include] or [()]
+    paths = [split_path(path) for path in include] or [()]
     try:
-        root = os.open(folder, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+        root = os.open(folder, FOLDER_FLAGS & ~os.O_NOFOLLOW)
     except OSError as exc:
         raise Refused(
             f"cannot open the folder {folder}: {exc.strerror}", code="no_folder"
@@ -125,6 +131,8 @@ def _walk(folder: Path, include: Sequence[str], walker: "_Walker") -> None:
 
 class _Walker:
     """One walk through a folder; ``_take_file`` is told each regular file."""
+
+    without: tuple[str, ...] = ()  # endings of names that are left out
 
     def __init__(self, *, skipped: list[Skipped] | None, files_max: int) -> None:
         self._skipped = skipped
@@ -152,6 +160,7 @@ class _Walker:
 
     def _walk_folder(self, folder: int, path: str) -> None:
         with os.scandir(folder) as entries:
+            names = []
             for entry in entries:
                 self._entries_left -= 1
                 if self._entries_left < 0:
@@ -160,8 +169,9 @@ class _Walker:
                         "pack them into an archive, or choose fewer",
                         code="too_many_files",
                     )
-                below = f"{path}/{entry.name}" if path else entry.name
-                self._walk_name(folder, entry.name, below)
+                names.append(entry.name)
+        for name in sorted(names):  # the same folder makes the same chunks
+            self._walk_name(folder, name, f"{path}/{name}" if path else name)
 
     def _walk_name(self, folder: int, name: str, path: str) -> None:
         if fault := _find_path_fault(path):
@@ -180,7 +190,8 @@ class _Walker:
                 finally:
                     os.close(child)
         elif stat.S_ISREG(mode):
-            self._take_file(folder, name, path, status)
+            if not name.endswith(self.without):
+                self._take_file(folder, name, path, status)
         elif stat.S_ISLNK(mode):
             self._skip(path, "symlink", "is a symlink; put the file itself there")
         else:
@@ -188,7 +199,7 @@ class _Walker:
 
     def _open_folder(self, folder: int, name: str, path: str) -> int | None:
         try:
-            return os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+            return os.open(name, FOLDER_FLAGS, dir_fd=folder)
         except FileNotFoundError:
             return None
         except PermissionError:
@@ -230,14 +241,21 @@ class _Reader(_Walker):
         files_max: int,
     ) -> None:
         super().__init__(skipped=skipped, files_max=files_max)
-        self.files: dict[str, FileEntry] = {}
+        self._files: dict[str, FileEntry] = {}
+        self._pack = bytearray()  # small files that will share a chunk
+        self._packed: list[FileEntry] = []  # the same, without their chunk as yet
         self._blobs = blobs
         self._bytes_left = self._bytes_max = bytes_max
+
+    def finish(self) -> Iterable[FileEntry]:
+        """Give the files, in no order."""
+        self._put_pack()
+        return self._files.values()
 
     def _take_file(
         self, folder: int, name: str, path: str, status: os.stat_result
     ) -> None:
-        if path in self.files:  # two included paths may overlap
+        if path in self._files:  # two included paths may overlap
             return
         try:
             fd = os.open(name, _FILE_FLAGS, dir_fd=folder)
@@ -257,16 +275,38 @@ class _Reader(_Walker):
                     f"more than {self._bytes_max} bytes, with {path}",
                     code="tree_too_large",
                 )
+            mode = 0o755 if before.st_mode & stat.S_IXUSR else 0o644
+            size = before.st_size
+            if 0 < size <= limits.PACKED_BYTES_MAX:
+                content = file.read(size)
+                _check_unchanged(before, os.fstat(fd), size=len(content), path=path)
+                self._add_to_pack(FileEntry(path, size, mode, ()), content)
+                return
             chunks: list[Digest] = []
-            size = 0
-            while size < before.st_size and (
-                content := file.read(min(limits.CHUNK_BYTES, before.st_size - size))
+            done = 0
+            while done < size and (
+                content := file.read(min(limits.CHUNK_BYTES, size - done))
             ):
                 chunks.append(self._blobs.put(content))
-                size += len(content)
-            _check_unchanged(before, os.fstat(fd), size=size, path=path)
-        mode = 0o755 if before.st_mode & stat.S_IXUSR else 0o644
-        self.files[path] = FileEntry(path, size, mode, tuple(chunks))
+                done += len(content)
+            _check_unchanged(before, os.fstat(fd), size=done, path=path)
+        self._files[path] = FileEntry(path, size, mode, tuple(chunks))
+
+    def _add_to_pack(self, entry: FileEntry, content: bytes) -> None:
+        if len(self._pack) + len(content) > limits.CHUNK_BYTES:
+            self._put_pack()
+        entry = structs.replace(entry, offset=len(self._pack))
+        self._files[entry.path] = entry
+        self._packed.append(entry)
+        self._pack += content
+
+    def _put_pack(self) -> None:
+        if self._packed:
+            chunks = (self._blobs.put(bytes(self._pack)),)
+            for entry in self._packed:
+                self._files[entry.path] = structs.replace(entry, chunks=chunks)
+        self._pack.clear()
+        self._packed.clear()
 
 
 def _check_unchanged(
@@ -284,117 +324,25 @@ def _check_unchanged(
         )
 
 
-# ---- writing ----------------------------------------------------------------------
-
-
-def write_tree(
-    tree: Tree, folder: Path, *, blobs: Blobs, owner: int | None = None
-) -> None:
-    """Lay a tree out in a folder: never outside of it, never through a symlink.
-
-    Each file appears whole, by a rename, with mode 0644 or 0755; one that was there
-    before is replaced. Other files stay.
-
-    Args:
-        tree: checked here again; whoever sent it may lie.
-        folder: made if it is missing.
-        blobs: holds all chunks of the tree.
-        owner: user and group that new files and folders are given; None for the caller.
+def read_file(entry: FileEntry, *, blobs: Blobs) -> bytes:
+    """Give the content of one file of a tree that was checked.
 
     Raises:
-        Refused: a path that leaves the folder or meets something that is no folder, a
-            size that its chunks do not add up to, a chunk that is not here.
-        Unavailable: the disk is full or did not answer; no half-written file stays.
+        Refused: a chunk is not here.
     """
-    seen: set[str] = set()
-    for entry in tree.files:
-        _check_entry(entry)
-        if entry.path in seen:
-            raise Refused(f"{entry.path} is in the tree twice", code="bad_tree")
-        seen.add(entry.path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        root = os.open(folder, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
-        try:
-            for entry in tree.files:
-                with _parent_of(root, entry.path, owner) as (parent, name):
-                    _write_file(parent, name, entry, blobs, owner)
-        finally:
-            os.close(root)
-    except OSError as exc:
-        raise Unavailable(
-            f"cannot write to {folder}: {exc.strerror}", code="disk_failed"
-        ) from exc
-
-
-def _check_entry(entry: FileEntry) -> None:
-    _split(entry.path)
-    count = -(-entry.size // limits.CHUNK_BYTES)
-    if entry.size < 0 or len(entry.chunks) != count:
-        raise Refused(
-            f"{entry.path}: {entry.size} bytes do not make {len(entry.chunks)} chunks",
-            code="bad_tree",
-        )
-
-
-@contextlib.contextmanager
-def _parent_of(root: int, path: str, owner: int | None) -> Iterator[tuple[int, str]]:
-    parts = _split(path)
-    with contextlib.ExitStack() as stack:
-        folder = root
-        for name in parts[:-1]:
-            try:
-                os.mkdir(name, 0o755, dir_fd=folder)
-                is_new = True
-            except FileExistsError:
-                is_new = False
-            try:
-                child = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
-            except OSError as exc:
-                raise Refused(
-                    f"{path}: {name!r} is there and is no folder", code="in_the_way"
-                ) from exc
-            stack.callback(os.close, child)
-            if is_new and owner is not None:
-                os.fchown(child, owner, owner)
-            folder = child
-        yield folder, parts[-1]
-
-
-def _write_file(
-    parent: int, name: str, entry: FileEntry, blobs: Blobs, owner: int | None
-) -> None:
-    draft = f".{secrets.token_hex(8)}.part"
-    fd = os.open(draft, _DRAFT_FLAGS, 0o600, dir_fd=parent)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            size = 0
-            for key in entry.chunks:
-                size += file.write(blobs.get(key))
-            if size != entry.size:
-                raise Refused(
-                    f"{entry.path}: its chunks hold {size} bytes, not {entry.size}",
-                    code="bad_tree",
-                )
-            os.fchmod(fd, 0o755 if entry.mode & stat.S_IXUSR else 0o644)
-            if owner is not None:
-                os.fchown(fd, owner, owner)
-        try:
-            os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
-        except IsADirectoryError:
-            raise Refused(
-                f"{entry.path} is a folder already; move it away", code="in_the_way"
-            ) from None
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft, dir_fd=parent)
-        raise
+    content = b"".join(blobs.get(key) for key in entry.chunks)
+    return content[entry.offset : entry.offset + entry.size]
 
 
 # ---- paths ------------------------------------------------------------------------
 
 
-def _split(path: str) -> tuple[str, ...]:
+def split_path(path: str) -> tuple[str, ...]:
+    """Give the names in a relative path.
+
+    Raises:
+        Refused: it leaves its folder, or is not written plainly.
+    """
     if fault := _find_path_fault(path):
         shown = path.encode("utf-8", "backslashreplace").decode()[:200]
         raise Refused(f"{shown!r} {fault}", code="bad_path", field="path")

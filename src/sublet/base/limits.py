@@ -45,8 +45,9 @@ PAGE_ENTRIES_MAX = 1_000  # log entries in one answer
 RELAY_BYTES_PER_MESSAGE_MAX = 262_144
 
 # Jobs
-MANIFEST_BYTES_MAX = 1_048_576
+MANIFEST_BYTES_MAX = 16_777_216  # lists each file of the inputs
 CHUNK_BYTES = 4_194_304  # size of every chunk of a file but the last
+PACKED_BYTES_MAX = 262_144  # of a file that shares its chunk with others
 FILES_PER_TREE_MAX = 100_000
 TREE_BYTES_MAX = 1 << 40
 PATH_LENGTH_MAX = 1_024

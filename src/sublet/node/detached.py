@@ -24,7 +24,7 @@ from sublet.node.refusal import Conflict, Forbidden, NotFound
 from sublet.node.state import Node
 from sublet.wire.codec import decode, encode, verify
 from sublet.wire.detached import Delegate, DetachedPlan, JobView
-from sublet.wire.manifest import check_manifest
+from sublet.wire.manifest import check_manifest, count_bytes, size_chunks
 
 LOG_BYTES_MAX = 1 << 20  # of a stream, in one answer
 JOBS_PER_TENANT_MAX = 16
@@ -190,7 +190,7 @@ def _check_plan(node: Node, plan: DetachedPlan, *, caller: Address, job: str) ->
             raise Refused("a channel is signed by its payer", code="wrong_signer")
         if channel.payer_authorizer != delegate or plan.order.delegation == NO_DIGEST:
             raise Refused("the channel is not this delegate's", code="foreign_channel")
-    if sum(file.size for file in plan.manifest.inputs.files) > INPUT_BYTES_MAX:
+    if count_bytes(plan.manifest.inputs) > INPUT_BYTES_MAX:
         raise Refused(
             f"a node keeps at most {INPUT_BYTES_MAX} bytes of a job's inputs",
             code="inputs_too_large",
@@ -198,7 +198,7 @@ def _check_plan(node: Node, plan: DetachedPlan, *, caller: Address, job: str) ->
 
 
 def _inputs(plan: DetachedPlan) -> set[Digest]:
-    return {key for file in plan.manifest.inputs.files for key in file.chunks}
+    return set(size_chunks(plan.manifest.inputs))
 
 
 def _missing(plan: DetachedPlan, vault: JobVault) -> tuple[Digest, ...]:

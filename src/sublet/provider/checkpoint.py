@@ -69,8 +69,7 @@ class CheckpointWatch:
         return tree
 
     def _list(self) -> tuple[Seen, ...]:
-        seen = list_tree(self._work, include=(self._path,))
-        return tuple(each for each in seen if not each.path.endswith(DRAFT_SUFFIXES))
+        return list_tree(self._work, include=(self._path,), without=DRAFT_SUFFIXES)
 
     def _read(self) -> Tree | None:
         skipped: list[Skipped] = []
@@ -79,6 +78,7 @@ class CheckpointWatch:
                 self._work,
                 blobs=self._blobs,
                 include=(self._path,),
+                without=DRAFT_SUFFIXES,
                 skipped=skipped,
                 bytes_max=self._bytes_max,
             )
@@ -86,12 +86,7 @@ class CheckpointWatch:
             if fault.code == "changed_while_read":
                 return None
             raise
-        files = (self._below(file) for file in tree.files)
-        return Tree(
-            files=tuple(
-                file for file in files if not file.path.endswith(DRAFT_SUFFIXES)
-            )
-        )
+        return Tree(files=tuple(map(self._below, tree.files)))
 
     def _below(self, file: FileEntry) -> FileEntry:
         return replace(file, path=file.path.removeprefix(self._path + "/"))

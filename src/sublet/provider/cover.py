@@ -29,7 +29,7 @@ from sublet.provider.collection import Leftovers
 from sublet.provider.record import LeaseFolder
 from sublet.service.ports import Blobs
 from sublet.wire import seal_kind
-from sublet.wire.manifest import check_manifest
+from sublet.wire.manifest import check_manifest, size_chunks
 from sublet.wire.message import Manifest, Tree
 
 FRAME_BYTES = 262_144  # of a stream, in one frame
@@ -144,9 +144,8 @@ class Cover:
 
     def _seal_tree(self, tree: Tree, kind: str, into: Blobs) -> Tree:
         sealed = self._seal.seal_tree(tree, kind=kind, source=self.plain, into=into)
-        for file in tree.files:
-            for chunk in file.chunks:
-                self.plain.drop(chunk)
+        for chunk in size_chunks(tree):
+            self.plain.drop(chunk)
         return sealed
 
     # ---- streams ------------------------------------------------------------------

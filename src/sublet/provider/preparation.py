@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sublet.adapter.blobs_folder import FolderBlobs
-from sublet.adapter.tree_folder import write_tree
+from sublet.adapter.tree_writing import write_tree
 from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.ids import Digest
@@ -22,7 +22,12 @@ from sublet.provider.checkpoint import place_resume
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.surroundings import Program
 from sublet.service.ports import Bind, SandboxSpec
-from sublet.wire.manifest import check_manifest, commitment
+from sublet.wire.manifest import (
+    check_manifest,
+    commitment,
+    count_bytes,
+    size_chunks,
+)
 from sublet.wire.message import Manifest, Tree
 
 WORK = "/work"  # where the job finds its folder
@@ -76,7 +81,7 @@ def check_delivery(manifest: Manifest, lease: Lease) -> None:
                 code="not_leased",
                 field=f"manifest.{field}",
             )
-    size = sum(file.size for file in (*manifest.inputs.files, *manifest.resume.files))
+    size = count_bytes(manifest.inputs, manifest.resume)
     if size > lease.disk_bytes:
         raise Refused(
             f"the inputs have {size} bytes, the lease has {lease.disk_bytes} of disk; "
@@ -86,10 +91,9 @@ def check_delivery(manifest: Manifest, lease: Lease) -> None:
         )
 
 
-def find_wanted(manifest: Manifest) -> dict[Digest, None]:
+def find_wanted(manifest: Manifest) -> dict[Digest, int]:
     """Give the chunks that inputs and resume are made of, each once, in order."""
-    files = (*manifest.inputs.files, *manifest.resume.files)
-    return dict.fromkeys(chunk for file in files for chunk in file.chunks)
+    return size_chunks(manifest.inputs, manifest.resume)
 
 
 def find_missing(manifest: Manifest, blobs: FolderBlobs) -> tuple[Digest, ...]:

@@ -29,7 +29,7 @@ class Reception:
     def __init__(self, desk: Desk) -> None:
         """Take the lease."""
         self._desk = desk
-        self._wanted: dict[Digest, None] = {}
+        self._wanted: dict[Digest, int] = {}
         self.room = asyncio.Lock()  # held while scratch is opened, or erased
         self.watch: JobWatch | None = None  # once the job is about to run
 

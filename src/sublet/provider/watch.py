@@ -13,7 +13,7 @@ from sublet.provider import meter
 from sublet.provider.checkpoint import CheckpointWatch
 from sublet.provider.desk import Desk
 from sublet.provider.surroundings import draw_salt
-from sublet.wire.manifest import tree_id
+from sublet.wire.manifest import size_chunks, tree_id
 from sublet.wire.message import Checkpointed, Manifest, Metered
 
 LOOK_S = 0.5  # between two looks at the checkpoint folder
@@ -162,9 +162,8 @@ class JobWatch:
         if offered is None or offered.number != number:
             return 0
         self._offered = None
-        for file in offered.tree.files:
-            for chunk in file.chunks:
-                self._desk.blobs.drop(chunk)
+        for chunk in size_chunks(offered.tree):
+            self._desk.blobs.drop(chunk)
         self._kept.set()
         return offered.ran_ms
 

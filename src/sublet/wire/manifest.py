@@ -48,6 +48,26 @@ def egress_digest(table: EgressTable | None) -> Digest:
     return NO_DIGEST if table is None else "0x" + blake3(encode(table)).hexdigest()
 
 
+def size_chunks(*trees: Tree) -> dict[Digest, int]:
+    """Give each different chunk once, in order, with as much of it as is used.
+
+    That is its size, but where the last file of a shared chunk was left out.
+    """
+    sizes: dict[Digest, int] = {}
+    for tree in trees:
+        for file in tree.files:
+            for place, key in enumerate(file.chunks):
+                end = file.offset + file.size - place * limits.CHUNK_BYTES
+                sizes[key] = max(sizes.get(key, 0), min(limits.CHUNK_BYTES, end))
+    return sizes
+
+
+def count_bytes(*trees: Tree) -> int:
+    """Count what trees take: laid out, or as chunks, whichever is more."""
+    laid_out = sum(file.size for tree in trees for file in tree.files)
+    return max(laid_out, sum(size_chunks(*trees).values()))
+
+
 def check_manifest(manifest: Manifest) -> None:
     """Check everything about a manifest that can be known without a disk.
 
@@ -125,7 +145,7 @@ def _tree_faults(tree: Tree, *, field: str) -> Iterable[SubletError]:
         return
     for file in tree.files:
         yield from _file_faults(file, field)
-    if sum(file.size for file in tree.files) > limits.TREE_BYTES_MAX:
+    if count_bytes(tree) > limits.TREE_BYTES_MAX:
         yield _fault(
             field, f"more than {limits.TREE_BYTES_MAX} bytes", code="too_large"
         )
@@ -162,6 +182,14 @@ def _file_faults(file: FileEntry, field: str) -> Iterable[SubletError]:
             field,
             f"{_show(file.path)} has {file.size} bytes and {len(file.chunks)} chunks",
             code="bad_size",
+        )
+    if file.offset and not (
+        0 < file.offset <= limits.CHUNK_BYTES - file.size and chunks == 1
+    ):
+        yield _fault(
+            field,
+            f"{_show(file.path)} does not lie within its chunk at {file.offset}",
+            code="bad_offset",
         )
     # A chunk's name becomes a file's name, also where no decoder has seen it.
     if not all(_DIGEST.match(chunk) for chunk in file.chunks):

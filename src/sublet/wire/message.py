@@ -211,12 +211,16 @@ ProviderSays = Hello
 
 
 class FileEntry(Message, frozen=True):
-    """One file of a tree: where, how long, of which chunks."""
+    """One file of a tree: where, how long, of which chunks.
+
+    A small file shares its one chunk with others: it begins at ``offset``.
+    """
 
     path: str  # relative, POSIX, no "..", no symlinks
     size: int
     mode: int  # permission bits that are kept: 0o644 or 0o755
     chunks: tuple[Digest, ...]  # BLAKE3 of each CHUNK_BYTES piece, in order
+    offset: int = 0  # bytes of other files before it in its chunk
 
 
 class Tree(Message, frozen=True):

@@ -11,11 +11,13 @@ from sublet.adapter.tree_folder import (
     DEPTH_MAX,
     Skipped,
     list_tree,
+    read_file,
     read_tree,
-    write_tree,
 )
+from sublet.adapter.tree_writing import write_tree
 from sublet.base import limits
 from sublet.base.errors import Refused, Unavailable
+from sublet.wire.manifest import size_chunks
 from sublet.wire.message import FileEntry, Tree
 from tests.fakes.blobs_memory import MemoryBlobs
 
@@ -64,7 +66,72 @@ def test_reads_only_what_is_included(tmp_path: Path) -> None:
         (tmp_path / path).write_bytes(path.encode())
     tree = read_tree(tmp_path, blobs=blobs, include=("a/b", "a", "three", "gone/x"))
     assert [f.path for f in tree.files] == ["a/b/one", "a/two", "three"]
+    assert [read_file(f, blobs=blobs) for f in tree.files] == [
+        b"a/b/one", b"a/two", b"three"
+    ]  # fmt: skip
+
+
+def test_small_files_share_chunks(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    size = limits.PACKED_BYTES_MAX
+    contents = {f"d/{number:02}": bytes([number]) * size for number in range(20)}
+    contents |= {"d/none": b"", "d/large": bytes(size + 1), "d.x": b"sorts before d/"}
+    (source / "d").mkdir(parents=True)
+    for path, content in contents.items():
+        (source / path).write_bytes(content)
+    blobs = MemoryBlobs()
+    tree = read_tree(source, blobs=blobs)
+    # 20 files of a sixteenth of a chunk and a bit fill two; the large one has its own.
     assert len(blobs.chunks) == 3
+    sizes = size_chunks(tree)
+    assert sizes == {key: len(blobs.get(key)) for key in sizes}
+    assert read_tree(source, blobs=blobs) == tree
+    write_tree(tree, target, blobs=blobs)
+    assert {path: (target / path).read_bytes() for path in contents} == contents
+
+
+def test_reads_a_shared_chunk_once(tmp_path: Path) -> None:
+    blobs = _CountingBlobs()
+    keys = [blobs.put(bytes([number]) * 100) for number in range(2)]
+    files = [  # as only a liar mixes them
+        FileEntry(f"{number:03}", 1, 0o644, (keys[number % 2],), offset=number)
+        for number in range(100)
+    ]
+    write_tree(Tree(files=tuple(files)), tmp_path, blobs=blobs)
+    assert blobs.reads == 2
+    assert (tmp_path / "041").read_bytes() == b"\1"
+
+
+@pytest.mark.parametrize("offset", [-1, 97, 100, limits.CHUNK_BYTES])
+def test_refuses_a_place_beyond_the_chunk(tmp_path: Path, offset: int) -> None:
+    blobs = MemoryBlobs()
+    entry = FileEntry("x", 4, 0o644, (blobs.put(bytes(100)),), offset=offset)
+    call = lambda: write_tree(Tree(files=(entry,)), tmp_path, blobs=blobs)  # noqa: E731
+    assert _code_of(call) == "bad_tree"
+    assert _names(tmp_path) == []
+
+
+def test_leaves_out_endings(tmp_path: Path) -> None:
+    for name in ("kept", "draft.tmp", "draft.part"):
+        (tmp_path / name).write_bytes(name.encode())
+    blobs = MemoryBlobs()
+    tree = read_tree(tmp_path, blobs=blobs, without=(".tmp", ".part"))
+    assert [file.path for file in tree.files] == ["kept"]
+    assert list(blobs.chunks.values()) == [b"kept"]
+    seen = list_tree(tmp_path, without=(".tmp", ".part"))
+    assert [each.path for each in seen] == ["kept"]
+
+
+class _CountingBlobs(MemoryBlobs):
+    """Counts how often a chunk is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    def get(self, key: str) -> bytes:
+        self.reads += 1
+        return super().get(key)
 
 
 def test_replaces_a_file_that_was_there(tmp_path: Path) -> None:
@@ -203,7 +270,7 @@ class _WritingBlobs(MemoryBlobs):
 
 def test_refuses_a_file_that_grows(tmp_path: Path) -> None:
     victim = tmp_path / "log"
-    victim.write_bytes(b"line\n")
+    victim.write_bytes(bytes(limits.PACKED_BYTES_MAX + 1))
 
     def grow() -> None:
         with victim.open("ab") as file:

@@ -13,7 +13,9 @@ from sublet.wire.manifest import (
     check_manifest,
     check_tree,
     commitment,
+    count_bytes,
     find_path_fault,
+    size_chunks,
     tree_id,
 )
 from sublet.wire.message import FileEntry, Manifest, SealedJob, Tree
@@ -154,6 +156,22 @@ def test_hostile_paths_are_refused(path: str) -> None:
         (Tree((_file("a", size=limits.CHUNK_BYTES + 1),)), "bad_size"),
         (Tree((_file("a", chunks=("../../etc/passwd",)),)), "bad_chunk"),
         (Tree((_file("a", size=1 << 80),)), "bad_size"),
+        (Tree((_file("a", offset=-1),)), "bad_offset"),
+        (Tree((_file("a", offset=limits.CHUNK_BYTES - 4),)), "bad_offset"),
+        (Tree((_file("a", size=0, chunks=(), offset=1),)), "bad_offset"),
+        (
+            Tree(
+                (
+                    _file(
+                        "a",
+                        size=limits.CHUNK_BYTES + 1,
+                        chunks=(CHUNK, CHUNK),
+                        offset=1,
+                    ),
+                )
+            ),
+            "bad_offset",
+        ),
         (Tree((_file("a"),) * (limits.FILES_PER_TREE_MAX + 1)), "too_many_files"),
     ],
 )
@@ -261,3 +279,34 @@ def test_faults_repeat_no_secret_and_no_escape() -> None:
         check_manifest(bad)
     assert "hunter2" not in str(error.value)
     assert "\x1b" not in str(error.value)
+
+
+def _sized(path: str, size: int, *chunks: str, offset: int = 0) -> FileEntry:
+    return FileEntry(path, size, 0o644, chunks, offset=offset)
+
+
+def test_chunks_weigh_what_they_hold() -> None:
+    full, rest, shared, resumed = ("0x" + digit * 64 for digit in "1234")
+    inputs = Tree(
+        files=(
+            _sized("big", limits.CHUNK_BYTES + 5, full, rest),
+            _sized("empty", 0),
+            _sized("one", 300, shared),
+            _sized("same", 300, shared),
+            _sized("two", 100, shared, offset=300),
+        )
+    )
+    resume = Tree(files=(_sized("state", 7, resumed),))
+    assert size_chunks(inputs, resume) == {
+        full: limits.CHUNK_BYTES,
+        rest: 5,
+        shared: 400,
+        resumed: 7,
+    }
+    assert count_bytes(inputs, resume) == limits.CHUNK_BYTES + 5 + 700 + 7
+
+
+def test_a_chunk_counts_though_little_of_it_is_used() -> None:
+    end = limits.CHUNK_BYTES - 1
+    files = [_sized(f"{n}", 1, f"0x{n:064x}", offset=end) for n in range(3)]
+    assert count_bytes(Tree(files=tuple(files))) == 3 * limits.CHUNK_BYTES

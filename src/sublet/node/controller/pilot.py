@@ -26,7 +26,7 @@ from sublet.sdk.connection import Connection
 from sublet.sdk.job_channel import ClientKey
 from sublet.service.ports import Clock
 from sublet.wire.detached import Contract, DetachedPlan
-from sublet.wire.manifest import commitment, tree_id
+from sublet.wire.manifest import commitment, size_chunks, tree_id
 from sublet.wire.message import Manifest, Signed, Tree
 from sublet.wire.typed_data import digest
 from sublet.workload.run.event import AnyEvent
@@ -130,8 +130,8 @@ class Pilot(Runner):
             return  # nothing happened yet; the plan says it all
         checkpoint = self._find_checkpoint(self._job.checkpoint)
         await self._ledger.change(job=self._job, checkpoint=checkpoint)
-        kept = _chunks_of(checkpoint, self._plan.manifest.inputs)
-        for stale in _chunks_of(state.checkpoint) - kept:
+        kept = size_chunks(checkpoint, self._plan.manifest.inputs)
+        for stale in size_chunks(state.checkpoint).keys() - kept:
             self._work.blobs.drop(stale)
 
     async def _lay_out(self, lease_id: Digest) -> None:
@@ -275,10 +275,6 @@ def _make_work(plan: DetachedPlan, vault: JobVault) -> Work:
         blobs=vault.blobs,
         mandate=Mandate(tenant=template.tenant, channels=channels),
     )
-
-
-def _chunks_of(*trees: Tree) -> set[Digest]:
-    return {chunk for tree in trees for file in tree.files for chunk in file.chunks}
 
 
 async def _ignore(said: AnyEvent) -> None:

@@ -21,7 +21,7 @@ from sublet.sdk.chunk_files import check_chunk
 from sublet.sdk.detached_jobs import DetachedJobs
 from sublet.wire import seal_kind
 from sublet.wire.detached import JobView
-from sublet.wire.manifest import check_tree, commitment, tree_id
+from sublet.wire.manifest import check_tree, commitment, size_chunks, tree_id
 from sublet.wire.message import Tree
 from sublet.workload.detached.keepsake import (
     Keepsake,
@@ -159,11 +159,10 @@ class Attachment:
                 "the node's outputs are not those that the receipt hashed",
                 code="bad_output",
             )
-        for file in view.outputs.files:
-            for key in file.chunks:
-                content = await self._jobs.chunk(self.record.id, key)
-                check_chunk(content, key)
-                await asyncio.to_thread(blobs.put, content)
+        for key in size_chunks(view.outputs):
+            content = await self._jobs.chunk(self.record.id, key)
+            check_chunk(content, key)
+            await asyncio.to_thread(blobs.put, content)
         tree = Tree(files=())
         if view.outputs.files:
             tree = await asyncio.to_thread(

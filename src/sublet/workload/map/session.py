@@ -17,7 +17,7 @@ import msgspec
 from msgspec import structs
 
 from sublet.adapter.blobs_folder import FolderBlobs
-from sublet.adapter.tree_folder import write_tree
+from sublet.adapter.tree_writing import write_tree
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.sdk.job_channel import ChannelLost, JobChannel, translate
 from sublet.sdk.work_folder import read_work

@@ -1,7 +1,6 @@
 """What is signed and what is sent for one attempt: the order and the manifest. Pure."""
 
-from sublet.base import limits
-from sublet.base.ids import NO_DIGEST, Address, Digest
+from sublet.base.ids import NO_DIGEST, Address
 from sublet.core.document import Order
 from sublet.core.egress import FEATURE as EGRESS
 from sublet.core.lease.table import ERASURE
@@ -83,16 +82,3 @@ def _find_features(needs: Needs) -> tuple[str, ...]:
     if needs.image is not None:
         wanted[needs.image.feature] = True
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
-
-
-def size_chunks(manifest: Manifest) -> dict[Digest, int]:
-    """Give the bytes of each chunk that travels to the provider.
-
-    A file's chunks are full, but for the last one.
-    """
-    return {
-        key: min(limits.CHUNK_BYTES, file.size - place * limits.CHUNK_BYTES)
-        for tree in (manifest.inputs, manifest.resume)
-        for file in tree.files
-        for place, key in enumerate(file.chunks)
-    }

@@ -12,7 +12,7 @@ from sublet.base.ids import NO_DIGEST, Digest
 from sublet.core.document import LeaseTerms, Offer, Order, Receipt, UsageRecord
 from sublet.core.lease.phase import Lease
 from sublet.wire import codec
-from sublet.wire.manifest import check_tree, egress_digest, tree_id
+from sublet.wire.manifest import check_tree, count_bytes, egress_digest, tree_id
 from sublet.wire.message import Ended, Metered, Missing, Signed, Terms, Tree
 from sublet.wire.typed_data import Domain
 
@@ -155,7 +155,7 @@ def check_files(tree: Tree, *, asked: tuple[str, ...], bytes_max: int) -> None:
             f"the provider sent a tree that no job can have made: {fault.message}",
             code="bad_output",
         ) from fault
-    if sum(file.size for file in tree.files) > bytes_max:
+    if count_bytes(tree) > bytes_max:
         raise PeerFault("more bytes than the job's disk holds", code="bad_output")
     for file in tree.files:
         if asked and not any(_is_below(file.path, path) for path in asked):

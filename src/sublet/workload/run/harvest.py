@@ -4,7 +4,7 @@ Whatever fails here is this machine's own: the provider did its part and is paid
 """
 
 from sublet.adapter.home_folder import Home
-from sublet.adapter.tree_folder import write_tree
+from sublet.adapter.tree_writing import write_tree
 from sublet.base.errors import Refused, Unavailable
 from sublet.core.job.state import Job
 from sublet.wire.message import Tree

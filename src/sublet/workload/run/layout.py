@@ -5,9 +5,10 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct, structs
 
-from sublet.adapter.tree_folder import write_tree
+from sublet.adapter.tree_writing import write_tree
 from sublet.base.errors import Refused, Unavailable
 from sublet.service.ports import Blobs
+from sublet.wire.manifest import size_chunks
 from sublet.wire.message import FileEntry, Tree
 from sublet.workload.run.wish import Wanted
 
@@ -32,7 +33,8 @@ def lay_out_or_rescue(
         rescue: the other folder; made when it is needed.
     """
     missing, faults, is_lost = [], [], False
-    whole = Tree(files=tuple(f for f in tree.files if all(map(blobs.has, f.chunks))))
+    here = {key for key in size_chunks(tree) if blobs.has(key)}
+    whole = Tree(files=tuple(f for f in tree.files if here.issuperset(f.chunks)))
     for one in wanted:
         if not any(_is_below(file.path, one.remote) for file in tree.files):
             missing.append(one.remote)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from sublet.adapter.tree_folder import read_tree
+from sublet.adapter.tree_folder import read_file, read_tree
 from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.service.ports import Blobs
@@ -128,7 +128,7 @@ def _complete_script(
         blobs.put(content[start : start + limits.CHUNK_BYTES])
         for start in range(0, len(content), limits.CHUNK_BYTES)
     )
-    changed = structs.replace(script, size=len(content), chunks=chunks)
+    changed = structs.replace(script, size=len(content), chunks=chunks, offset=0)
     return [changed if file is script else file for file in files]
 
 
@@ -139,6 +139,6 @@ def read_text(file: FileEntry, blobs: Blobs) -> str:
         Refused: it is not UTF-8.
     """
     try:
-        return b"".join(blobs.get(key) for key in file.chunks).decode()
+        return read_file(file, blobs=blobs).decode()
     except UnicodeDecodeError as exc:
         raise Refused(f"{file.path} is not UTF-8", code="not_utf8") from exc

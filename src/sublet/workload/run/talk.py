@@ -18,7 +18,7 @@ from sublet.core.lease.phase import Lease
 from sublet.sdk.connection import Connection
 from sublet.sdk.job_channel import ChannelLost, ClientKey, JobChannel
 from sublet.service.ports import Blobs
-from sublet.wire.manifest import tree_id
+from sublet.wire.manifest import size_chunks, tree_id
 from sublet.wire.message import (
     Checkpointed,
     Close,
@@ -40,7 +40,6 @@ from sublet.wire.message import (
 from sublet.wire.typed_data import Domain
 from sublet.workload.run import event
 from sublet.workload.run.checked import hear_terms
-from sublet.workload.run.contract import size_chunks
 from sublet.workload.run.evidence import (
     check_ended,
     check_files,
@@ -282,7 +281,9 @@ class Talk:
     async def _upload(self, said: Missing) -> None:
         if self._channel is None:
             return
-        if size := check_missing(said, size_chunks(self._manifest)):
+        if size := check_missing(
+            said, size_chunks(self._manifest.inputs, self._manifest.resume)
+        ):
             await self._show(event.Uploading(at_ms=self._now_ms(), bytes=size))
             await self._channel.put_chunks(said.chunks, blobs=self._blobs)
         await self._channel.say(Uploaded())
@@ -308,9 +309,8 @@ class Talk:
         """Fetch a tree's chunks; say why this machine cannot take them, or nothing."""
         if self._channel is None:
             raise ChannelLost("there is no channel to the provider just now")
-        keys = [key for file in tree.files for key in file.chunks]
         try:
-            await self._channel.get_chunks(keys, blobs=self._blobs)
+            await self._channel.get_chunks(size_chunks(tree), blobs=self._blobs)
         except Unavailable as fault:
             if isinstance(fault, ChannelLost):
                 raise

@@ -1,0 +1,151 @@
+"""Trees of chunks as folders: ``write_tree``.
+
+A tree is a stranger's word. No path of it is ever resolved by the kernel as a whole: each
+folder is opened below its parent, by one name, and a symlink is never followed.
+
+Not here: how a folder becomes a tree (``tree_folder``).
+"""
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from sublet.adapter.tree_folder import FOLDER_FLAGS, split_path
+from sublet.base import limits
+from sublet.base.errors import Refused, Unavailable
+from sublet.base.ids import Digest
+from sublet.service.ports import Blobs
+from sublet.wire.message import FileEntry, Tree
+
+_DRAFT_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def write_tree(
+    tree: Tree, folder: Path, *, blobs: Blobs, owner: int | None = None
+) -> None:
+    """Lay a tree out in a folder: never outside of it, never through a symlink.
+
+    Each file appears whole, by a rename, with mode 0644 or 0755; one that was there
+    before is replaced. Other files stay.
+
+    Args:
+        tree: checked here again; whoever sent it may lie.
+        folder: made if it is missing.
+        blobs: holds all chunks of the tree.
+        owner: user and group that new files and folders are given; None for the caller.
+
+    Raises:
+        Refused: a path that leaves the folder or meets something that is no folder, a
+            size that its chunks do not add up to, a chunk that is not here.
+        Unavailable: the disk is full or did not answer; no half-written file stays.
+    """
+    seen: set[str] = set()
+    for entry in tree.files:
+        _check_entry(entry)
+        if entry.path in seen:
+            raise Refused(f"{entry.path} is in the tree twice", code="bad_tree")
+        seen.add(entry.path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        root = os.open(folder, FOLDER_FLAGS & ~os.O_NOFOLLOW)
+        try:
+            # Those that share a chunk are neighbours: it is read once, whoever made
+            # the tree.
+            shelf = _LastChunk(blobs)
+            for entry in sorted(
+                tree.files, key=lambda file: (file.chunks, file.offset)
+            ):
+                with _parent_of(root, entry.path, owner) as (parent, name):
+                    _write_file(parent, name, entry, shelf, owner)
+        finally:
+            os.close(root)
+    except OSError as exc:
+        raise Unavailable(
+            f"cannot write to {folder}: {exc.strerror}", code="disk_failed"
+        ) from exc
+
+
+def _check_entry(entry: FileEntry) -> None:
+    split_path(entry.path)
+    count = -(-entry.size // limits.CHUNK_BYTES)
+    if entry.size < 0 or len(entry.chunks) != count:
+        raise Refused(
+            f"{entry.path}: {entry.size} bytes do not make {len(entry.chunks)} chunks",
+            code="bad_tree",
+        )
+    if entry.offset and not (0 < entry.offset < limits.CHUNK_BYTES and count == 1):
+        raise Refused(f"{entry.path} does not lie within its chunk", code="bad_tree")
+
+
+class _LastChunk:
+    """Keeps the chunk that was read last."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._key: Digest = ""
+        self._content = b""
+
+    def get(self, key: Digest) -> bytes:
+        if key != self._key:
+            self._key, self._content = key, self._blobs.get(key)
+        return self._content
+
+
+@contextlib.contextmanager
+def _parent_of(root: int, path: str, owner: int | None) -> Iterator[tuple[int, str]]:
+    parts = split_path(path)
+    with contextlib.ExitStack() as stack:
+        folder = root
+        for name in parts[:-1]:
+            try:
+                os.mkdir(name, 0o755, dir_fd=folder)
+                is_new = True
+            except FileExistsError:
+                is_new = False
+            try:
+                child = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+            except OSError as exc:
+                raise Refused(
+                    f"{path}: {name!r} is there and is no folder", code="in_the_way"
+                ) from exc
+            stack.callback(os.close, child)
+            if is_new and owner is not None:
+                os.fchown(child, owner, owner)
+            folder = child
+        yield folder, parts[-1]
+
+
+def _write_file(
+    parent: int, name: str, entry: FileEntry, shelf: _LastChunk, owner: int | None
+) -> None:
+    draft = f".{secrets.token_hex(8)}.part"
+    fd = os.open(draft, _DRAFT_FLAGS, 0o600, dir_fd=parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            size = 0
+            for key in entry.chunks:
+                content = shelf.get(key)
+                if len(entry.chunks) == 1 and len(content) != entry.size:
+                    content = content[entry.offset : entry.offset + entry.size]
+                size += file.write(content)
+            if size != entry.size:
+                raise Refused(
+                    f"{entry.path}: its chunks hold {size} bytes, not {entry.size}",
+                    code="bad_tree",
+                )
+            os.fchmod(fd, 0o755 if entry.mode & stat.S_IXUSR else 0o644)
+            if owner is not None:
+                os.fchown(fd, owner, owner)
+        try:
+            os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except IsADirectoryError:
+            raise Refused(
+                f"{entry.path} is a folder already; move it away", code="in_the_way"
+            ) from None
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft, dir_fd=parent)
+        raise
