@@ -60,6 +60,7 @@ faucet = "100.00"
 {rules}
 [limits]
 lost_after_s = {lost_after_s}
+gone_after_s = {lost_after_s}
 ping_s = 1
 """
 RUN_FLAGS = ("--max-total", "5.00", "--timeout", "10m", "--disk", "64MiB")

@@ -22,7 +22,7 @@ from tests.integration.provider_house import (
 from tests.integration.silent_proxy import silent_proxy
 
 WAIT_S = 90
-PATIENT = {"limits": {"lost_after_s": 60, "ping_s": 1}}
+PATIENT = {"limits": {"lost_after_s": 60, "gone_after_s": 60, "ping_s": 1}}
 
 
 def copy_key(source: Path, target: Path, url: str) -> None:

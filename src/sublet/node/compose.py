@@ -300,6 +300,7 @@ def _make_node(
             clock=clock,
             presence=presence,
             lost_after_s=limits.lost_after_s,
+            gone_after_s=limits.gone_after_s,
             journal=journal,
         ),
         metrics=metrics,

@@ -64,6 +64,7 @@ class NodeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     body_s: Wait = 30  # for a request's body to arrive
     keepalive_s: Wait = 30  # for the next request's head to arrive
     lost_after_s: Wait = 10  # silence after which a provider counts as lost
+    gone_after_s: Wait = 6  # the same, where its connection was broken off
     ping_s: Wait = 3  # between two pings on a control link
 
 
@@ -162,6 +163,8 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
     ]
     if file.limits.ping_s >= file.limits.lost_after_s:
         faults.append(_fault("limits.ping_s", "must be less than limits.lost_after_s"))
+    elif file.limits.ping_s >= file.limits.gone_after_s:  # another node may hear it
+        faults.append(_fault("limits.ping_s", "must be less than limits.gone_after_s"))
     if faults:
         raise Faults(faults)
     return NodeConfig(

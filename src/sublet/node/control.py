@@ -92,5 +92,8 @@ async def _keep(node: Node, link: Link) -> int:
         return WSCloseCode.GOING_AWAY  # during the welcome
     finally:
         if node.links.remove(link):
-            node.watch.note_unlinked(provider)
+            if link.is_broken_off:
+                node.watch.note_broken_off(provider)
+            else:
+                node.watch.note_unlinked(provider)
             node.journal.info("link_down", provider=provider)

@@ -37,6 +37,7 @@ class Link:
         """Take a socket on which the hello was accepted."""
         self.provider = provider
         self.instance = instance  # of the provider's process
+        self.is_broken_off = False  # by the other side, without a goodbye
         self._socket = socket
         self._heard = asyncio.Event()
         self._replaced = asyncio.Event()
@@ -92,8 +93,10 @@ class Link:
             )
         except FellBehind:
             code = BEHIND_CLOSE
-        except (Unavailable, TimeoutError):
-            pass  # the peer is gone or silent: the close below is for form
+        except Unavailable:
+            self.is_broken_off = True  # the close below is for form
+        except TimeoutError:
+            pass  # the peer is silent: perhaps it is there all the same
         if self._replaced.is_set():
             code = REPLACED_CLOSE
         return code
@@ -104,7 +107,9 @@ class Link:
             if frame.type is WSMsgType.PING:
                 await self._socket.pong(frame.data)
             elif frame.type is not WSMsgType.PONG:
-                return  # closed, or words where none are foreseen
+                # Closed in order, broken off, or words where none are foreseen.
+                self.is_broken_off = frame.type in (WSMsgType.CLOSED, WSMsgType.ERROR)
+                return
             heard()
             self._heard.set()
 
@@ -118,6 +123,7 @@ class Link:
             try:
                 await self._socket.ping()
             except ConnectionError:
+                self.is_broken_off = True
                 return
 
     async def _wait_replaced(self) -> None:

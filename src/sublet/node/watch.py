@@ -8,6 +8,7 @@ here but when each provider was last heard.
 
 import asyncio
 import secrets
+from collections.abc import Mapping
 from functools import partial
 
 from sublet.base.errors import Unavailable
@@ -36,6 +37,7 @@ class Watch:
         clock: Clock,
         presence: Presence,
         lost_after_s: int,
+        gone_after_s: int,
         journal: Journal,
     ) -> None:
         """Give every provider that the book calls up the full grace from now on."""
@@ -43,10 +45,11 @@ class Watch:
         self._clock = clock
         self._presence = presence
         self._journal = journal
-        self._lost_after_ms = lost_after_s * 1_000
         self._looked_ms = clock.monotonic_ms()
         self._liveness = Liveness(
-            lost_after_ms=self._lost_after_ms, now_ms=self._looked_ms
+            lost_after_ms=lost_after_s * 1_000,
+            gone_after_ms=gone_after_s * 1_000,
+            now_ms=self._looked_ms,
         )
         self._reconciling = asyncio.Lock()
 
@@ -61,6 +64,10 @@ class Watch:
     def note_unlinked(self, provider: Address) -> None:
         """The control link to this provider is gone."""
         self._liveness.note_unlinked(provider)
+
+    def note_broken_off(self, provider: Address) -> None:
+        """The control link to this provider is gone, and it said no goodbye."""
+        self._liveness.note_broken_off(provider, now_ms=self._clock.monotonic_ms())
 
     async def run(self) -> None:
         """Watch until cancelled.
@@ -88,7 +95,7 @@ class Watch:
                     lost = await self._find_silent(lost)
                 await asyncio.gather(
                     *(self._say_seen(provider) for provider in seen),
-                    *(self._say_lost(provider) for provider in lost),
+                    *(self._say_lost(one, silent_ms=ms) for one, ms in lost.items()),
                 )
             except Unavailable as error:
                 self._journal.warning("watch_put_off", code=error.code)
@@ -103,7 +110,7 @@ class Watch:
         if result.refusal is None:  # else another node was first
             self._journal.info("provider_seen", provider=provider)
 
-    async def _say_lost(self, provider: Address) -> None:
+    async def _say_lost(self, provider: Address, *, silent_ms: int) -> None:
         said = ProviderLost(
             provider=provider,
             signed_at_s=self._clock.now_s(),
@@ -112,15 +119,19 @@ class Watch:
         ground = ANY_GROUND
         if self._market.is_shared:
             # The log looks once more: by now it may be linked to another node.
-            ground = Ground(silent=provider, silent_ms=self._lost_after_ms)
+            ground = Ground(silent=provider, silent_ms=silent_ms)
         result = await self._market.say(said, ground=ground)
         if result.refusal is None:
             self._journal.warning("provider_lost", provider=provider)
 
-    async def _find_silent(self, lost: tuple[Address, ...]) -> tuple[Address, ...]:
-        """Keep those that no other node has heard either."""
-        find = partial(self._presence.find_silent, lost, silent_ms=self._lost_after_ms)
-        return tuple(sorted(await asyncio.to_thread(find)))
+    async def _find_silent(self, lost: Mapping[Address, int]) -> dict[Address, int]:
+        """Keep those that no other node has heard either, for as long."""
+        silent: dict[Address, int] = {}
+        for silent_ms in sorted(set(lost.values())):
+            those = [one for one, ms in lost.items() if ms == silent_ms]
+            find = partial(self._presence.find_silent, those, silent_ms=silent_ms)
+            silent.update(dict.fromkeys(await asyncio.to_thread(find), silent_ms))
+        return silent
 
     async def _beat(self) -> None:
         while True:

@@ -53,6 +53,7 @@ BAD_TABLES = (
     ({"market": {"accept_s": -1, "close_s": "1m"}}, ["accept_s", "close_s"]),
     ({"market": {"contract": "0xABC"}}, ["market.contract"]),
     ({"limits": {"lost_after_s": 3, "ping_s": 3}}, ["limits.ping_s"]),
+    ({"limits": {"gone_after_s": 3, "ping_s": 3}}, ["limits.ping_s"]),
     (
         {"lisen": "", "faucet": 5, "limits": {"ping": 1, "relay_join_s": 0}},
         ["lisen", "faucet", "limits.ping", "limits.relay_join_s"],
