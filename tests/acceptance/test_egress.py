@@ -138,7 +138,7 @@ def test_nobody_offers_what_no_owner_allows(tmp_path: Path) -> None:
     with open_house(tmp_path) as closed:
         job = closed.run("--wait", "0s", "--egress", "a.org:443", "--", "true")
         assert asyncio.run(job.wait()) != 0
-        assert "feature_egress" in job.err.read_text()
+        assert "excluded by: egress" in job.err.read_text()
 
 
 def test_bad_destinations_are_named(house: House) -> None:

@@ -66,4 +66,4 @@ def compute_memory(*, total_bytes: int, limit_bytes: int | None) -> int:
     usable = total_bytes if limit_bytes is None else min(total_bytes, limit_bytes)
     reserve = usable // _RESERVE_SHARE
     reserve = min(max(reserve, _RESERVE_BYTES_MIN), _RESERVE_BYTES_MAX)
-    return max(0, usable - reserve)
+    return max(0, usable - reserve) >> 20 << 20  # whole MiB

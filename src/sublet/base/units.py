@@ -120,6 +120,21 @@ def format_size(size_bytes: int) -> str:
     return f"{size_bytes} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
+def spell_size(size_bytes: int) -> str:
+    """Write bytes so that ``parse_size`` reads the same number again.
+
+    >>> spell_size(60 << 30), spell_size(100_000_000_000), spell_size(1_537)
+    ('60GiB', '100GB', '1537B')
+    """
+    spelt = [f"{size_bytes}B"]
+    for base, infix in ((1_024, "i"), (1_000, "")):
+        for letter, power in _POWER.items():
+            count, rest = divmod(size_bytes, base**power)
+            if count and not rest:
+                spelt.append(f"{count}{letter}{infix}B")
+    return min(spelt, key=len)
+
+
 def format_duration(duration_s: int) -> str:
     """Write seconds as people say them.
 

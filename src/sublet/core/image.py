@@ -17,6 +17,7 @@ from sublet.base.errors import Refused
 
 FEATURE = "image"  # as offers and orders have it: runs images that the tenant brings
 DEFAULT_REGISTRY = "docker.io"
+DEFAULT_REGISTRIES = (DEFAULT_REGISTRY, "ghcr.io", "quay.io")
 ARCHIVES = ("oci-archive", "docker-archive", "dir")
 REFERENCE_LENGTH_MAX = 512
 _HOST_LENGTH_MAX = 100  # so that ``image:HOST`` is one text of a document
@@ -69,7 +70,7 @@ class Registry(Struct, frozen=True):
 class ImageRules(Struct, frozen=True):
     """What images an owner lets tenants run."""
 
-    registries: tuple[Registry, ...] = ()
+    registries: tuple[Registry, ...] = tuple(map(Registry, DEFAULT_REGISTRIES))
     hosts: tuple[str, ...] = ()  # "NAME:PORT" that registries send downloads to
     own: bool = True  # those that tenants bring along
     bytes_max: int = 20 << 30  # of one, unpacked

@@ -13,7 +13,13 @@ from msgspec import Meta, Struct
 
 from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.toml import BadToml, parse_toml
-from sublet.base.units import format_money, parse_duration, parse_money, parse_size
+from sublet.base.units import (
+    format_money,
+    parse_duration,
+    parse_money,
+    parse_size,
+    spell_size,
+)
 from sublet.core.document import Offer
 from sublet.core.egress import EgressRules
 from sublet.core.image import ImageRules
@@ -251,11 +257,11 @@ gpu = {_money(config.gpu_price_hour)}  # one GPU
 
 [machine]  # what of it is offered; the rest stays yours
 cpus = {config.cpus_milli / 1_000}
-memory = "{config.memory_bytes}B"
-disk = "{config.disk_bytes}B"
+memory = "{spell_size(config.memory_bytes)}"
+disk = "{spell_size(config.disk_bytes)}"
 gpus = [{quoted}]
 gpu_model = {_text(config.gpu_model)}
-gpu_memory = "{config.gpu_memory_bytes}B"
+gpu_memory = "{spell_size(config.gpu_memory_bytes)}"
 
 [measured]  # by the benchmark of sublet provider init
 cpu_score = {config.cpu_score}

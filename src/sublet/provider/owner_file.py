@@ -15,14 +15,14 @@ from msgspec import Meta, Struct
 from sublet.base import limits
 from sublet.base.errors import Refused, SubletError
 from sublet.base.ids import Address
-from sublet.base.units import parse_duration, parse_size
+from sublet.base.units import parse_duration, parse_size, spell_size
 from sublet.core.egress import (
     Destination,
     EgressRules,
     check_network,
     parse_destination,
 )
-from sublet.core.image import ImageRules, parse_registry
+from sublet.core.image import DEFAULT_REGISTRIES, ImageRules, parse_registry
 from sublet.core.owner.hours import parse_window, show_window
 from sublet.core.owner.rules import Rules
 
@@ -38,7 +38,7 @@ class EgressFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allow: Words = ()
     forbid: Words = ()
     local: Words = ()
-    bytes: str = "100GB"
+    bytes: str = "100GiB"
     rate: str = "0B"
     connections: Annotated[int, Meta(ge=1, le=1_024)] = 64
 
@@ -46,11 +46,7 @@ class EgressFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class ImagesFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[images]``: what jobs may bring instead of this machine's system."""
 
-    registries: Annotated[tuple[str, ...], Meta(max_length=8)] = (
-        "docker.io",
-        "ghcr.io",
-        "quay.io",
-    )
+    registries: Annotated[tuple[str, ...], Meta(max_length=8)] = DEFAULT_REGISTRIES
     hosts: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
     own: bool = True
     size: str = "20GiB"
@@ -124,8 +120,8 @@ def compose_egress(rules: EgressRules) -> str:
 allow = {listed(rules.allow)}  # "huggingface.co:443", "*.example.org:443", "*:443"
 forbid = {listed(rules.forbid)}  # of these; it wins over allow
 local = {listed(rules.local)}  # networks of yours that they may reach all the same
-bytes = "{rules.bytes_max}B"  # of one lease, both ways together
-rate = "{rules.rate_bytes_s}B"  # a second, of one lease; 0B for any
+bytes = "{spell_size(rules.bytes_max)}"  # of one lease, both ways together
+rate = "{spell_size(rules.rate_bytes_s)}"  # a second, of one lease; 0B for any
 connections = {rules.connections_max}  # of one lease at one time
 """
 
@@ -157,8 +153,8 @@ def compose_images(rules: ImageRules) -> str:
 registries = {listed(rules.registries)}  # that they may come from; "http://10.0.0.5:5000" by http
 hosts = {listed(rules.hosts)}  # that these registries send downloads to, "cdn.example.org:443"
 own = {str(rules.own).lower()}  # images that tenants send along with the job
-size = "{rules.bytes_max}B"  # of one at most, unpacked
-shelf = "{rules.shelf_bytes_max}B"  # that all images of registries may hold together
+size = "{spell_size(rules.bytes_max)}"  # of one at most, unpacked
+shelf = "{spell_size(rules.shelf_bytes_max)}"  # that all images of registries may hold together
 """
 
 

@@ -48,6 +48,13 @@ def test_reads_what_it_wrote(tmp_path: Path) -> None:
     assert (tmp_path / CONFIG_FILE).stat().st_mode & 0o077 == 0
 
 
+def test_writes_the_defaults_that_it_reads(tmp_path: Path) -> None:
+    write_config(tmp_path, CONFIG, price_story="")
+    path = tmp_path / CONFIG_FILE
+    path.write_text(path.read_text().partition("[egress]")[0])
+    assert read_config(tmp_path) == CONFIG
+
+
 def _table(tmp_path: Path) -> dict[str, dict[str, object]]:
     write_config(tmp_path, CONFIG, price_story="")
     return tomllib.loads((tmp_path / CONFIG_FILE).read_text())

@@ -149,9 +149,7 @@ def _wishes(
             column(Column.SANDBOXES), words=[order.sandbox]
         )
     for feature in order.features:  # each of them, where the others take any
-        fits[f"feature_{feature}"] = offers.features.match(
-            column(Column.FEATURES), words=[feature]
-        )
+        fits[feature] = offers.features.match(column(Column.FEATURES), words=[feature])
     if providers:
         fits["delegation"] = offers.providers.match(
             column(Column.PROVIDER), words=providers

@@ -27,6 +27,6 @@ def find_news(before: Job, after: Job, *, at_ms: int) -> event.AnyEvent | None:
         return event.Left(
             at_ms=at_ms, provider=one.provider, outcome=one.outcome, note=one.note
         )
-    if after.is_waiting and not before.is_waiting:
+    if after.is_waiting and after.message != before.message:  # said once
         return event.Waiting(at_ms=at_ms, message=after.message)
     return None

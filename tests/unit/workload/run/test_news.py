@@ -37,6 +37,15 @@ def test_tells_what_people_care_about(before: Job, after: Job, told: Any) -> Non
     assert (news and type(news)) is told
 
 
+def test_waiting_is_told_when_its_reason_changes() -> None:
+    first = replace(Job(), is_waiting=True, message="too dear")
+    asking = replace(first, is_waiting=False)
+    other = replace(first, message="nobody is up")
+    told = [find_news(*pair, at_ms=5) for pair in ((Job(), first), (asking, first))]
+    assert [isinstance(news, event.Waiting) for news in told] == [True, False]
+    assert isinstance(find_news(asking, other, at_ms=5), event.Waiting)
+
+
 def test_second_machine_is_counted() -> None:
     news = find_news(RUNNING, replace(RUNNING, attempts=(ATTEMPT, ATTEMPT)), at_ms=5)
     assert isinstance(news, event.Matched)
