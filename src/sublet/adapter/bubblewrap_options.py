@@ -9,7 +9,7 @@ paths and secrets stand in no process list.
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from sublet.adapter.job_python import JobPython
+from sublet.adapter.job_python import OWN_FOLDER, JobPython
 from sublet.adapter.nvidia import GPU_FOLDER, GpuFiles
 from sublet.base.errors import Refused
 from sublet.service.ports import Bind, SandboxSpec
@@ -17,8 +17,8 @@ from sublet.service.ports import Bind, SandboxSpec
 Option = str | bytes | tuple[str]
 
 PROXY_PORT = 3128
-_BRIDGE = "/run/sublet/bridge.py"
-_NETWORK = "/run/sublet/network"  # the folder of the proxy's socket
+_BRIDGE = f"{OWN_FOLDER}/bridge.py"
+_NETWORK = f"{OWN_FOLDER}/network"  # the folder of the proxy's socket
 
 _ISOLATION = (
     *("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc"),
@@ -71,7 +71,7 @@ def build_options(
         Refused: a text holds a NUL, which would end it and begin another option.
     """
     binds = [*gpu.binds, *spec.binds]
-    binds += build_network_binds(spec, bridge=bridge)
+    binds += build_network_binds(spec, python=python, bridge=bridge)
     options: list[Option] = [*_ISOLATION]
     options += ["--uid", str(spec.inside_uid), "--gid", str(spec.inside_gid)]
     if not shares_network:
@@ -85,48 +85,53 @@ def build_options(
     options += ["--size", str(spec.tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
     for node in gpu.devices:
         options += ["--dev-bind", node, node]
-    options += ["--tmpfs", GPU_FOLDER] if gpu.binds else []
+    folders = find_own_folders(spec, gpu=gpu)
+    for folder in folders:
+        options += ["--tmpfs", folder]
     for bind in binds:
         kind = "--bind" if bind.is_writable else "--ro-bind"
         options += [kind, (bind.source,), bind.target]
     for name, value in sorted(build_env(spec, gpu=gpu).items()):
         options += ["--setenv", name, value]
-    options += ["--remount-ro", GPU_FOLDER] if gpu.binds else []
-    options += ["--remount-ro", "/", "--chdir", spec.directory]
+    for folder in (*folders, "/"):
+        options += ["--remount-ro", folder]
+    options += ["--chdir", spec.directory]
     options += ["--seccomp", seccomp]
     check_texts(options)
     return tuple(options)
 
 
-def build_network_binds(spec: SandboxSpec, *, bridge: str) -> list[Bind]:
+def find_own_folders(spec: SandboxSpec, *, gpu: GpuFiles) -> tuple[str, ...]:
+    """Name the folders in memory that what is bound by us lies in."""
+    wanted = ((GPU_FOLDER, bool(gpu.binds)), (OWN_FOLDER, spec.network != "none"))
+    return tuple(folder for folder, is_wanted in wanted if is_wanted)
+
+
+def build_network_binds(
+    spec: SandboxSpec, *, python: JobPython, bridge: str
+) -> list[Bind]:
     """Say what a job needs to see of its way out, where it has one."""
     if spec.network == "none":
         return []
     # The folder: a proxy that is started anew puts a new socket there.
     folder = str(PurePath(spec.network).parent)
-    return [Bind(bridge, _BRIDGE), Bind(folder, _NETWORK)]
+    helper = python.binds if spec.root else ()
+    return [*helper, Bind(bridge, _BRIDGE), Bind(folder, _NETWORK)]
 
 
 def build_argv(spec: SandboxSpec, *, python: JobPython) -> tuple[str, ...]:
     """Say what runs inside: the program, behind the bridge where it has a network.
 
     Raises:
-        Refused: there is no program, a NUL in its arguments, or an image with a
-            network: the bridge is a program of this host, and images lack its Python.
+        Refused: there is no program, or a NUL in its arguments.
     """
     if not spec.argv:
         raise Refused("a job needs a program to run", code="bad_command", field="argv")
     check_texts(list(spec.argv))
     if spec.network == "none":
         return spec.argv
-    if spec.root:
-        raise Refused(
-            "a job in an image has no way out yet; leave out --egress or --image",
-            code="image_has_no_egress",
-            field="egress",
-        )
     path = f"{_NETWORK}/{PurePath(spec.network).name}"
-    door = (python.inside, "-I", "-S", _BRIDGE, str(PROXY_PORT), path)
+    door = (*python.command, "-I", "-S", _BRIDGE, str(PROXY_PORT), path)
     return (*door, *spec.argv)
 
 

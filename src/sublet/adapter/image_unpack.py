@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 REFUSED = 3
 # What every sandbox mounts something on; in an image nobody can make them later.
-FOLDERS = ("proc", "dev", "tmp", "run", "sys", "work", "run/nvidia")
+FOLDERS = ("proc", "dev", "tmp", "run", "sys", "work", "run/nvidia", "run/sublet")
 FILES = ("run/init",)
 _JSON_BYTES_MAX = 4 << 20
 _LAYERS_MAX = 512

@@ -40,7 +40,7 @@ from sublet.service.ports import (
     Sandbox,
 )
 
-_LAYOUT = 1  # raised when roots are made differently, so that old ones go
+_LAYOUT = 2  # raised when roots are made differently, so that old ones go
 _ABOUT_BYTES_MAX = 4 << 20
 _LAYERS_SHARE = 2  # layers lie beside what they are unpacked to
 _MIB = 1 << 20

@@ -23,9 +23,10 @@ from sublet.adapter.bubblewrap_options import (
     build_env,
     build_network_binds,
     check_texts,
+    find_own_folders,
 )
 from sublet.adapter.job_python import JobPython
-from sublet.adapter.nvidia import GPU_FOLDER, GpuFiles
+from sublet.adapter.nvidia import GpuFiles
 from sublet.base.errors import Refused
 from sublet.service.ports import Bind, SandboxSpec
 
@@ -40,7 +41,7 @@ _MASKED = (
     *("/sys/firmware", "/sys/fs/selinux", "/sys/dev/block"),
 )
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-_IN_MEMORY = ("/tmp/", "/dev/", f"{GPU_FOLDER}/")  # noqa: S108  # the runtime makes points there
+_IN_MEMORY = ("/tmp", "/dev")  # noqa: S108  # the runtime makes points there
 _DEV_BYTES = 64 << 10
 
 
@@ -52,6 +53,7 @@ class Bundle(Struct, frozen=True):
     links: tuple[tuple[str, str], ...]  # (path below the stage, what it says)
     files: tuple[tuple[str, bytes], ...]
     points: tuple[tuple[str, str], ...]  # (place of a staged bind, its mount point)
+    gathered: tuple[tuple[str, str], ...]  # the same, bound there before the start
 
 
 class Identity(Struct, frozen=True):
@@ -97,7 +99,7 @@ def build_bundle(
     env = build_env(spec, gpu=gpu)
     check_texts([*env, *env.values(), spec.directory])
     binds = [Bind(init, _INIT), *gpu.binds, *spec.binds]
-    binds += build_network_binds(spec, bridge=bridge)
+    binds += build_network_binds(spec, python=python, bridge=bridge)
     folders = ["bundle"]
     links: list[tuple[str, str]] = []
     files: list[tuple[str, bytes]] = []
@@ -111,9 +113,15 @@ def build_bundle(
     sources = tuple(dict.fromkeys([*named, spec.root] if spec.root else named))
     staged = {source: f"{STAGE}/{number}" for number, source in enumerate(sources)}
     mounts = [*_own_mounts(spec)]
-    if gpu.binds:
-        mounts.append(_memory(GPU_FOLDER, _DEV_BYTES, "mode=755"))
-        folders += [] if spec.root else [f"root{GPU_FOLDER}"]
+    # An image has its mount points, and nobody can make more in it; gVisor's file
+    # server makes none in memory, either. So each of these is one mount of many.
+    own = find_own_folders(spec, gpu=gpu)
+    gathered = [bind for bind in binds if _is_below(bind.target, own)]
+    binds = [bind for bind in binds if bind not in gathered]
+    folders += ["gathered", "gathered/run"] if own else []
+    for folder in own:
+        folders += [f"gathered{folder}", *([] if spec.root else [f"root{folder}"])]
+        mounts.append(_bind(f"{STAGE}/gathered{folder}", folder, False))
     for bind in binds:
         mounts.append(_bind(staged[bind.source], bind.target, bind.is_writable))
     for node in gpu.devices:
@@ -129,13 +137,24 @@ def build_bundle(
         rlimits=rlimits,
     )
     files.append(("bundle/config.json", msgspec.json.encode(config)))
-    # An image has its mount points, and nobody can make more in it.
-    points = [
-        (staged[bind.source], f"root{bind.target}")
-        for bind in binds
-        if not spec.root and not bind.target.startswith(_IN_MEMORY)
-    ]
-    return Bundle(sources, tuple(folders), tuple(links), tuple(files), tuple(points))
+    return Bundle(
+        sources,
+        tuple(folders),
+        tuple(links),
+        tuple(files),
+        points=tuple(
+            (staged[bind.source], f"root{bind.target}")
+            for bind in binds
+            if not spec.root and not _is_below(bind.target, _IN_MEMORY)
+        ),
+        gathered=tuple(
+            (staged[bind.source], f"gathered{bind.target}") for bind in gathered
+        ),
+    )
+
+
+def _is_below(path: str, folders: Sequence[str]) -> bool:
+    return path.startswith(tuple(f"{folder}/" for folder in folders))
 
 
 def _config(

@@ -3,7 +3,7 @@
 import resource
 
 from sublet.adapter.bubblewrap_options import build_argv, build_options
-from sublet.adapter.job_python import find_job_python
+from sublet.adapter.job_python import find_python_for
 from sublet.adapter.sandbox_warden import (
     HERE,
     WardenSandbox,
@@ -24,7 +24,7 @@ class BubblewrapSandbox(WardenSandbox):
     def _write_launch(
         self, spec: SandboxSpec, *, uid: int, shares_network: bool
     ) -> dict[str, object]:
-        python = find_job_python()
+        python = find_python_for(spec)
         files, size = find_files_max(), spec.file_bytes_max
         return {
             "kind": "bubblewrap",

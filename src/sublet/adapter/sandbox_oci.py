@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 import msgspec
 
 from sublet.adapter.bubblewrap_options import SHARED
-from sublet.adapter.job_python import find_job_python
+from sublet.adapter.job_python import find_python_for
 from sublet.adapter.nvidia import GpuFiles
 from sublet.adapter.oci_bundle import STAGE, Bundle, Identity, build_bundle
 from sublet.adapter.sandbox_warden import (
@@ -75,7 +75,7 @@ class _OciSandbox(WardenSandbox):
         return build_bundle(
             spec,
             identity=identity,
-            python=find_job_python(),
+            python=find_python_for(spec),
             gpu=gpu,
             root_links=find_root_links(),
             shared=tuple(path for path in SHARED if os.path.exists(path)),  # noqa: PTH110

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _CLONE_NEWNS = 0x20000
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_MS_RDONLY, _MS_REMOUNT = 1, 0x20
+_KEPT = 0x40E  # nosuid, nodev, noexec, noatime: who is not root may not take them away
 _PR_SET_CHILD_SUBREAPER = 36
 STAGE = "/run"  # covered by a private tmpfs, in bubblewrap's mount namespace only
 
@@ -54,6 +56,13 @@ def mount(source: str, target: str, kind: str | None, flags: int) -> None:
     )
     if code:
         raise OSError(ctypes.get_errno(), "cannot mount", target)
+
+
+def bind_read_only(source: str, target: str) -> None:
+    """Show a file or folder at another place, too, where nobody can write to it."""
+    mount(source, target, None, _MS_BIND | _MS_REC)
+    kept = os.statvfs(target).f_flag & _KEPT
+    mount("none", target, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
 
 
 def stage(sources: list[str]) -> dict[str, str]:

@@ -15,7 +15,13 @@ import ctypes
 import os
 import resource
 
-from sublet.adapter.warden_child import STAGE, join_network, mount, stage
+from sublet.adapter.warden_child import (
+    STAGE,
+    bind_read_only,
+    join_network,
+    mount,
+    stage,
+)
 from sublet.adapter.warden_meter import write_text
 
 TYPE_CHECKING = False
@@ -114,13 +120,15 @@ def lay_out(launch: dict[str, Any], *, uid: int) -> None:
     for path, content in launch["files"]:
         with open(f"{STAGE}/{path}", "wb") as file:
             file.write(content)
-    for source, point in launch["points"]:
+    for source, point in (*launch["points"], *launch["gathered"]):
         place = f"{STAGE}/{point}"
         if os.path.isdir(source):
             os.makedirs(place, exist_ok=True)
         else:
             os.makedirs(os.path.dirname(place), exist_ok=True)
             os.close(os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    for source, point in launch["gathered"]:
+        bind_read_only(source, f"{STAGE}/{point}")
     os.mkdir(f"{STAGE}/state", 0o700)
     if uid >= 0:
         os.chown(f"{STAGE}/state", uid, uid)

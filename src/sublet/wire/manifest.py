@@ -246,8 +246,6 @@ def _argv_faults(manifest: Manifest) -> Iterable[SubletError]:
 def _image_faults(manifest: Manifest) -> Iterable[SubletError]:
     if manifest.kind != "command":
         yield _fault("image", "goes with the kind 'command' alone")
-    if manifest.egress:
-        yield _fault("image", "a job in an image has no way out yet: no egress")
     try:
         reference = parse_reference(manifest.image, field="image")
     except Refused as fault:

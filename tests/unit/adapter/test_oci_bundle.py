@@ -18,6 +18,11 @@ PYTHON = JobPython(
     "/opt/python/bin/python3",
     (Bind("/home/me/py", "/opt/python"),),
 )
+PORTABLE = JobPython(
+    "/home/me/py/bin/python3",
+    "/run/sublet/python/bin/python3",
+    (Bind("/home/me/py", "/run/sublet/python"),),
+)
 WORK = Bind("/srv/jobs/1/work", "/work", is_writable=True)
 ROOT = "/srv/images/1"
 
@@ -32,7 +37,7 @@ def build(
     return build_bundle(
         wanted or spec(),
         identity=Identity(1_000, 1_000, 64_000, is_mapped=is_mapped),
-        python=PYTHON,
+        python=PORTABLE if (wanted or spec()).root else PYTHON,
         gpu=gpu,
         root_links={"/bin": "usr/bin", "/lib32": ""},
         shared=("/etc/ssl/certs",),
@@ -59,6 +64,16 @@ def mount(bundle: Bundle, target: str) -> dict[str, Any]:
         found["source"] = bundle.sources[int(found["source"].removeprefix("/run/"))]
     assert isinstance(found, dict)
     return found
+
+
+def gathered(bundle: Bundle) -> dict[str, str]:
+    """Give what lies in our own folders: host paths by places inside."""
+    return {
+        point.removeprefix("gathered"): bundle.sources[
+            int(staged.removeprefix("/run/"))
+        ]
+        for staged, point in bundle.gathered
+    }
 
 
 def test_gives_no_right_at_all() -> None:
@@ -137,11 +152,15 @@ def test_leased_gpus_are_bound(root: str) -> None:
     node = mount(bundle, "/dev/nvidia3")
     assert node["source"] == "/dev/nvidia3"
     assert "nodev" not in node["options"]
-    library = mount(bundle, "/run/nvidia/libcuda.so.1")
-    assert library["source"] == "/opt/driver/libcuda.so.1"
-    assert "ro" in library["options"]
+    (mounted,) = (
+        each
+        for each in config(bundle)["mounts"]
+        if each["destination"] == "/run/nvidia"
+    )
+    assert mounted["source"] == "/run/gathered/run/nvidia"
+    assert {"ro", "nosuid", "nodev"} <= set(mounted["options"])
+    assert gathered(bundle) == {"/run/nvidia/libcuda.so.1": "/opt/driver/libcuda.so.1"}
     targets = [each["destination"] for each in config(bundle)["mounts"]]
-    assert targets.index("/run/nvidia") < targets.index("/run/nvidia/libcuda.so.1")
     assert targets.index("/dev") < targets.index("/dev/nvidia3")
     env = config(bundle)["process"]["env"]
     assert {"CUDA_VISIBLE_DEVICES=GPU-1", "LD_LIBRARY_PATH=/run/nvidia"} <= set(env)
@@ -151,6 +170,19 @@ def test_leased_gpus_are_bound(root: str) -> None:
 def test_no_devices_without_a_lease() -> None:
     targets = {each["destination"] for each in config(build())["mounts"]}
     assert not any(target.startswith(("/dev/nv", "/run/nv")) for target in targets)
+
+
+@pytest.mark.parametrize("root", ["", ROOT], ids=["script", "image"])
+def test_way_out_lies_in_one_folder(root: str) -> None:
+    bundle = build(spec(root=root, network="/srv/jobs/1/network/egress"))
+    found = gathered(bundle)
+    assert found["/run/sublet/bridge.py"] == "/srv/bridge.py"
+    assert found["/run/sublet/network"] == "/srv/jobs/1/network"
+    # An image gets the interpreter along; a script has it anyway.
+    assert ("/home/me/py" in found.values()) == bool(root)
+    args = config(bundle)["process"]["args"]
+    assert args[:3] == ["/run/init", "-g", "--"]
+    assert args[-3:] == ["/run/sublet/network/egress", "python", "train.py"]
 
 
 def test_filter_travels_as_bytes() -> None:

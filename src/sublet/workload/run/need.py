@@ -155,13 +155,6 @@ def _parse_egress(texts: tuple[str, ...]) -> tuple[str, ...]:
 def _parse_image(wish: Wish) -> Reference | None:
     if wish.image is None:
         return None
-    if wish.egress:
-        raise refuse(
-            "--image",
-            "a job in an image reaches nothing yet; leave out --egress, and bring what "
-            "it needs with --input",
-            code="image_has_no_egress",
-        )
     return parse_reference(wish.image, field="--image")
 
 
