@@ -8,6 +8,7 @@ on our behalf brings its C library and its loader along, all in one folder.
 """
 
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -63,7 +64,7 @@ def find_portable_python() -> JobPython:
     name = Path(outside).name
     try:
         said = subprocess.run(
-            ["ldd", outside],
+            [shutil.which("ldd") or "/usr/bin/ldd", outside],
             capture_output=True,
             text=True,
             timeout=_LDD_TIMEOUT_S,
