@@ -248,6 +248,36 @@ async def test_takes_only_wanted_chunks(tmp_path: Path) -> None:
         ).read_bytes() == content
 
 
+async def test_checked_chunk_is_not_changed_behind_it(tmp_path: Path) -> None:
+    """Two have it open: the older one writes no more, and takes nothing."""
+    content = b"wanted" * 1_000
+    manifest = _with_input(content)
+    name = f"/chunks/{manifest.inputs.files[0].chunks[0][2:]}"
+    async with (
+        _rented(tmp_path, manifest) as (_, tenant, lease),
+        tenant.dial(lease) as channel,
+    ):
+        await channel.open_job()
+        await channel.say(Deliver(manifest=manifest, order=tenant.order))
+        await hear(channel, Missing)
+        sftp = await channel.open_sftp()
+        older = await sftp.open(name, "wb")
+        await older.write(content)
+        newer = await sftp.open(name, "r+b")
+        with pytest.raises(asyncssh.SFTPError):
+            await older.write(b"X", 0)
+        # Written backwards, so nothing of it was hashed on its way.
+        await newer.write(content[3_000:], 3_000)
+        await newer.write(content[:3_000], 0)
+        await newer.close()
+        with pytest.raises(asyncssh.SFTPError):
+            await older.write(b"X", 0)
+        await older.close()
+        await channel.say(Uploaded())
+        ended = await hear(channel, Ended)
+        assert ended.receipt.document.exit_code == 0  # type: ignore[union-attr]
+
+
 async def test_shows_folder_but_follows_nothing(tmp_path: Path) -> None:
     script = "mkdir d; echo x > d/file; ln -s /etc d/etc; ln -s /etc/passwd p; sleep 20"
     manifest = make_manifest("sh", "-c", script)

@@ -69,6 +69,31 @@ class FolderBlobs:
             ) from exc
         return key
 
+    def take(self, file: Path, key: Digest) -> None:
+        """Keep a file of this disk as a chunk: by its name, so nothing is copied.
+
+        Args:
+            file: whole and checked; nobody writes to it any more.
+            key: the BLAKE3 of its content. A later ``get`` checks it, as always.
+
+        Raises:
+            Unavailable: the disk did not answer.
+        """
+        place = self._place(key)
+        try:
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._is_durable:
+                _sync(file)
+            file.rename(place)
+            if self._is_durable:
+                _sync(place.parent)
+        except OSError as exc:
+            raise Unavailable(
+                f"cannot keep a chunk in {self.path}: {exc.strerror}; "
+                "free some space on that disk",
+                code="disk_failed",
+            ) from exc
+
     def get(self, key: Digest) -> bytes:
         """Give the content, checked against its key.
 
@@ -135,11 +160,11 @@ class FolderBlobs:
             draft.unlink(missing_ok=True)
             raise
         if self._is_durable:
-            _sync_folder(place.parent)
+            _sync(place.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:

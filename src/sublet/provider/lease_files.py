@@ -39,22 +39,54 @@ _WORK = "work"  # where relative paths begin
 
 
 class _Handle:
-    """A file that is open; ``key`` is the chunk that it becomes, or ""."""
+    """A file that is open."""
 
     def __init__(
-        self,
-        fd: int,
-        *,
-        key: str = "",
-        part: Path | None = None,
-        bytes_max: int = 0,
-        is_appended: bool = False,
+        self, fd: int, *, bytes_max: int = 0, is_appended: bool = False
     ) -> None:
         self.fd = fd
-        self.key = key
-        self.part = part
         self.bytes_max = bytes_max  # 0: opened for reading
         self.is_appended = is_appended
+
+    def note_written(self, offset: int, data: bytes) -> None:
+        """Hear what was written."""
+
+    def check_written(self) -> None:
+        """Refuse to be written to any more."""
+
+
+class _Part(_Handle):
+    """A chunk that is being written; hashed on its way, where it comes in order."""
+
+    def __init__(self, fd: int, *, key: str, place: Path) -> None:
+        super().__init__(fd, bytes_max=limits.CHUNK_BYTES)
+        self.key = key
+        self.place = place
+        self.is_stale = False  # somebody else writes it now
+        self._hasher = blake3()
+        self._hashed = (
+            0  # bytes from the beginning; -1: out of order, hashed at the end
+        )
+
+    def note_written(self, offset: int, data: bytes) -> None:
+        if offset == self._hashed:
+            self._hasher.update(data)
+            self._hashed += len(data)
+        else:
+            self._hashed = -1
+
+    def check_written(self) -> None:
+        if self.is_stale:
+            raise asyncssh.SFTPFailure("this chunk was opened anew")
+
+    def is_whole(self) -> bool:
+        """Say whether it is what it is called. Blocks where it came out of order."""
+        if self.is_stale:
+            return False
+        if self._hashed == os.fstat(self.fd).st_size:
+            return bool(self._hasher.hexdigest() == self.key)
+        content = os.pread(self.fd, limits.CHUNK_BYTES + 1, 0)
+        return bool(blake3(content).hexdigest() == self.key)
 
 
 class LeaseFiles(asyncssh.SFTPServer):
@@ -115,7 +147,8 @@ class LeaseFiles(asyncssh.SFTPServer):
         handle = _get(file_obj)
         if not handle.bytes_max:
             raise asyncssh.SFTPPermissionDenied("opened for reading")
-        if not handle.key:
+        handle.check_written()
+        if not isinstance(handle, _Part):
             self._work.check_change()
         if handle.is_appended:
             offset = os.fstat(handle.fd).st_size
@@ -124,6 +157,7 @@ class LeaseFiles(asyncssh.SFTPServer):
         done = 0
         while done < len(data):  # a disk that is almost full takes only a part
             done += os.pwrite(handle.fd, data[done:], offset + done)
+        handle.note_written(offset, data)
         return done
 
     def close(self, file_obj: object) -> None:
@@ -131,7 +165,7 @@ class LeaseFiles(asyncssh.SFTPServer):
         handle = _get(file_obj)
         self._handles.discard(handle)
         try:
-            if handle.key:
+            if isinstance(handle, _Part):
                 self._take_if_whole(handle)
         finally:
             os.close(handle.fd)
@@ -221,7 +255,7 @@ class LeaseFiles(asyncssh.SFTPServer):
     def fsetstat(self, file_obj: object, attrs: asyncssh.SFTPAttrs) -> None:
         """As ``setstat``, for a file that was opened for writing."""
         handle = _get(file_obj)
-        if handle.bytes_max and not handle.key:
+        if handle.bytes_max and not isinstance(handle, _Part):
             self._work.set_attrs(handle.fd, attrs)
 
     def remove(self, path: bytes) -> None:
@@ -284,32 +318,33 @@ class LeaseFiles(asyncssh.SFTPServer):
         key = _check_hex(name)
         return _Handle(_open_file(self._blobs.path / key[:2] / key[2:]))
 
-    def _open_part(self, parts: list[str], *, is_fresh: bool) -> _Handle:
+    def _open_part(self, parts: list[str], *, is_fresh: bool) -> _Part:
         if len(parts) != 2 or parts[0] != "chunks":
             _deny()
         key = _check_hex(parts[1].removesuffix(_PART))
         if not self._reception.wants("0x" + key):
             raise asyncssh.SFTPPermissionDenied("this chunk is not wanted")
-        part = self._parts / (key + _PART)
+        place = self._parts / (key + _PART)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         if is_fresh:
             flags |= os.O_TRUNC
-        return _Handle(
-            os.open(part, flags, 0o600),
-            key=key,
-            part=part,
-            bytes_max=limits.CHUNK_BYTES,
-        )
+        part = _Part(os.open(place, flags, 0o600), key=key, place=place)
+        # One writer at a time, the newest: what was checked must not change behind it.
+        older = self._reception.writers.get(key)
+        if isinstance(older, _Part):
+            older.is_stale = True
+        self._reception.writers[key] = part
+        return part
 
-    def _take_if_whole(self, handle: _Handle) -> None:
-        content = os.pread(handle.fd, limits.CHUNK_BYTES + 1, 0)
-        if blake3(content).hexdigest() != handle.key or handle.part is None:
+    def _take_if_whole(self, part: _Part) -> None:
+        if self._reception.writers.get(part.key) is part:
+            del self._reception.writers[part.key]
+        if not part.is_whole():
             return
         try:
-            self._blobs.put(content)
+            self._blobs.take(part.place, "0x" + part.key)
         except SubletError as fault:
             raise asyncssh.SFTPFailure(fault.message) from None
-        handle.part.unlink(missing_ok=True)
 
     def _describe_chunk(self, name: str) -> asyncssh.SFTPAttrs:
         handle = self._open_chunk(name)

@@ -30,6 +30,7 @@ class Reception:
         """Take the lease."""
         self._desk = desk
         self._wanted: dict[Digest, int] = {}
+        self.writers: dict[str, object] = {}  # who writes which chunk just now
         self.room = asyncio.Lock()  # held while scratch is opened, or erased
         self.watch: JobWatch | None = None  # once the job is about to run
 

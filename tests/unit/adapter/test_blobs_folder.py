@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.base.errors import Broken, Refused, Unavailable
@@ -60,6 +61,17 @@ def test_leaves_nothing_half_written(tmp_path: Path) -> None:
         blobs.put(b"first")
     assert error.value.code == "disk_failed"
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_takes_a_file_as_it_is(tmp_path: Path) -> None:
+    blobs, file = FolderBlobs(tmp_path / "blobs"), tmp_path / "file"
+    file.write_bytes(b"words")
+    key = "0x" + blake3(b"words").hexdigest()
+    blobs.take(file, key)
+    assert blobs.get(key) == b"words"
+    assert not file.exists()
+    with pytest.raises(Unavailable):
+        blobs.take(file, key)
 
 
 def test_lists_and_drops_chunks(tmp_path: Path) -> None:
