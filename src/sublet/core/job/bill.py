@@ -24,7 +24,7 @@ class ChannelRecord(Struct, frozen=True):
     last: int = 0  # amount of the highest voucher that was ever signed
     settled: int = 0  # authorised for leases that are over
     open: dict[Digest, int] = {}  # lease id -> authorised so far
-    asked: int = 0  # the most that a voucher was ever asked to reach
+    is_shared: bool = False  # leases have overlapped since the channel was idle
 
 
 class Meter(Struct, frozen=True):
@@ -86,11 +86,10 @@ def authorize(
         channel_total: what the provider says that the voucher must reach; None where
             nobody asked and the tenant says itself what it owes.
 
-    The amount never falls, and never exceeds what was authorised over all leases.
-    While other leases of the channel are open, a provider may ask for more than the
-    tenant has authorised yet (their readings are under way); it gets what was
-    authorised, and the rest with the next voucher, whichever lease that one is for: two
-    that end at once may be heard of in either order.
+    The amount never falls, and never exceeds what was authorised over all leases. What a
+    provider asks for counts what other leases of the channel owed at that instant, and
+    two that end at once may be heard of in either order. So where leases overlap its
+    figure is not gone by: each voucher covers all that was authorised so far.
 
     Raises:
         PeerFault: the channel is said to stand higher than it can.
@@ -106,10 +105,13 @@ def authorize(
             code="channel_overstated",
             detail={"asked": asked, "most": most},
         )
-    asked = max(asked, record.asked)
-    amount = max(record.last, min(asked, most))
-    kept = structs.replace(
-        record, last=amount, asked=asked, open={**others, lease_id: authorized}
+    is_shared = bool(others) or (record.is_shared and lease_id in record.open)
+    amount = max(record.last, most if is_shared else min(asked, most))
+    kept = ChannelRecord(
+        last=amount,
+        settled=record.settled,
+        open={**others, lease_id: authorized},
+        is_shared=is_shared,
     )
     return kept, MicroUsd(amount)
 

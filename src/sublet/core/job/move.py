@@ -355,13 +355,14 @@ def _pay(job: Job) -> Move:
     """
     attempt = job.attempt
     close = order.CloseChannel(lease_id=attempt.lease_id, reason="done")
-    if not attempt.claimed or attempt.paid >= 0:
+    is_settled = attempt.paid >= 0
+    if not attempt.claimed or (is_settled and attempt.claimed <= attempt.authorized):
         return job, (close,)
+    # Settled, and not by its own vouchers: another lease of this provider is short now.
     pay = order.SignVoucher(
         lease_id=attempt.lease_id,
         owed=attempt.claimed,
-        channel_total=attempt.channel_total,
-        is_last=True,
+        channel_total=None if is_settled else attempt.channel_total,
     )
     owed = max(attempt.claimed, attempt.authorized)
     return _note(job, authorized=owed), (pay, close)
@@ -379,9 +380,7 @@ def _top_up(job: Job, said: fact.LeaseSettled) -> Move:
     close = order.CloseChannel(lease_id=said.lease_id, reason="done")
     if due <= attempt.authorized:
         return job, (close,)
-    pay = order.SignVoucher(
-        lease_id=said.lease_id, owed=due, channel_total=None, is_last=True
-    )
+    pay = order.SignVoucher(lease_id=said.lease_id, owed=due, channel_total=None)
     return _note(job, authorized=due), (pay, close)
 
 

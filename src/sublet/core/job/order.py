@@ -59,7 +59,6 @@ class SignVoucher(Order, frozen=True, kw_only=True):
     lease_id: Digest
     owed: int
     channel_total: int | None  # None: nobody asked, the tenant says what it owes
-    is_last: bool = False
 
 
 class SignKept(Order, frozen=True, kw_only=True):

@@ -216,13 +216,11 @@ class Runner:
         except PeerFault as fault:
             self._say(_accuse(fault, lease_id=one.lease_id, at_ms=self.now_ms()))
             return
-        try:
+        with contextlib.suppress(ChannelLost):
             await talk.send(paid)
-        except ChannelLost:
-            # The market takes a voucher from anyone; the provider need not be there.
-            documents = [each for each in (paid.channel, paid.voucher) if each]
-            with contextlib.suppress(Unavailable, Refused):
-                await self._connection.submit_signed(*documents)
+            if one.channel_total is not None:
+                return  # else it is through with the lease, and need not listen
+        await self._desk.hand_in(paid)
 
     async def _keep(self, one: order.SignKept) -> None:
         # Vouched for in the market too: an owner whose machine dies in the next second

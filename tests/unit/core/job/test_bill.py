@@ -1,5 +1,6 @@
 """What a tenant may be asked to pay, and what its channels add up to."""
 
+import random
 from typing import Any
 
 import pytest
@@ -174,3 +175,48 @@ def test_two_leases_that_end_at_once_are_both_covered() -> None:
     record, second = authorize(record, lease_id="0xa", owed=100, channel_total=100)
     assert second == 150
     assert authorize(record, lease_id="0xa", owed=100, channel_total=100)[1] == 150
+
+
+@given(st.integers())
+def test_leases_that_overlap_are_covered_in_whatever_order_they_are_heard(
+    seed: int,
+) -> None:
+    """A provider's figures are of the instant at which it says them; they wait.
+
+    Each says what the older open ones and itself owe; of each lease words come in order.
+    """
+    owed = {A: 0, B: 0, C: 0}
+    waiting: dict[str, list[tuple[int, int, bool]]] = {A: [], B: [], C: []}
+    record = ChannelRecord()
+    lots = random.Random(seed)
+    ended: set[str] = set()
+    while len(ended) < len(owed):
+        lease_id = lots.choice(sorted(owed.keys() - ended))
+        owed[lease_id] += lots.randint(1, 100)
+        if lots.random() < 0.4:
+            ended.add(lease_id)
+        older = [key for key in owed if key <= lease_id]
+        total = sum(owed[key] for key in older)
+        waiting[lease_id].append((owed[lease_id], total, lease_id in ended))
+    # Each lease has been authorised for something, as a first reading does it.
+    for lease_id in owed:
+        record, _ = authorize(record, lease_id=lease_id, owed=0)
+    while any(waiting.values()):
+        lease_id = lots.choice([key for key in waiting if waiting[key]])
+        due, total, is_end = waiting[lease_id].pop(0)
+        is_settled = is_end and lots.random() < 0.5  # heard of from the market first
+        asked = None if is_settled else total
+        record, _ = authorize(record, lease_id=lease_id, owed=due, channel_total=asked)
+        if is_end:
+            record = close_lease(record, lease_id=lease_id)
+    assert record.last == sum(owed.values())
+
+
+def test_one_after_the_other_goes_by_what_is_asked() -> None:
+    """What was signed for and not owed in the end pays for the next lease."""
+    record, _ = pay(ChannelRecord(), A, 100, 100)
+    record = close_lease(record, lease_id=A)  # given back: 60 were owed
+    record, amount = pay(record, B, 30, 90)
+    assert amount == 100
+    record, amount = pay(record, B, 50, 110)
+    assert amount == 110

@@ -92,7 +92,7 @@ def test_pays_only_when_outputs_are_here() -> None:
     story.tell(fact.OutputsStored)
     assert story.kinds() == [order.SignVoucher, order.CloseChannel, order.Finish]
     assert story.orders[0] == order.SignVoucher(
-        lease_id=LEASES[0], owed=1_000, channel_total=1_000, is_last=True
+        lease_id=LEASES[0], owed=1_000, channel_total=1_000
     )
     assert (story.job.exit_code, story.job.cost) == (0, 1_000)
 
@@ -350,6 +350,20 @@ def test_stop_by_another_command_is_a_stop() -> None:
     story = Story().grant().open()
     story.tell(fact.LeaseSettled, reason=CANCELLED, **SETTLED)
     assert story.job.exit_code == 130
+
+
+def test_owns_up_to_what_the_book_took_before_the_receipt() -> None:
+    """Another lease's voucher covered it; that one is short by as much now."""
+    story = running()
+    story.tell(
+        fact.UsageClaimed, after_ms=1_000, ran_ms=1_000, owed=1_000, channel_total=1_000
+    )
+    settled = {**SETTLED, "paid": 3_000, "ran_ms": 3_000}
+    story.tell(fact.LeaseSettled, after_ms=2_000, reason="exited", **settled)
+    story.show_receipt(ran_ms=3_000, owed=3_000).tell(fact.OutputsStored)
+    assert story.orders[0] == order.SignVoucher(
+        lease_id=LEASES[0], owed=3_000, channel_total=None
+    )
 
 
 # ---- the table ------------------------------------------------------------------------
