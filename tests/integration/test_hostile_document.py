@@ -40,7 +40,9 @@ sys.exit(run_command(sys.argv[1:]))
 async def guest(tmp_path: Path) -> AsyncIterator[Guest]:
     """Give a market with supply and a tenant who can pay."""
     world = World()
-    async with running_node(tmp_path / "node", world, faucet="10.00") as guest:
+    async with running_node(
+        tmp_path / "node", world, faucet="10.00", limits={"lost_after_s": 600}
+    ) as guest:
         await stock(guest)
         yield guest
 
