@@ -2,17 +2,18 @@
 
 import asyncio
 import json
+import struct
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from sublet.cli.local_market import point_tenant, read_ready
 from sublet.core.lease.phase import Fault
 from tests.acceptance.market_house import House, close_house
-from tests.rig.wall_clock import WallClock
+from tests.rig.preload import Preloaded
 
 pytestmark = pytest.mark.sandbox
 
@@ -21,6 +22,18 @@ PARTIES = ("node", "provider", "tenant")
 JOB = "for n in $(seq 1 {last}); do echo line $n.; sleep 0.5; done"
 LAST = 24
 SETTINGS = ((6, HOURS_S), (12, -HOURS_S), (18, 0))  # after that line, so far ahead
+
+
+class WallClock(Preloaded):
+    """The wall clock of one machine."""
+
+    def __init__(self, folder: Path) -> None:
+        """It is right at first."""
+        super().__init__("wall_clock.c", folder, variable="WALL_CLOCK", state=bytes(8))
+
+    def set_ahead(self, ahead_s: int) -> None:
+        """Set it so far ahead of the true time, or behind."""
+        self.set(struct.pack("=q", ahead_s))
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +50,9 @@ def house(
     """Give a market in which every machine reads its own clock."""
     house = House(tmp_path_factory.mktemp("market"))
     try:
-        with machine_with(clocks["node"]):
+        with clocks["node"].machine():
             house.start_node()
-        with machine_with(clocks["provider"]):
+        with clocks["provider"].machine():
             program = house.start_provider("cheap")
         point_tenant(house.tenant_home, house.url)
         asyncio.run(house.fund())
@@ -48,15 +61,6 @@ def house(
         yield house
     finally:
         close_house(house)
-
-
-@contextmanager
-def machine_with(clock: WallClock) -> Iterator[None]:
-    """Start programs on the machine that has this clock."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in clock.environment.items():
-            patch.setenv(name, value)
-        yield
 
 
 def read_stamps(house: House) -> list[int]:
@@ -78,11 +82,11 @@ async def test_clock_is_set_hours_ahead_and_back(
 ) -> None:
     clock, begun_s = clocks[party], int(time.time())
     before = {lease.id for lease in await house.leases()}
-    with machine_with(clocks["tenant"]):
+    with clocks["tenant"].machine():
         job = house.run("--", "sh", "-c", JOB.format(last=LAST))
     for line, ahead_s in SETTINGS:
         await job.wait_output(b"line %d.\n" % line)
-        clock.set(ahead_s)
+        clock.set_ahead(ahead_s)
     assert await job.wait() == 0, job
     assert b"line %d.\n" % LAST in job.out.read_bytes()
     (lease,) = [each for each in await house.leases() if each.id not in before]

@@ -17,6 +17,8 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -57,6 +59,7 @@ TLS_PORTS = (443,)
 IDLE_TIMEOUT_S = 600
 _HEADER_TIMEOUT_S = 15
 _CONNECT_TIMEOUT_S = 20
+_LOOKUPS_MAX = 4  # of names, at one time
 _ADDRESSES_MAX = 4  # of one name, tried in turn
 _REASONS_KEPT_MAX = 64
 _BLOCK_BYTES = 65_536
@@ -111,6 +114,8 @@ class EgressProxy:
         self._opening = TokenBucket(per_s=OPENED_PER_S, burst=4 * OPENED_PER_S)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        # Of its own: a name server that hangs must hold up nothing else here.
+        self._names = ThreadPoolExecutor(_LOOKUPS_MAX, thread_name_prefix="names")
         self.refused: Counter[str] = Counter()  # by reason
         self.failures = 0  # allowed hosts that did not answer
         self._connections: Counter[str] = Counter()
@@ -142,6 +147,7 @@ class EgressProxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._names.shutdown(wait=False, cancel_futures=True)
         self._path.unlink(missing_ok=True)
 
     def rows(self) -> tuple[EgressRow, ...]:
@@ -230,15 +236,19 @@ class EgressProxy:
 
     async def _resolve(self, target: Destination) -> list[str]:
         """Give the addresses that may be dialled; nobody resolves the name again."""
-        loop = asyncio.get_running_loop()
+        look_up = partial(
+            socket.getaddrinfo, target.host, target.port, type=socket.SOCK_STREAM
+        )
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                found = await loop.getaddrinfo(
-                    target.host, target.port, type=socket.SOCK_STREAM
-                )
+                loop = asyncio.get_running_loop()
+                found = await loop.run_in_executor(self._names, look_up)
         except (OSError, UnicodeError, TimeoutError) as error:
             self.failures += 1
-            why = f"the name {target.host} leads nowhere"
+            if isinstance(error, TimeoutError) or error.args[:1] == (socket.EAI_AGAIN,):
+                why = f"no name server tells where {target.host} is; try again later"
+            else:
+                why = f"the name {target.host} leads nowhere"
             raise Denied("502 Bad Gateway", why) from error
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
         faults = {one: self._find_address_fault(one) for one in addresses}

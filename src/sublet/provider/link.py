@@ -161,6 +161,10 @@ class MarketLink:
                     autoping=is_relay,  # on the link, pings are what is listened for
                     max_msg_size=size_max if is_relay else FRAME_BYTES_MAX,
                 )
+        except aiohttp.ClientConnectorDNSError as exc:
+            raise LinkLost(
+                f"no name server tells where {self._url} is", code="name_not_found"
+            ) from exc
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             raise LinkLost(f"no node at {self._url}: {_brief(exc)}") from exc
 

@@ -392,6 +392,12 @@ async def _open_socket(
 
 
 def _unreachable(url: str, exc: BaseException) -> Unavailable:
+    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+        return Unavailable(
+            f"no name server tells where {url} is: is this machine online? Name another "
+            "node with --market, or this one by its address",
+            code="name_not_found",
+        )
     why = type(exc).__name__ if isinstance(exc, TimeoutError) else str(exc)
     return Unavailable(
         f"no market answers at {url} ({why[:200]}); is it running? Start a "
