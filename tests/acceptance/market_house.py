@@ -349,13 +349,18 @@ def open_house(folder: Path, **settings: object) -> Iterator[House]:
         house.start_provider("cheap")
         house.start_provider("dear", price=2 * CPU_HOUR)
         point_tenant(house.tenant_home, house.url)
-        asyncio.run(house.fund())
-        for program in house.providers.values():
-            read_ready(program)
-        house.wait_offers(2)
+        fund_and_wait(house)
         yield house
     finally:
         close_house(house)
+
+
+def fund_and_wait(house: House) -> None:
+    """Fund the tenant; wait until both providers offer."""
+    asyncio.run(house.fund())
+    for program in house.providers.values():
+        read_ready(program)
+    house.wait_offers(2)
 
 
 def close_house(house: House) -> None:

@@ -6,16 +6,23 @@ import pytest
 from blake3 import blake3
 
 from sublet.adapter.blobs_folder import FolderBlobs
+from sublet.adapter.vault_postgres import PostgresVault
 from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.service.ports import Blobs
 from tests.fakes.blobs_memory import MemoryBlobs
 
 
-@pytest.fixture(params=["memory", "folder", "folder_not_durable"])
+@pytest.fixture(params=["memory", "folder", "folder_not_durable", "postgres"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
     if request.param == "memory":
         return MemoryBlobs()
+    if request.param == "postgres":
+        vault = PostgresVault(request.getfixturevalue("postgres_url"))
+        request.addfinalizer(vault.close)
+        job = vault.find("0x" + "a" * 40, "0123456789ab")
+        job.begin(b"plan")
+        return job.blobs
     return FolderBlobs(tmp_path / "blobs", is_durable=request.param == "folder")
 
 

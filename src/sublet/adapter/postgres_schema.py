@@ -19,7 +19,7 @@ OVERTAKEN = "SU001"
 UNATTENDED = "SU002"
 FORKED = "SU003"
 
-_CREATE_LOCK = 0x5375626C  # "Subl": held while the schema is made
+CREATE_LOCK = 0x5375626C  # "Subl": held while the schema is made
 _TABLES = """
 CREATE SCHEMA sublet;
 CREATE TABLE sublet.entry (
@@ -154,7 +154,7 @@ def create_schema(session: Session) -> None:
     if _is_there(session):
         return
     with session.transaction():
-        session.execute("SELECT pg_advisory_xact_lock(%s)", (_CREATE_LOCK,))
+        session.execute("SELECT pg_advisory_xact_lock(%s)", (CREATE_LOCK,))
         if not _is_there(session):
             session.execute(_SCHEMA.encode())
             session.execute(

@@ -1,126 +1,284 @@
-"""What a node keeps of detached jobs: a folder each, sealed but for their sizes.
+"""What one node keeps of detached jobs: a folder each, sealed but for their sizes.
 
-Layout: ``<tenant>-<job>/`` with ``plan.json``, ``state.json``, ``chunks/`` (ciphertext
-by its BLAKE3), ``logs/<lease>/`` and ``home/`` (vouchers signed for it). Written whole
-or not at all, and synced, before what it says is acted upon. One process at a time:
-the node's log is locked, and this folder lies beside it.
+Layout: ``<tenant>-<job>/`` with ``plan``, marks (``started``, ``stopped``, ``ended``:
+empty, their time says when), ``epoch``, ``records/``, ``chunks/`` (by their BLAKE3) and
+``logs/<lease>/<stream>``. Records are whole or not there at all, and synced before what
+they say is acted upon.
+
+One process at a time: the node's log is locked, and this folder lies beside it. So who
+holds a claim is remembered by the process alone, and is free again when it is gone.
 """
 
 import os
 import re
 import secrets
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
 
 from sublet.adapter.blobs_folder import FolderBlobs
-from sublet.base.errors import Broken, Refused, Unavailable
-from sublet.base.ids import Address
+from sublet.base.errors import Refused, Unavailable
+from sublet.base.ids import Address, Digest
+from sublet.service.vault_port import ClaimLost, Standing
 
-T = TypeVar("T")
+PLAN = "plan"
+STARTED, STOPPED, ENDED = "started", "stopped", "ended"
+EPOCH = "epoch"
+RECORDS = "records"
 
 _NAME = re.compile(r"\A[0-9a-f]{40}-[0-9a-f]{12}\Z")
+_RECORD = re.compile(r"\A[a-z][a-z0-9-]{0,79}\Z")
 
 
-class JobVault:
-    """The folder of one detached job. Methods block."""
+def name_job(tenant: Address, job: str) -> str:
+    """Give the one name of a job for folders.
 
-    def __init__(self, path: Path) -> None:
+    Raises:
+        Refused: this names no job.
+    """
+    name = f"{tenant[2:]}-{job}"
+    if _NAME.match(name) is None:
+        raise Refused("a job's id has 12 hex digits", code="bad_job", field="id")
+    return name
+
+
+class _Claims:
+    """Who holds which job, in this process; writing and claiming exclude each other."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.held: dict[str, tuple[str, float]] = {}  # name -> holder, until when
+
+    def is_held(self, name: str) -> bool:
+        return name in self.held and self.held[name][1] > time.monotonic()
+
+
+class FolderJob:
+    """The folder of one detached job (port ``JobVault``)."""
+
+    def __init__(self, path: Path, claims: _Claims) -> None:
         """Take the folder; it is made with the plan."""
         self.path = path
-        self.home = path / "home"
-        self.logs = path / "logs"
+        self.tenant: Address = "0x" + path.name[:40]
+        self.id = path.name[41:]
         self.blobs = FolderBlobs(path / "chunks")
+        self._claims = claims
 
-    def read(self, name: str, kind: type[T]) -> T | None:
-        """Give a record, or None where it was never written.
+    def stand(self) -> Standing | None:
+        """As the port says."""
+        with _disk_of(self.path):
+            kept_at_s = _time_of(self.path / PLAN)
+            if not kept_at_s:
+                return None
+            started, stopped, ended = (
+                _time_of(self.path / mark) for mark in (STARTED, STOPPED, ENDED)
+            )
+        is_held = self._claims.is_held(self.path.name)
+        return Standing(
+            self.tenant, self.id, kept_at_s, started, stopped, ended, is_held
+        )
 
-        Raises:
-            Broken: it is there and cannot be read.
-        """
-        try:
-            return msgspec.json.decode((self.path / name).read_bytes(), type=kind)
-        except FileNotFoundError:
-            return None
-        except (OSError, msgspec.MsgspecError) as exc:
-            raise Broken(
-                f"{self.path / name} cannot be read: {exc}; move the folder away to go "
-                "on without that job",
-                code="bad_record",
-            ) from exc
+    def begin(self, plan: bytes) -> bytes:
+        """As the port says."""
+        with self._claims.lock, _disk_of(self.path):
+            known = _read(self.path / PLAN)
+            if known is None:
+                _write(self.path / PLAN, plan)
+            return plan if known is None else known
 
-    def write(self, name: str, value: msgspec.Struct) -> None:
-        """Keep a record, whole and durable.
+    def read_plan(self) -> bytes | None:
+        """As the port says."""
+        with _disk_of(self.path):
+            return _read(self.path / PLAN)
 
-        Raises:
-            Unavailable: the disk is full or did not answer; the old one stays.
-        """
-        draft = self.path / f".{name}.{secrets.token_hex(6)}"
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(msgspec.json.encode(value))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(self.path / name)
-            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+    def start(self) -> None:
+        """As the port says."""
+        self._mark(STARTED)
+
+    def stop(self) -> None:
+        """As the port says."""
+        self._mark(STOPPED)
+
+    def end(self, *, epoch: int) -> None:
+        """As the port says."""
+        with self._under(epoch):
+            self._mark(ENDED)
+
+    def claim(self, holder: str, *, span_ms: int) -> int | None:
+        """As the port says."""
+        name = self.path.name
+        with self._claims.lock, _disk_of(self.path):
+            stands = self.stand()
+            if stands is None or stands.ended_at_s or stands.is_held:
+                return None
+            epoch = self._epoch() + 1
+            _write(self.path / EPOCH, str(epoch).encode())
+            self._claims.held[name] = (holder, time.monotonic() + span_ms / 1_000)
+            return epoch
+
+    def release(self, *, epoch: int) -> None:
+        """As the port says."""
+        with self._claims.lock, _disk_of(self.path):
+            if self._epoch() == epoch:
+                self._claims.held.pop(self.path.name, None)
+
+    def read(self, name: str) -> bytes | None:
+        """As the port says."""
+        with _disk_of(self.path):
+            return _read(self._record(name))
+
+    def write(self, name: str, content: bytes, *, epoch: int) -> None:
+        """As the port says."""
+        with self._under(epoch):
+            _write(self._record(name), content)
+
+    def read_stream(
+        self, lease: Digest, stream: str, *, offset: int, limit: int
+    ) -> bytes:
+        """As the port says."""
+        with _disk_of(self.path):
             try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as exc:
-            draft.unlink(missing_ok=True)
-            raise Unavailable(
-                f"cannot keep {name} in {self.path}: {exc.strerror}; free some space",
-                code="disk_failed",
-                retry_after_s=5,
-            ) from exc
+                with self._stream(lease, stream).open("rb") as file:
+                    file.seek(offset)
+                    return file.read(limit)
+            except FileNotFoundError:
+                return b""
 
-    def read_log(self, lease: str, stream: str, *, offset: int, limit: int) -> bytes:
-        """Give a piece of a sealed stream; nothing where there is none yet."""
-        try:
-            with (self.logs / lease / stream).open("rb") as file:
+    def append_stream(
+        self, lease: Digest, stream: str, content: bytes, *, offset: int, epoch: int
+    ) -> None:
+        """As the port says."""
+        place = self._stream(lease, stream)
+        with self._under(epoch):
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                # What stands behind was begun and never finished.
                 file.seek(offset)
-                return file.read(limit)
-        except FileNotFoundError:
-            return b""
-        except OSError as exc:
-            raise Unavailable(
-                f"cannot read a stream: {exc.strerror}", code="disk_failed"
-            ) from exc
+                file.truncate()
+                file.write(content)
 
     def drop(self) -> None:
-        """Forget the job and all that is kept of it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """As the port says."""
+        with self._claims.lock:
+            self._claims.held.pop(self.path.name, None)
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def _mark(self, mark: str) -> None:
+        with self._claims.lock, _disk_of(self.path):
+            if (self.path / PLAN).exists() and not (self.path / mark).exists():
+                _write(self.path / mark, b"")
+
+    @contextmanager
+    def _under(self, epoch: int) -> Iterator[None]:
+        with self._claims.lock, _disk_of(self.path):
+            if self._epoch() != epoch:
+                raise ClaimLost
+            yield
+
+    def _epoch(self) -> int:
+        return int(_read(self.path / EPOCH) or 0)
+
+    def _record(self, name: str) -> Path:
+        if _RECORD.match(name) is None:
+            raise AssertionError(f"{name!r} is no name of a record")
+        return self.path / RECORDS / name
+
+    def _stream(self, lease: Digest, stream: str) -> Path:
+        return self.path / "logs" / lease / stream
 
 
 class FolderVault:
-    """All detached jobs that one node keeps."""
+    """All detached jobs that one node keeps (port ``Vault``)."""
 
     def __init__(self, path: Path) -> None:
         """Take the folder; it is made with the first job."""
         self._path = path
+        self._claims = _Claims()
 
-    def find(self, tenant: Address, job: str) -> JobVault:
-        """Give the place of a job, whether there is one or not.
+    def find(self, tenant: Address, job: str) -> FolderJob:
+        """As the port says."""
+        return FolderJob(self._path / name_job(tenant, job), self._claims)
 
-        Raises:
-            Refused: this names no job.
-        """
-        name = f"{tenant[2:]}-{job}"
-        if _NAME.match(name) is None:
-            raise Refused("a job's id has 12 hex digits", code="bad_job", field="id")
-        return JobVault(self._path / name)
+    def survey(self, tenant: Address | None = None) -> list[Standing]:
+        """As the port says."""
+        with _disk_of(self._path):
+            places = sorted(self._path.iterdir()) if self._path.is_dir() else []
+        jobs = (
+            FolderJob(place, self._claims).stand()
+            for place in places
+            if _NAME.match(place.name)
+        )
+        return [job for job in jobs if job and tenant in (None, job.tenant)]
 
-    def jobs(self, tenant: Address | None = None) -> Iterator[tuple[Address, JobVault]]:
-        """Give all jobs, or a tenant's, with whose they are."""
-        if not self._path.is_dir():
-            return
-        for place in sorted(self._path.iterdir()):
-            owner = "0x" + place.name[:40]
-            if _NAME.match(place.name) and tenant in (None, owner):
-                yield owner, JobVault(place)
+    def renew(self, holder: str, *, span_ms: int) -> frozenset[tuple[Address, str]]:
+        """As the port says."""
+        until = time.monotonic() + span_ms / 1_000
+        with self._claims.lock:
+            own = [
+                name for name, held in self._claims.held.items() if held[0] == holder
+            ]
+            self._claims.held.update(dict.fromkeys(own, (holder, until)))
+        return frozenset(("0x" + name[:40], name[41:]) for name in own)
+
+    def measure(self) -> int:
+        """As the port says."""
+        found = 0
+        for place in [*self._path.glob("*/plan"), *self._path.glob("*/chunks/*/*")]:
+            try:
+                found += place.stat().st_size
+            except FileNotFoundError:
+                continue  # dropped in between
+        return found
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _time_of(place: Path) -> int:
+    try:
+        return int(place.stat().st_mtime)
+    except FileNotFoundError:
+        return 0
+
+
+def _read(place: Path) -> bytes | None:
+    try:
+        return place.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _write(place: Path, content: bytes) -> None:
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = place.with_name(f".{place.name}.{secrets.token_hex(6)}")
+    try:
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(place)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    folder = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _disk_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise Unavailable(
+            f"cannot use {path}: {exc.strerror}; look at that disk, or free some space",
+            code="disk_failed",
+            retry_after_s=5,
+        ) from exc

@@ -38,6 +38,7 @@ from sublet.node.watch import Watch
 from sublet.service.market import MarketService
 from sublet.service.ports import Clock, Ground, Log, Overtaken, Presence
 from sublet.service.submission import Candidate
+from sublet.service.vault_port import Vault
 from sublet.wire.codec import DocumentCodec, sign, verify
 from sublet.wire.note import NoteKey, read_checkpoint
 from sublet.wire.signature import Key
@@ -46,7 +47,8 @@ from sublet.wire.typed_data import Domain, market_id
 KEY_FILE = "key"
 NOTE_KEY_FILE = "note_key"
 LOG_FILE = "log.db"
-VAULT_FOLDER = "jobs"  # detached ones
+VAULT_FOLDER = "jobs"  # detached ones, where no database keeps them
+FLIGHTS_FOLDER = "flights"  # of their pilots; nobody misses it
 SALT_BITS = 63
 AWAY_MS_MAX = 5_000  # without a node for longer, deadlines wait for a Resume
 
@@ -70,7 +72,7 @@ async def open_node(config: NodeConfig, *, clock: Clock) -> AsyncIterator[Node]:
     key = load_key(config.home / KEY_FILE)
     note_key = load_note_key(config.home / NOTE_KEY_FILE)
     metrics = NodeMetrics()
-    log, presence = await asyncio.to_thread(_open_log, config, metrics)
+    log, presence, vault = await asyncio.to_thread(_open_stores, config, metrics)
     try:
         founding = find_founding(log)
         if founding is None:
@@ -83,8 +85,10 @@ async def open_node(config: NodeConfig, *, clock: Clock) -> AsyncIterator[Node]:
             is_attended = await asyncio.to_thread(presence.beat, ())
             await market.open(is_attended=is_attended, kept=log.kept.read())
             controllers = Controllers(
-                FolderVault(config.home / VAULT_FOLDER),
+                vault,
                 ControllerKeys(key, market_id(document)),
+                scratch=config.home / FLIGHTS_FOLDER,
+                bytes_max=config.limits.detached_gib_max << 30,
                 market=document,
                 clock=clock,
                 journal=Journal(),
@@ -95,17 +99,20 @@ async def open_node(config: NodeConfig, *, clock: Clock) -> AsyncIterator[Node]:
         finally:
             await market.close()
     finally:
+        vault.close()
         presence.close()
         log.close()
 
 
-def _open_log(
+def _open_stores(
     config: NodeConfig, metrics: NodeMetrics
-) -> tuple[NodeLog, ClosablePresence]:
+) -> tuple[NodeLog, ClosablePresence, Vault]:
     if not config.log_url:
-        return MeteredLog(config.home / LOG_FILE, metrics=metrics), MemoryPresence()
+        own = MeteredLog(config.home / LOG_FILE, metrics=metrics)
+        return own, MemoryPresence(), FolderVault(config.home / VAULT_FOLDER)
     try:
         from sublet.adapter.presence_postgres import PostgresPresence
+        from sublet.adapter.vault_postgres import PostgresVault
         from sublet.node.metered_shared_log import MeteredSharedLog
     except ImportError:
         raise Refused(
@@ -118,7 +125,12 @@ def _open_log(
     log = MeteredSharedLog(
         config.log_url, home=config.home, away_ms=away_ms, metrics=metrics
     )
-    return log, PostgresPresence(config.log_url, away_ms=away_ms)
+    presence = PostgresPresence(config.log_url, away_ms=away_ms)
+    try:
+        return log, presence, PostgresVault(config.log_url)
+    except BaseException:
+        log.close()
+        raise
 
 
 def find_founding(log: Log) -> Fact | None:

@@ -66,6 +66,7 @@ class NodeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lost_after_s: Wait = 10  # silence after which a provider counts as lost
     gone_after_s: Wait = 6  # the same, where its connection was broken off
     ping_s: Wait = 3  # between two pings on a control link
+    detached_gib_max: Count = 100  # of what detached jobs leave, all together
 
 
 class LogPlace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,25 +11,25 @@ from aiohttp import web
 from blake3 import blake3
 from msgspec.structs import replace
 
-from sublet.adapter.vault_folder import JobVault
 from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.core.document import Channel
 from sublet.core.job.state import Job, JobPhase
 from sublet.node.answer import answer_bytes, answer_json
-from sublet.node.controller.pilot import PLAN_FILE
+from sublet.node.controller.ledger import read_state
 from sublet.node.intake import read_body, read_caller, read_count
 from sublet.node.refusal import Conflict, Forbidden, NotFound
 from sublet.node.state import Node
+from sublet.service.vault_port import JobVault, Standing
 from sublet.wire.codec import decode, encode, verify
 from sublet.wire.detached import Delegate, DetachedPlan, JobView
 from sublet.wire.manifest import check_manifest, count_bytes, size_chunks
+from sublet.workload.run.log_copy import STREAMS
 
 LOG_BYTES_MAX = 1 << 20  # of a stream, in one answer
 JOBS_PER_TENANT_MAX = 16
 INPUT_BYTES_MAX = 8 << 30  # of one job, ciphertext
-_STREAMS = ("stdout", "stderr")
 _LEASE = re.compile(r"\A0x[0-9a-f]{64}\Z")
 
 
@@ -49,123 +49,138 @@ async def put_job(node: Node, request: web.Request) -> web.StreamResponse:
     plan = decode(
         await read_body(node, request), DetachedPlan, size_max=limits.REQUEST_BYTES_MAX
     )
-    vault = node.controllers.vault.find(caller, request.match_info["id"])
-    known = await asyncio.to_thread(vault.read, PLAN_FILE, DetachedPlan)
-    if known is None:
-        _check_plan(node, plan, caller=caller, job=request.match_info["id"])
-        count = sum(1 for _ in node.controllers.vault.jobs(caller))
-        if count >= JOBS_PER_TENANT_MAX:
+    job = node.controllers.vault.find(caller, request.match_info["id"])
+    if await asyncio.to_thread(job.stand) is None:
+        _check_plan(node, plan, caller=caller, job=job.id)
+        others = await asyncio.to_thread(node.controllers.vault.survey, caller)
+        if len(others) >= JOBS_PER_TENANT_MAX:
             raise Conflict(
-                f"a tenant may leave {JOBS_PER_TENANT_MAX} detached jobs with a node; "
+                f"a tenant may leave {JOBS_PER_TENANT_MAX} detached jobs with a market; "
                 "fetch one first: sublet attach",
                 code="too_many_jobs",
             )
-        await asyncio.to_thread(vault.write, PLAN_FILE, plan)
-    elif known != plan:
+        await node.controllers.check_room(count_bytes(plan.manifest.inputs))
+    if await asyncio.to_thread(job.begin, encode(plan)) != encode(plan):
         raise Conflict("another job has this id", code="job_exists")
-    return answer_json(await _view(node, vault))
+    return answer_json(await _view(job))
 
 
 async def get_job(node: Node, request: web.Request) -> web.StreamResponse:
     """Tell how a job stands."""
-    return answer_json(await _view(node, (await _find(node, request))[1]))
+    return answer_json(await _view(await _find(node, request)))
 
 
 async def put_chunk(node: Node, request: web.Request) -> web.StreamResponse:
     """Take one sealed chunk of the job's inputs."""
-    plan, vault = await _find(node, request)
+    job = await _find(node, request)
     content = await read_body(node, request)
     key = "0x" + blake3(content).hexdigest()
-    if key != request.match_info["chunk"] or key not in _inputs(plan):
+    inputs = _inputs(await _read_plan(job))
+    if key != request.match_info["chunk"] or key not in inputs:
         raise Refused("this is no chunk of the job's inputs", code="foreign_chunk")
-    await asyncio.to_thread(vault.blobs.put, content)
+    await node.controllers.check_room(len(content))
+    await asyncio.to_thread(job.blobs.put, content)
     return web.json_response({})
 
 
 async def get_chunk(node: Node, request: web.Request) -> web.StreamResponse:
     """Give one sealed chunk that the job left."""
-    _, vault = await _find(node, request)
-    content = await asyncio.to_thread(vault.blobs.get, request.match_info["chunk"])
+    job = await _find(node, request)
+    content = await asyncio.to_thread(job.blobs.get, request.match_info["chunk"])
     return answer_bytes(content, kind="application/octet-stream")
 
 
 async def get_log(node: Node, request: web.Request) -> web.StreamResponse:
     """Give a piece of a sealed stream, from a byte on."""
-    _, vault = await _find(node, request)
+    job = await _find(node, request)
     lease, stream = request.match_info["lease"], request.match_info["stream"]
-    if _LEASE.match(lease) is None or stream not in _STREAMS:
+    if _LEASE.match(lease) is None or stream not in STREAMS:
         raise NotFound("there is no such stream", code="no_stream")
     offset = read_count(request, "offset", default=0)
     content = await asyncio.to_thread(
-        vault.read_log, lease, stream, offset=offset, limit=LOG_BYTES_MAX
+        job.read_stream, lease, stream, offset=offset, limit=LOG_BYTES_MAX
     )
     return answer_bytes(content, kind="application/octet-stream")
 
 
 async def start_job(node: Node, request: web.Request) -> web.StreamResponse:
     """Begin, once all chunks are there; twice is harmless."""
-    plan, vault = await _find(node, request)
-    if missing := await asyncio.to_thread(_missing, plan, vault):
+    job = await _find(node, request)
+    if missing := await _find_missing(job):
         raise Conflict(f"{len(missing)} chunks are missing", code="chunks_missing")
-    ledger = node.controllers.ledger(vault)
-    if not ledger.state.is_started:
-        await ledger.change(is_started=True)
+    await asyncio.to_thread(job.start)
     node.controllers.wake()
-    return answer_json(await _view(node, vault))
+    return answer_json(await _view(job))
 
 
 async def stop_job(node: Node, request: web.Request) -> web.StreamResponse:
     """Stop a job; what it ran is paid, and its view says how it ended."""
-    plan, vault = await _find(node, request)
-    node.controllers.ask_stop(vault, plan.id)
-    return answer_json(await _view(node, vault))
+    job = await _find(node, request)
+    await asyncio.to_thread(job.stop)
+    node.controllers.wake()
+    return answer_json(await _view(job))
 
 
 async def delete_job(node: Node, request: web.Request) -> web.StreamResponse:
     """Forget a job that is over, and everything of it."""
-    _, vault = await _find(node, request)
-    state = node.controllers.ledger(vault).state
-    is_running = state.job is None or state.job.phase is not JobPhase.FINISHED
-    if state.is_started and is_running:
+    job = await _find(node, request)
+    stands = await _stand(job)
+    if stands.started_at_s and not stands.ended_at_s:
         raise Conflict("the job goes on; stop it first", code="job_runs")
-    await node.controllers.forget(vault)
+    await asyncio.to_thread(job.drop)
     return web.json_response({})
 
 
 # ---- parts --------------------------------------------------------------------------
 
 
-async def _find(node: Node, request: web.Request) -> tuple[DetachedPlan, JobVault]:
+async def _find(node: Node, request: web.Request) -> JobVault:
     caller = await read_caller(node, request)
-    vault = node.controllers.vault.find(caller, request.match_info["id"])
-    plan = await asyncio.to_thread(vault.read, PLAN_FILE, DetachedPlan)
-    if plan is None:
-        raise NotFound("you have left no such job here", code="unknown_job")
-    return plan, vault
+    job = node.controllers.vault.find(caller, request.match_info["id"])
+    await _stand(job)
+    return job
 
 
-async def _view(node: Node, vault: JobVault) -> JobView:
-    plan = await asyncio.to_thread(vault.read, PLAN_FILE, DetachedPlan)
-    if plan is None:
-        raise NotFound("you have left no such job here", code="unknown_job")
-    state = node.controllers.ledger(vault).state
-    missing: tuple[Digest, ...] = ()
-    if not state.is_started:
-        missing = await asyncio.to_thread(_missing, plan, vault)
+async def _stand(job: JobVault) -> Standing:
+    stands = await asyncio.to_thread(job.stand)
+    if stands is None:
+        raise _unknown()
+    return stands
+
+
+async def _read_plan(job: JobVault) -> DetachedPlan:
+    raw = await asyncio.to_thread(job.read_plan)
+    if raw is None:
+        raise _unknown()
+    return decode(raw, DetachedPlan, size_max=limits.REQUEST_BYTES_MAX)
+
+
+async def _find_missing(job: JobVault) -> tuple[Digest, ...]:
+    plan = await _read_plan(job)
+    known = await asyncio.to_thread(lambda: set(job.blobs.keys()))
+    return tuple(sorted(_inputs(plan) - known))
+
+
+async def _view(vault: JobVault) -> JobView:
+    stands = await _stand(vault)
+    state = await asyncio.to_thread(read_state, vault)
     job = state.job or Job()
-    if job.phase is JobPhase.FINISHED and not state.ended_at_s:
+    if job.phase is JobPhase.FINISHED and not stands.ended_at_s:
         # It is over when everything of it is written down.
         job = replace(job, phase=JobPhase.COLLECTING)
     return JobView(
-        id=plan.id,
-        is_started=state.is_started,
+        id=vault.id,
+        is_started=bool(stands.started_at_s),
         job=job,
         contracts=state.contracts,
         checkpoint=state.checkpoint,
         outputs=state.outputs,
-        missing=missing,
-        plan="0x" + blake3(encode(plan)).hexdigest(),
+        missing=() if stands.started_at_s else await _find_missing(vault),
     )
+
+
+def _unknown() -> NotFound:
+    return NotFound("you have left no such job here", code="unknown_job")
 
 
 def _check_plan(node: Node, plan: DetachedPlan, *, caller: Address, job: str) -> None:
@@ -199,7 +214,3 @@ def _check_plan(node: Node, plan: DetachedPlan, *, caller: Address, job: str) ->
 
 def _inputs(plan: DetachedPlan) -> set[Digest]:
     return set(size_chunks(plan.manifest.inputs))
-
-
-def _missing(plan: DetachedPlan, vault: JobVault) -> tuple[Digest, ...]:
-    return tuple(sorted(key for key in _inputs(plan) if not vault.blobs.has(key)))

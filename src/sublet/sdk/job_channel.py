@@ -279,7 +279,9 @@ class JobChannel:
                 content = await read_chunk(sftp, key)
                 await asyncio.to_thread(keep_chunk, content, key, blobs=blobs)
 
-        missing = [key for key in dict.fromkeys(keys) if not blobs.has(key)]
+        missing = await asyncio.to_thread(
+            lambda: [key for key in dict.fromkeys(keys) if not blobs.has(key)]
+        )
         await self._each_chunk(missing, get)
 
     async def _each_chunk(self, keys: Sequence[Digest], carry: Carry) -> None:

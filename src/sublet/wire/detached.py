@@ -52,4 +52,3 @@ class JobView(Message, frozen=True):
     checkpoint: Tree  # the last one that is kept, sealed
     outputs: Tree  # sealed; of the last attempt
     missing: tuple[Digest, ...]  # chunks that are still to be brought
-    plan: Digest  # BLAKE3 of the plan as it is kept

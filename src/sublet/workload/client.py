@@ -227,7 +227,7 @@ class AsyncClient:
             return ()
         return self.home.find_nodes(market_id(self._pinned))
 
-    async def _learn_nodes(self) -> None:
+    async def learn_nodes(self) -> None:
         """Hear where else this market is, for when this node is gone."""
         with suppress(SubletError):  # the job itself will say what is wrong
             info = await self.connection.market()
@@ -348,7 +348,7 @@ class AsyncClient:
             work = await self.prepare(job_id, make_wish(target, options))
             await self.pin()
             undo.pop_all()
-        self._learning = asyncio.create_task(self._learn_nodes())
+        self._learning = asyncio.create_task(self.learn_nodes())
         tenant = self.as_tenant()
         folder = self.home.job_folder(work.id)
         hear: list[Callable[[AnyEvent], Awaitable[None]]] = []
@@ -441,7 +441,8 @@ class AsyncClient:
         seen = {path: survey.look(path) for path in find_paths(wish)}
         program = parse_program(wish, seen)
         await asyncio.to_thread(
-            self.home.drop_old_jobs, lambda record: find_state(record) != "running"
+            self.home.drop_old_jobs,
+            lambda record: find_state(record) not in ("running", "detached"),
         )
         folder = self.home.job_folder(job_id) / "blobs"
         inputs = Tree(files=())

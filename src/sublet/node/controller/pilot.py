@@ -1,7 +1,7 @@
 """Runs one detached job: the tenant's own runner, in a delegate's hands.
 
 It differs from a tenant's in four things: orders name the delegation; before an order
-goes out it is on the disk, so that whoever takes over sends the same one and not a
+goes out it is in the vault, so that whoever takes over sends the same one and not a
 second; what it fetches is ciphertext and stays in the vault; it can go on where
 another left off.
 
@@ -9,69 +9,37 @@ Not here: which jobs there are (``controllers``), how a job goes (``core.job``).
 """
 
 import asyncio
+import contextlib
 import secrets
-from pathlib import Path
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from sublet.adapter.home_folder import Home
-from sublet.adapter.vault_folder import JobVault
-from sublet.base.errors import PeerFault, Refused
+from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import NO_DIGEST, Digest
 from sublet.core.job import job, order
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Job, JobLimits
+from sublet.node.controller.ledger import Ledger
 from sublet.sdk.connection import Connection
 from sublet.sdk.job_channel import ClientKey
-from sublet.service.ports import Clock
+from sublet.service.ports import Blobs, Clock
 from sublet.wire.detached import Contract, DetachedPlan
 from sublet.wire.manifest import commitment, size_chunks, tree_id
 from sublet.wire.message import Manifest, Signed, Tree
 from sublet.wire.typed_data import digest
 from sublet.workload.run.event import AnyEvent
+from sublet.workload.run.harvest import Harvest
+from sublet.workload.run.log_copy import STREAMS, Log
 from sublet.workload.run.market_desk import MarketDesk
 from sublet.workload.run.plan import Program
+from sublet.workload.run.purse import Purse
 from sublet.workload.run.runner import Runner
-from sublet.workload.run.talk import Talk
 from sublet.workload.run.wish import Needs, Terms
 from sublet.workload.run.work import Mandate, Tenant, Work
 
-STATE_FILE = "state.json"
-PLAN_FILE = "plan.json"
 SALT_BITS = 62
-EMPTY = Tree(files=())
-
-
-class DetachedState(Struct, frozen=True):
-    """What whoever takes a job over has to know."""
-
-    is_started: bool = False
-    job: Job | None = None
-    order: Signed | None = None  # of the newest attempt, written before it was sent
-    contracts: dict[Digest, Contract] = {}  # by lease
-    checkpoint: Tree = EMPTY
-    outputs: Tree = EMPTY
-    ended_at_s: int = 0
-
-
-class Ledger:
-    """The state of one job as it is on the disk."""
-
-    def __init__(self, vault: JobVault) -> None:
-        """Read it."""
-        self.vault = vault
-        self.state = vault.read(STATE_FILE, DetachedState) or DetachedState()
-
-    async def change(self, **changes: object) -> None:
-        """Change it; on the disk when this returns.
-
-        Raises:
-            Unavailable: the disk is full or did not answer; nothing changed.
-        """
-        state = replace(self.state, **changes)
-        await asyncio.to_thread(self.vault.write, STATE_FILE, state)
-        self.state = state
+FLUSH_S = 0.5  # between two looks at what came of the streams
 
 
 class Pilot(Runner):
@@ -82,47 +50,57 @@ class Pilot(Runner):
         plan: DetachedPlan,
         ledger: Ledger,
         *,
+        home: Home,
         connection: Connection,
         clock: Clock,
         key: ClientKey,
     ) -> None:
-        """Take the plan, what is known, and the delegate's way to the market."""
-        home = Home(ledger.vault.home)
-        super().__init__(
-            tenant=Tenant(home, connection, clock),
-            work=_make_work(plan, ledger.vault),
-            show=_ignore,
-            key=key,
-        )
+        """Take the plan, what is known, and the delegate's way to the market.
+
+        ``home`` is for what nobody misses once this pilot is gone.
+        """
+        work = _make_work(plan, ledger.job.blobs)
+        tenant = Tenant(home, connection, clock)
+        super().__init__(tenant=tenant, work=work, show=_ignore, key=key)
         self._ledger = ledger
         self._plan = plan
+        self.harvest = NoHarvest(home=home, work=work)
+        self._purse = Purse(
+            channels=ledger, connection=connection, mandate=work.mandate
+        )
         self._desk = self._delegated = DelegatedDesk(
             plan,
             ledger,
             connection=connection,
             clock=clock,
-            work=self._work,
+            work=work,
             ssh_key=key.public_line(),
             now_ms=self.now_ms,
             say=self._say,
         )
 
     async def run(self) -> JobRecord:
-        """Run the job to its end; raises as ``Runner.run``."""
+        """Run the job to its end; raises as ``Runner.run``, and ``ClaimLost``."""
         known = self._ledger.state.job
         if known is not None:
             self._job = known
             for attempt in known.attempts:
                 await self._delegated.recall(attempt.lease_id)
-        return await super().run()
+        flushing = asyncio.create_task(self._flush())
+        try:
+            return await super().run()
+        finally:
+            flushing.cancel()
 
     def _begin(self) -> tuple[order.Order, ...]:
-        if self._home.is_stop_asked(self._work.id):
-            self.stop()
         if self._ledger.state.job is None:
             return super()._begin()
         self._job, orders = job.resume(self._job, at_ms=self.now_ms())
         return orders
+
+    async def _note_down(self) -> None:
+        # Whoever takes over goes by this: what is not written is not done.
+        await self._write()
 
     async def _write(self) -> None:
         state = self._ledger.state
@@ -132,7 +110,16 @@ class Pilot(Runner):
         await self._ledger.change(job=self._job, checkpoint=checkpoint)
         kept = size_chunks(checkpoint, self._plan.manifest.inputs)
         for stale in size_chunks(state.checkpoint).keys() - kept:
-            self._work.blobs.drop(stale)
+            await asyncio.to_thread(self._ledger.job.blobs.drop, stale)
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            with contextlib.suppress(Unavailable, Refused):
+                await self._ledger.flush()
+
+    async def _abandon(self) -> None:
+        """Leave the lease to whoever takes over."""
 
     async def _lay_out(self, lease_id: Digest) -> None:
         await self._ledger.change(outputs=self._talks[lease_id].outputs)
@@ -142,18 +129,20 @@ class Pilot(Runner):
             return self._ledger.state.checkpoint
         return super()._find_checkpoint(key)
 
-    def _log_folder(self, lease_id: Digest) -> Path:
-        folder = self._ledger.vault.logs / lease_id
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
+    async def _open_logs(self, lease_id: Digest) -> list[Log]:
+        logs = [
+            Log(name, copy=self._ledger.open_copy(lease_id, name)) for name in STREAMS
+        ]
+        for log in logs:
+            await asyncio.to_thread(log.go_on)
+        return logs
 
-    async def _find_talk(self, lease_id: Digest) -> Talk:
-        is_new = lease_id not in self._talks
-        talk = await super()._find_talk(lease_id)
-        if is_new:
-            for log in talk.logs:
-                await asyncio.to_thread(log.go_on)
-        return talk
+
+class NoHarvest(Harvest):
+    """Brings nothing home: what is kept stays for the tenant to fetch."""
+
+    def tidy(self, job: Job, *, checkpoint: Tree) -> None:
+        """Leave everything where it is."""
 
 
 class DelegatedDesk(MarketDesk):
@@ -185,14 +174,15 @@ class DelegatedDesk(MarketDesk):
     async def make_contract(
         self, one: order.PlaceOrder, resume: Tree
     ) -> tuple[Signed, Manifest]:
-        """Sign the order of one attempt; it is on the disk when this returns.
+        """Sign the order of one attempt; it is in the vault when this returns.
 
-        The first time after a restart, that is the one which may have been sent
+        The first time after a takeover, that is the one which may have been sent
         already: the log knows it by its id, and gives no second lease for it.
         """
         state = self._ledger.state
         if not self._is_resent and state.order is not None:
             self._is_resent = True
+            await self._ledger.change()  # under this claim, before it is sent again
             known = await self._find_sent(state.order)
             if known is not None:
                 return known
@@ -240,7 +230,7 @@ def make_manifest(plan: DetachedPlan, contract: Contract) -> Manifest:
     return replace(plan.manifest, salt=contract.salt, resume=contract.resume)
 
 
-def _make_work(plan: DetachedPlan, vault: JobVault) -> Work:
+def _make_work(plan: DetachedPlan, blobs: Blobs) -> Work:
     template = plan.order
     needs = Needs(
         cpus_milli=template.cpus_milli,
@@ -272,7 +262,7 @@ def _make_work(plan: DetachedPlan, vault: JobVault) -> Work:
         program=Program(kind="sealed", argv=(), sources=(), command=""),
         terms=terms,
         inputs=plan.manifest.inputs,
-        blobs=vault.blobs,
+        blobs=blobs,
         mandate=Mandate(tenant=template.tenant, channels=channels),
     )
 

@@ -30,13 +30,13 @@ from sublet.workload.detached.keepsake import (
 )
 from sublet.workload.run import event
 from sublet.workload.run.layout import lay_out_or_rescue
+from sublet.workload.run.log_copy import STREAMS
 from sublet.workload.run.news import find_news
 from sublet.workload.run.result import JobResult, make_result
 from sublet.workload.run.talk import Show
 from sublet.workload.run.work import Tenant
 
 LOOK_S = 0.5  # between two looks
-STREAMS = ("stdout", "stderr")
 LENGTH_BYTES = 4
 FRAME_BYTES_MAX = 1 << 20
 

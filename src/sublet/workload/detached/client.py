@@ -45,6 +45,7 @@ async def detach(
         undo.callback(client.home.drop_job, job_id)  # unless it is begun
         work = await client.prepare(job_id, make_wish(target, options))
         await client.pin()
+        await client.learn_nodes()  # whoever comes back may find this one gone
         record = await hand_over.hand_over(
             client.as_tenant(), work, expires_s=expires_s
         )

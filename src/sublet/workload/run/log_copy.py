@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Protocol
 
 from blake3 import blake3
 
@@ -9,16 +10,67 @@ from sublet.base import limits
 from sublet.base.errors import PeerFault, Unavailable
 from sublet.base.ids import Digest
 
+STREAMS = ("stdout", "stderr")
 _READ_BYTES = 1 << 20
+
+
+class Copy(Protocol):
+    """Where a stream's copy is kept."""
+
+    def read(self, *, offset: int) -> bytes:
+        """Give a piece of it, or nothing where it ends."""
+        ...
+
+    def append(self, content: bytes) -> None:
+        """Add to it.
+
+        Raises:
+            Unavailable: it cannot be kept.
+        """
+        ...
+
+
+class FileCopy:
+    """A copy in a file of this machine."""
+
+    def __init__(self, place: Path) -> None:
+        """Take the file; it is made with the first byte."""
+        self._place = place
+
+    def read(self, *, offset: int) -> bytes:
+        """Give a piece of it, or nothing where it ends."""
+        try:
+            with self._place.open("rb") as file:
+                file.seek(offset)
+                return file.read(_READ_BYTES)
+        except FileNotFoundError:
+            return b""
+
+    def append(self, content: bytes) -> None:
+        """Add to it; raises as ``Copy`` says."""
+        try:
+            with self._place.open("ab") as file:
+                file.write(content)
+        except OSError as exc:
+            raise Unavailable(
+                f"cannot keep a copy of {self._place.name} in {self._place}: "
+                f"{exc.strerror}; free some space on that disk",
+                code="disk_failed",
+            ) from exc
+
+
+def open_logs(folder: Path) -> list["Log"]:
+    """Give a job's two streams, with copies in its folder."""
+    return [Log(name, copy=FileCopy(folder / name)) for name in STREAMS]
 
 
 class Log:
     """One stream of one attempt: how far it was read, and whether that is all."""
 
-    def __init__(self, stream: str, *, place: Path) -> None:
+    def __init__(self, stream: str, *, copy: Copy) -> None:
         """Take where a copy is kept."""
         self.stream = stream
-        self.place = place
+        self._copy = copy
         self.offset = 0
         self.done = asyncio.Event()
         self._hasher = blake3()
@@ -26,11 +78,9 @@ class Log:
 
     def go_on(self) -> None:
         """Take what an earlier copy holds as read; the rest follows behind it."""
-        if self.place.exists():
-            with self.place.open("rb") as file:
-                while content := file.read(_READ_BYTES):
-                    self._hasher.update(content)
-                    self.offset += len(content)
+        while content := self._copy.read(offset=self.offset):
+            self._hasher.update(content)
+            self.offset += len(content)
 
     @property
     def digest(self) -> Digest:
@@ -56,19 +106,14 @@ class Log:
         """Append to the copy.
 
         Raises:
-            Unavailable: the disk is full or did not answer; said once.
+            Unavailable: it cannot be kept; said once.
         """
         self.offset += len(content)
         self._hasher.update(content)
         if not self._is_kept or self.offset > limits.LOG_BYTES_MAX:
             return
         try:
-            with self.place.open("ab") as file:
-                file.write(content)
-        except OSError as exc:
+            self._copy.append(content)
+        except Unavailable:
             self._is_kept = False  # a copy with a hole in it would be worse
-            raise Unavailable(
-                f"cannot keep a copy of {self.stream} in {self.place}: {exc.strerror}; "
-                "free some space on that disk",
-                code="disk_failed",
-            ) from exc
+            raise

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from msgspec import Struct
 
-from sublet.adapter.home_folder import Home
 from sublet.base.errors import PeerFault
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Channel, Voucher
@@ -22,6 +22,18 @@ from sublet.workload.run.work import Mandate
 Change = Callable[[ChannelRecord], tuple[ChannelRecord, int]]
 
 
+class Channels(Protocol):
+    """What was authorised on each channel, as it is written down."""
+
+    def update_channel(self, channel_id: Digest, change: Change) -> int:
+        """Read a record, change it, have it durable; one at a time.
+
+        Raises:
+            Unavailable: it was not taken; the record is as it was.
+        """
+        ...
+
+
 class Account(Struct, frozen=True):
     """A channel to one provider, named and signed."""
 
@@ -33,11 +45,15 @@ class Purse:
     """One tenant's channels in one market."""
 
     def __init__(
-        self, *, home: Home, connection: Connection, mandate: Mandate | None = None
+        self,
+        *,
+        channels: Channels,
+        connection: Connection,
+        mandate: Mandate | None = None,
     ) -> None:
         """Take where the records are, the market, and in whose name if not our own."""
         self._mandate = mandate
-        self._home = home
+        self._records = channels
         self._connection = connection
         self._channels: dict[Address, Account] = {}
 
@@ -82,7 +98,7 @@ class Purse:
         await self._update(account, change)
 
     async def _update(self, account: Account, change: Change) -> int:
-        return await asyncio.to_thread(self._home.update_channel, account.id, change)
+        return await asyncio.to_thread(self._records.update_channel, account.id, change)
 
     async def _account(self, provider: Address) -> Account:
         if provider not in self._channels:

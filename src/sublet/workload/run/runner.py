@@ -12,7 +12,6 @@ import contextlib
 import os
 import time
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
 from sublet.base.errors import PeerFault, Refused, Unavailable
@@ -26,6 +25,7 @@ from sublet.wire.message import Kept, Tree
 from sublet.workload.run import event
 from sublet.workload.run.harvest import Harvest
 from sublet.workload.run.line import Line, open_line
+from sublet.workload.run.log_copy import Log, open_logs
 from sublet.workload.run.market_desk import MarketDesk
 from sublet.workload.run.news import find_news
 from sublet.workload.run.purse import Purse
@@ -57,7 +57,7 @@ class Runner:
         self._work = work
         self._show_event = show
         self._purse = Purse(
-            home=tenant.home, connection=tenant.connection, mandate=work.mandate
+            channels=tenant.home, connection=tenant.connection, mandate=work.mandate
         )
         self._key = key or ClientKey.generate()
         self._inbox: asyncio.Queue[fact.Fact] = asyncio.Queue()
@@ -109,8 +109,8 @@ class Runner:
         Raises:
             Broken: an invariant fell.
         """
-        folder = self._home.job_folder(self._work.id)
-        self._home.write_private(folder / "ssh_key", self._key.to_pem())
+        place = self._home.job_folder(self._work.id) / "ssh_key"
+        self._home.write_private(place, self._key.to_pem())
         await self._write()
         try:
             async with self._group:
@@ -125,8 +125,7 @@ class Runner:
         receipts = {lease_id: talk.receipt for lease_id, talk in self._talks.items()}
         looking = asyncio.create_task(self.scrutiny.look(receipts))
         await self._settle_up()
-        with contextlib.suppress(Unavailable):
-            await self._write()
+        await self._note_down()
         checkpoint = self._find_checkpoint(self._job.checkpoint)
         await asyncio.to_thread(self.harvest.tidy, self._job, checkpoint=checkpoint)
         await looking
@@ -203,9 +202,8 @@ class Runner:
         if is_hurried:
             self._watches[lease_id].cancel()
         delay_s = 0.0 if is_hurried else WATCH_AFTER_S
-        self._watches[lease_id] = self._spawn(
-            self._desk.watch(lease_id, delay_s=delay_s)
-        )
+        watching = self._desk.watch(lease_id, delay_s=delay_s)
+        self._watches[lease_id] = self._spawn(watching)
 
     async def _pay(self, one: order.SignVoucher) -> None:
         talk = self._talks[one.lease_id]
@@ -236,9 +234,8 @@ class Runner:
     async def _part(self, one: order.CloseChannel) -> None:
         if one.lease_id in self._talks:
             await self._talks[one.lease_id].finish(one.reason, one.message)
-        lease = self._desk.leases[one.lease_id]
         with contextlib.suppress(Unavailable):
-            await self._purse.close(lease)
+            await self._purse.close(self._desk.leases[one.lease_id])
 
     # ---- parts ------------------------------------------------------------------
 
@@ -250,7 +247,8 @@ class Runner:
                 order=self._desk.orders[lease_id],
                 domain=await self._desk.domain(),
                 blobs=self._work.blobs,
-                folder=self._log_folder(lease_id),
+                folder=self._home.job_folder(self._work.id),
+                logs=await self._open_logs(lease_id),
                 key=self._key,
                 now_ms=self.now_ms,
                 say=self._say,
@@ -259,8 +257,8 @@ class Runner:
             )
         return self._talks[lease_id]
 
-    def _log_folder(self, lease_id: Digest) -> Path:
-        return self._home.job_folder(self._work.id)
+    async def _open_logs(self, lease_id: Digest) -> list[Log]:
+        return open_logs(self._home.job_folder(self._work.id))
 
     def _find_checkpoint(self, key: Digest) -> Tree:
         kept = (talk.checkpoints.get(key) for talk in self._talks.values())
@@ -302,9 +300,11 @@ class Runner:
         if news := find_news(before, after, at_ms=self.now_ms()):
             await self._show_event(news)
         if after.phase is not before.phase or after.checkpoint != before.checkpoint:
-            # A note for the other commands; without it the job goes on all the same.
-            with contextlib.suppress(Unavailable):
-                await self._write()
+            await self._note_down()
+
+    async def _note_down(self) -> None:
+        with contextlib.suppress(Unavailable):  # the job goes on without the note
+            await self._write()
 
     async def _write(self) -> None:
         self._home.write_job(self._record())

@@ -7,7 +7,7 @@ becomes a fact; what the facts lead to is decided by ``core.job``.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,6 @@ from sublet.workload.run.line import Line, open_line
 from sublet.workload.run.log_copy import Log
 
 LOGS_S = 30.0  # for the rest of the logs, once the program is over
-STREAMS = ("stdout", "stderr")
 
 Say = Callable[[fact.Fact], None]
 Show = Callable[[event.AnyEvent], Awaitable[None]]
@@ -70,6 +69,7 @@ class Talk:
         domain: Domain,
         blobs: Blobs,
         folder: Path,
+        logs: Sequence[Log],
         key: ClientKey,
         now_ms: Callable[[], int],
         say: Say,
@@ -98,7 +98,7 @@ class Talk:
         self._say = say
         self._show = show
         self._spawn = spawn
-        self.logs = [Log(name, place=folder / name) for name in STREAMS]
+        self.logs = logs
         self._channel: JobChannel | None = None
         self._line: Line | None = None
         self._tasks: set[asyncio.Task[None]] = set()

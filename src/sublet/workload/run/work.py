@@ -2,11 +2,10 @@
 
 from msgspec import Struct
 
-from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.adapter.home_folder import Home
 from sublet.base.ids import Address
 from sublet.sdk.connection import Connection
-from sublet.service.ports import Clock
+from sublet.service.ports import Blobs, Clock
 from sublet.wire.message import Signed, Tree
 from sublet.workload.run.plan import Program
 from sublet.workload.run.wish import Terms
@@ -34,5 +33,5 @@ class Work(Struct, frozen=True):
     program: Program
     terms: Terms
     inputs: Tree
-    blobs: FolderBlobs
+    blobs: Blobs
     mandate: Mandate | None = None

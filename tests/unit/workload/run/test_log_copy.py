@@ -6,14 +6,14 @@ import pytest
 from blake3 import blake3
 
 from sublet.base.errors import PeerFault, Unavailable
-from sublet.workload.run.log_copy import Log
+from sublet.workload.run.log_copy import FileCopy, Log
 
 WHOLE = "0x" + blake3(b"one two").hexdigest()
 OTHER = "0x" + blake3(b"three").hexdigest()
 
 
 def make_log(place: Path) -> Log:
-    log = Log("stdout", place=place)
+    log = Log("stdout", copy=FileCopy(place))
     for content in (b"one", b" two"):
         log.keep(content)
     return log
@@ -33,7 +33,7 @@ def test_part_of_stream_proves_nothing(tmp_path: Path) -> None:
 
 
 def test_copy_that_fails_is_said_once(tmp_path: Path) -> None:
-    log = Log("stdout", place=tmp_path / "nowhere" / "stdout")
+    log = Log("stdout", copy=FileCopy(tmp_path / "nowhere" / "stdout"))
     with pytest.raises(Unavailable, match="free some space"):
         log.keep(b"one")
     log.keep(b" two")
