@@ -96,7 +96,9 @@ def _work_in_terminal(person: Person) -> None:
             break
     else:
         raise AssertionError("the window's size never arrived")
-    person.type(b"sleep 600; echo after-$((3*3))\n")
+    # Before it has begun there would be nothing to interrupt.
+    line = b"echo sleeps-$((4*4)); sleep 600; echo after-$((3*3))"
+    person.ask(line, b"sleeps-16")
     person.type(b"echo typed-$((5*5))\n")  # waits in the terminal's queue
     time.sleep(0.5)
     person.type(b"\x03")  # ends the sleep, and neither the shell nor ssh

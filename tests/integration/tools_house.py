@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
 from sublet.provider.lease_state import Stage
+from sublet.service.ports import Sandbox
 from sublet.workload.client import AsyncClient, RunningJob
 from tests.integration.provider_house import (
     House,
@@ -91,17 +92,28 @@ def sublet(words: Sequence[str]) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def running_tools(
-    tmp_path: Path, *, program: str = JOB, **changes: object
+    tmp_path: Path,
+    *,
+    program: str = JOB,
+    sandbox: Sandbox | None = None,
+    image: Path | None = None,
+    **changes: object,
 ) -> AsyncIterator[Tools]:
-    """Run a job called ``lab`` on a real provider, configured for OpenSSH."""
+    """Run a job called ``lab`` on a real provider, configured for OpenSSH.
+
+    With an image (an archive) the program is one for its shell.
+    """
+    sandbox = sandbox or BubblewrapSandbox()
+    interpreter = "sh" if image else "python3"
     async with (
-        running_house(tmp_path, sandbox=BubblewrapSandbox(), **changes) as house,
+        running_house(tmp_path, sandbox=sandbox, **changes) as house,
         tenant_of(tmp_path, house.guest) as client,
     ):
         job = await client.start(
-            "python3",
+            interpreter,
             "-c",
             program,
+            image=f"oci-archive:{image}" if image else None,
             is_command=True,
             name="lab",
             memory="1GiB",

@@ -131,8 +131,6 @@ class GvisorSandbox(_OciSandbox):
     def _write_launch(
         self, spec: SandboxSpec, *, uid: int, shares_network: bool
     ) -> dict[str, object]:
-        if shares_network:
-            raise Unavailable(f"gvisor: {_NO_DOOR}", code="no_port_forwarding")
         if spec.gpu_uuids:
             raise Refused("gvisor reaches no GPU on this machine", code="no_gpu")
         files = find_files_max()
@@ -153,12 +151,21 @@ class GvisorSandbox(_OciSandbox):
             "--network=none",
             "--platform=ptrace",
         ]
-        flags += ["--host-uds=open"] if spec.network != "none" else []
+        flags += ["--host-uds=open"] if _reaches_sockets(spec) else []
         return self._launch(
             bundle,
             flags=flags,
             rlimits=((resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, files)),
         )
+
+    async def start(self, spec: SandboxSpec, *, folder: PurePath) -> None:
+        """Start the process; beside another one it shares folders, and no network.
+
+        Raises:
+            Refused: the spec cannot be carried out, or the folder was used before.
+            Unavailable: the sandbox could not be set up; nothing is left behind.
+        """
+        await super().start(msgspec.structs.replace(spec, beside=""), folder=folder)
 
     async def connect(self, folder: PurePath, *, port: int) -> socket.socket:
         """Refuse: its kernel has a loopback of its own, which nobody else reaches.
@@ -170,3 +177,10 @@ class GvisorSandbox(_OciSandbox):
         if self.read_state(folder).phase == "ended":
             raise Refused("nothing runs in this sandbox", code="not_running")
         raise Unavailable(f"gvisor, port {port}: {_NO_DOOR}", code="no_port_forwarding")
+
+
+def _reaches_sockets(spec: SandboxSpec) -> bool:
+    """Say whether sockets of the host are bound: a proxy's, a shell's."""
+    return spec.network != "none" or any(
+        Path(bind.source).is_socket() for bind in spec.binds
+    )

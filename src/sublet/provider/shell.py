@@ -64,10 +64,13 @@ for number in range(3):
     os.dup2(handles[min(number, len(handles) - 1)], number)
 os.closerange(3, 64)
 if os.isatty(0):
-    try:
+    if os.getsid(0) != os.getpid() == os.getpgid(0):
+        child = os.fork()  # who leads a group can lead no session
+        if child:
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            os._exit(code if code >= 0 else 128 - code)
+    if os.getsid(0) != os.getpid():
         os.setsid()
-    except PermissionError:
-        pass
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
