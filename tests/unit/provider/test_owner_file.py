@@ -29,7 +29,7 @@ FILE = EgressFile(
 
 
 def test_nothing_may_be_reached_by_default() -> None:
-    assert read_egress(EgressFile(), []) == EgressRules(bytes_max=100 * 10**9)
+    assert read_egress(EgressFile(), []) == EgressRules(bytes_max=100 << 30)
 
 
 def test_reads_what_it_wrote() -> None:
