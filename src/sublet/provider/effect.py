@@ -86,7 +86,7 @@ class Effects:
             await self._start(manifest)
         except (Refused, Unavailable, PeerFault) as fault:
             desk.warn("preparation_failed", code=fault.code)
-            desk.say("preparing", f"failed: {fault.message}")
+            desk.say("preparing", fault.message)
             if desk.cover is not None:
                 desk.cover.note(f"preparing failed: {fault.message}")
             await self.stop_sandbox(grace_s=0)
