@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 import msgspec
@@ -34,7 +35,7 @@ class FakeSandbox:
         """Know nothing yet; what is found again is found in the folders."""
         self._tasks: dict[Path, asyncio.Task[None]] = {}
 
-    def probe(self) -> Probe:
+    def probe(self, *, gpu_uuids: Sequence[str] = ()) -> Probe:
         """Say that it starts things, and that it protects nobody."""
         return Probe(is_ok=True, reason="starts processes, isolates nothing")
 

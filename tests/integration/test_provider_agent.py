@@ -1,7 +1,7 @@
 """The agent itself: starts, links, comes back, drains, and says how it is doing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from tests.integration.provider_house import (
 class _BrokenSandbox(FakeSandbox):
     """A sandbox that finds that it protects nobody."""
 
-    def probe(self) -> Probe:
+    def probe(self, *, gpu_uuids: Sequence[str] = ()) -> Probe:
         return Probe(is_ok=False, reason="bubblewrap is not installed")
 
 

@@ -33,7 +33,7 @@ from sublet.adapter.job_network import connect_inside, open_network
 from sublet.adapter.job_python import find_job_python
 from sublet.adapter.nvidia import GpuFiles, find_gpu_files
 from sublet.adapter.sandbox_probe import probe_sandbox
-from sublet.base.errors import Broken, Refused, Unavailable
+from sublet.base.errors import Broken, Refused, SubletError, Unavailable
 from sublet.service.ports import Probe, SandboxSpec, SandboxState
 
 HERE = Path(__file__).parent
@@ -88,8 +88,12 @@ class WardenSandbox:
         self._home: cgroup.Home | None = None
         self._wardens: dict[Path, subprocess.Popen[bytes]] = {}
 
-    def probe(self) -> Probe:
+    def probe(self, *, gpu_uuids: Sequence[str] = ()) -> Probe:
         """Try it for real: start a process, reach for what is forbidden."""
+        try:
+            self._find_gpu_files(gpu_uuids)
+        except SubletError as error:
+            return Probe(False, f"no job would reach the GPUs: {error.message}")
         return probe_sandbox(self, python=find_job_python().inside)
 
     def find_program(self) -> str:

@@ -4,15 +4,14 @@ Not here: how each of them isolates (``adapter.sandbox_*``), how it is tried out
 (``adapter.sandbox_probe``).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from msgspec import Struct
 
-from sublet.adapter.nvidia import find_gpu_files
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
 from sublet.adapter.sandbox_oci import GvisorSandbox, PodmanSandbox
-from sublet.base.errors import Refused, SubletError
+from sublet.base.errors import Refused
 from sublet.service.ports import Probe, Sandbox
 
 
@@ -76,34 +75,18 @@ def make_adapters() -> tuple[Sandbox, ...]:
     return (BubblewrapSandbox(), PodmanSandbox(), GvisorSandbox())
 
 
-def try_out(
-    adapters: Iterable[Sandbox],
-    *,
-    gpu_uuids: Sequence[str],
-    find_files: Callable[[Sequence[str]], object] = find_gpu_files,
-) -> Sandboxes:
+def try_out(adapters: Iterable[Sandbox], *, gpu_uuids: Sequence[str]) -> Sandboxes:
     """Try each of them for real, all at once; blocks for a second or two.
 
     What is offered runs in each sandbox that is offered with it: one that reaches no
-    GPU is not, where the machine offers GPUs; and none, where what its GPUs need is
-    not found.
-
-    Args:
-        adapters: best first.
-        gpu_uuids: what this machine offers.
-        find_files: finds what a job needs to use them.
+    GPU is not, where the machine offers GPUs (``gpu_uuids``).
     """
     chosen = tuple(adapters)
-    gpu_fault = ""
-    try:
-        find_files(gpu_uuids)
-    except SubletError as error:
-        gpu_fault = f"no job would reach the GPUs: {error.message}"
 
     def probe(adapter: Sandbox) -> Probe:
         if gpu_uuids and not adapter.has_gpu:
             return Probe(False, "it reaches no GPU, and this machine offers them")
-        return Probe(False, gpu_fault) if gpu_fault else adapter.probe()
+        return adapter.probe(gpu_uuids=gpu_uuids)
 
     with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
         said = pool.map(probe, chosen)

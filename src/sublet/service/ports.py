@@ -338,8 +338,11 @@ class Sandbox(Protocol):
     name: str
     has_gpu: bool  # it can give a job GPUs
 
-    def probe(self) -> Probe:
-        """Try it for real: start a process, reach for what is forbidden."""
+    def probe(self, *, gpu_uuids: Sequence[str] = ()) -> Probe:
+        """Try it for real: start a process, reach for what is forbidden.
+
+        It has to find what a job needs to use these GPUs, too.
+        """
         ...
 
     async def start(self, spec: SandboxSpec, *, folder: PurePath) -> None:

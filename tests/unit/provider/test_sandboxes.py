@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from sublet.adapter.nvidia import GpuFiles
+from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
 from sublet.base.errors import Refused
 from sublet.provider.sandboxes import Sandboxes, make_adapters, try_out
 from sublet.service.ports import Probe
@@ -16,7 +18,7 @@ class _Named(FakeSandbox):
         self.name = name
         self._is_ok = is_ok
 
-    def probe(self) -> Probe:
+    def probe(self, *, gpu_uuids: Sequence[str] = ()) -> Probe:
         return Probe(is_ok=self._is_ok, reason=f"{self.name} was tried")
 
 
@@ -63,16 +65,15 @@ def test_knows_three_and_prefers_bubblewrap() -> None:
 def test_offers_gpus_only_where_they_are_reached() -> None:
     blind, seeing = _Named("blind", is_ok=True), _Named("seeing", is_ok=True)
     blind.has_gpu = False
-    with_gpu = try_out([blind, seeing], gpu_uuids=("GPU-1",), find_files=tuple)
-    assert with_gpu.names == ("seeing",)
+    assert try_out([blind, seeing], gpu_uuids=("GPU-1",)).names == ("seeing",)
     assert try_out([blind, seeing], gpu_uuids=()).names == ("blind", "seeing")
 
 
 def test_offers_no_gpus_that_no_job_would_reach() -> None:
-    def find(uuids: Sequence[str]) -> None:
+    def find(uuids: Sequence[str]) -> GpuFiles:
         assert uuids == ("GPU-1",)
         raise Refused("a CDI file is odd", code="bad_cdi")
 
-    tried = try_out([_Named("one", is_ok=True)], gpu_uuids=("GPU-1",), find_files=find)
-    with pytest.raises(Refused, match="a CDI file is odd"):
+    tried = try_out([BubblewrapSandbox(find_gpu_files=find)], gpu_uuids=("GPU-1",))
+    with pytest.raises(Refused, match="reach the GPUs: a CDI file is odd"):
         tried.check()
