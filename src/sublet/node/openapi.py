@@ -96,7 +96,7 @@ def _describe_answers(route: Route, bodies: Bodies) -> dict[str, Any]:
     faults = dict(_WORDS)
     if route.is_signed:
         faults |= {401: "not signed as it must be", 403: "not yours"}
-    if _PART.search(route.path):
+    if _PART.search(route.path) or route.path.startswith("/v1/log/"):
         faults[404] = "no such thing here"
     if route.takes is not None:
         faults |= {409: "conflict", 413: "too large"}

@@ -7,6 +7,7 @@ is finished and answered, the book is sealed, the log is closed; within ten seco
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from aiohttp import web
 
@@ -81,9 +82,14 @@ async def serve(
 
 def _own_url(url: str, config: NodeConfig) -> str:
     """Give the address under which this node reaches itself."""
-    # Compared with, not bound to.
-    everywhere = config.host in ("0.0.0.0", "::")  # noqa: S104  # nosec B104
-    return url.replace(f"//{config.host}", "//127.0.0.1") if everywhere else url
+    try:
+        is_everywhere = ip_address(config.host).is_unspecified
+    except ValueError:  # a name
+        is_everywhere = False
+    if not is_everywhere:
+        return url
+    scheme, port = url.partition(":")[0], url.rpartition(":")[2]
+    return f"{scheme}://{'[::1]' if ':' in config.host else '127.0.0.1'}:{port}"
 
 
 def _publish_in(node: Node) -> Callable[[Lease], None]:
