@@ -142,6 +142,46 @@ async def test_node_keeps_no_word_of_it_while_it_runs(house: House) -> None:
     assert stopped.reason == "cancelled"
 
 
+async def test_revoked_job_spends_nothing_more(house: House) -> None:
+    bring(house)
+    known = await house.leases()
+    job_id = sublet(
+        house, "run", "--detach", "--disk", "64MiB", "--timeout", "10m", "--retries", "5",
+        "--", "sh", "-c", "echo begun; sleep 600",
+    ).strip()  # fmt: skip
+    lease = await house.wait_lease(Phase.RUNNING, known=known)
+    assert "nobody spends anything more" in sublet(house, "revoke", job_id)
+    result = json.loads(sublet(house, "attach", "--json", job_id, code=130))
+    assert result["message"] == "stopped: its delegation was revoked"
+    settled = await house.wait_settled(lease.id)
+    assert settled.reason == "revoked"
+    leases = await house.leases()
+    assert len(leases) == len(known) + 1, "and no other lease"
+    sublet(house, "revoke", job_id, code=2)
+
+
+async def test_nobody_is_let_in_and_the_cure_is_named(house: House) -> None:
+    bring(house)
+    known = await house.leases()
+    job_id = sublet(
+        house, "run", "--detach", "--disk", "64MiB", "--timeout", "10m", "--name",
+        "closed", "--", "sleep", "600",
+    ).strip()  # fmt: skip
+    await house.wait_lease(Phase.RUNNING, known=known)
+    sublet(house, "logs", job_id)  # so that this home knows where it runs
+    for argv in (
+        ("ssh", job_id, "id"),
+        ("cp", job_id + ":x", "."),
+        ("port", job_id, "80"),
+    ):
+        said = house.sublet(*argv, code=2)
+        assert "is detached, and sealed" in said
+        assert f"sublet logs -f {job_id}" in said
+    assert "closed" not in sublet(house, "ssh", "--config")
+    sublet(house, "stop", job_id)
+    sublet(house, "attach", "--json", job_id, code=130)
+
+
 async def test_attach_can_leave_again(house: House) -> None:
     bring(house)
     known = await house.leases()

@@ -1,4 +1,4 @@
-"""``sublet attach``."""
+"""``sublet attach`` and ``revoke``."""
 
 import asyncio
 import signal
@@ -44,6 +44,32 @@ def attach(
     notices = Notices(is_quiet=is_quiet)
     client = make_client(market, home)
     raise typer.Exit(asyncio.run(_attach(client, job, notices, as_json=as_json)))
+
+
+@app.command()
+def revoke(
+    job: JobArgument,
+    home: HomeOption = HOME,
+    market: MarketOption = None,
+) -> None:
+    """Take a detached job's budget back: nobody orders or pays for it any more.
+
+    The log itself says so, whatever the node does that looks after the job. What ran
+    until now is paid, nothing more. Where you trust the node, sublet stop is kinder:
+    it ends the job in order and keeps the budget as it is.
+
+    \b
+    Example:
+      sublet revoke my-job
+    """
+    from sublet.workload.detached.client import revoke as take_back
+
+    async def ask() -> str:
+        client = make_client(market, home)
+        async with client:
+            return await take_back(client, job)
+
+    typer.echo(asyncio.run(ask()))
 
 
 async def _attach(

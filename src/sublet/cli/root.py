@@ -71,6 +71,7 @@ VERBS = {
     "logs": Verb("jobs", "Show what a job wrote."),
     "attach": Verb("detached", "Follow a detached job, and fetch what it made."),
     "stop": Verb("jobs", "Stop a job and settle it."),
+    "revoke": Verb("detached", "Take a detached job's budget back."),
     "cost": Verb("money", "Show what a job cost, or all of them."),
     "wallet": Verb("money", "Show address and balance; get credits."),
     "cp": Verb("files", "Copy files out of a running job."),

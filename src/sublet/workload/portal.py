@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sublet.workload.client import DEFAULT_HOME, AsyncClient, RunningJob
-from sublet.workload.detached.client import attach, detach
+from sublet.workload.detached.client import attach, detach, revoke
 from sublet.workload.map.result import TaskResult
 from sublet.workload.run.event import AnyEvent
 from sublet.workload.run.result import JobResult
@@ -144,6 +144,7 @@ class Client:
     run = _sync(AsyncClient.run)
     detach = _sync(detach)
     attach = _sync(attach)
+    revoke = _sync(revoke)
     _start = _sync(AsyncClient.start)
 
     def map(self, *target: str, **options: Any) -> Iterator[TaskResult]:

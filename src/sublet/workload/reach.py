@@ -73,7 +73,9 @@ async def find_hosts(client: AsyncClient) -> tuple[Host, ...]:
     hosts: dict[str, Host] = {}
     for record in client.home.read_jobs():
         attempts = record.job.attempts
-        if find_state(record) == "over" or not attempts or attempts[-1].ended_at_ms:
+        if find_state(record) in ("over", "detached"):
+            continue  # a detached one is sealed: nobody is let in
+        if not attempts or attempts[-1].ended_at_ms:
             continue
         try:
             lease = await client.connection.lease(attempts[-1].lease_id)
@@ -116,6 +118,14 @@ async def stop_job(client: AsyncClient, record: JobRecord) -> str:
 
 
 def _get_lease(record: JobRecord) -> Digest:
+    if record.is_detached:
+        raise Refused(
+            f"job {record.id} is detached, and sealed: its machine lets nobody in but "
+            "the market's node, and shows that nothing but ciphertext. See its output "
+            f"with: sublet logs -f {record.id}; for a shell, files or ports while it "
+            "runs, run it without --detach",
+            code="job_sealed",
+        )
     if not record.job.attempts or record.job.attempts[-1].ended_at_ms:
         raise Refused(
             f"nothing of job {record.id} runs now; what it wrote is shown by: "

@@ -22,8 +22,7 @@ from sublet.core.book.record import ChannelRecord, DelegationRecord
 from sublet.core.book.settlement import record_move
 from sublet.core.document import Delegation, Fact, Order, Revocation, Voucher
 from sublet.core.lease import table
-
-REVOKED = "revoked"  # why a lease ends whose delegation was revoked
+from sublet.core.lease.phase import REVOKED
 
 
 def decide_delegation(

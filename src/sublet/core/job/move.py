@@ -11,6 +11,7 @@ from sublet.base import limits
 from sublet.base.errors import PeerFault
 from sublet.core.job import bill, fact, order
 from sublet.core.job.state import OWN_REASONS, Attempt, Job, JobPhase
+from sublet.core.lease.phase import REVOKED
 
 EXIT_UNAVAILABLE = 3  # nobody could do it now
 EXIT_TIMEOUT = 124  # as timeout(1)
@@ -27,7 +28,8 @@ DOUBLINGS_MAX = 8  # of a pause
 CANCELLED = "cancelled"  # why the owner's Stop says a lease ends
 
 # How a receipt says that the owner wanted it so.
-STOPPED_REASONS = frozenset({CANCELLED, "stopped"})
+STOPPED_REASONS = frozenset({CANCELLED, REVOKED, "stopped"})
+TAKEN_BACK = "stopped: its delegation was revoked"
 
 Move = tuple[Job, tuple[order.Order, ...]]
 
@@ -90,6 +92,8 @@ def give_up(job: Job, said: fact.OrderRefused) -> Move:
     """The market will not have this order, now or later."""
     if job.is_stopped:
         return _finish(job, EXIT_STOPPED, "stopped")
+    if said.code == "delegation_revoked":
+        return _finish(job, EXIT_STOPPED, TAKEN_BACK)
     return _finish(job, said.exit_code, said.message)
 
 
@@ -210,9 +214,10 @@ def take_notice(job: Job, said: fact.NoticeGiven) -> Move:
 def settle(job: Job, said: fact.LeaseSettled) -> Move:
     """The book closed the lease before the tenant heard how it ended."""
     job = _note(job, paid=said.paid)
-    if said.reason == CANCELLED:  # by this process or by another of its owner's
+    if said.reason in (CANCELLED, REVOKED):  # by this process or another of its owner's
         job, paying = _top_up(job, said)
-        job, orders = _end_stopped(job, said.at_ms)
+        message = TAKEN_BACK if said.reason == REVOKED else "stopped"
+        job, orders = _end_stopped(job, said.at_ms, message=message)
         return job, (*paying, *orders)
     if said.is_provider_fault or job.attempt.broken_at_ms:
         return _leave(job, said.at_ms, outcome=said.reason)
@@ -270,7 +275,9 @@ def conclude(job: Job, said: fact.OutputsStored) -> Move:
     if attempt.outcome == "timeout":
         job, orders = _finish(job, EXIT_TIMEOUT, "the job ran into its --timeout")
     elif attempt.outcome in STOPPED_REASONS:  # by another hand than this process's
-        job, orders = _finish(job, EXIT_STOPPED, "the job was stopped")
+        is_revoked = attempt.outcome == REVOKED
+        message = TAKEN_BACK if is_revoked else "the job was stopped"
+        job, orders = _finish(job, EXIT_STOPPED, message)
     elif attempt.outcome not in OWN_REASONS:
         job, orders = _retry(job, said.at_ms, outcome=attempt.outcome)
     elif attempt.exit_code and job.limits.retries_own and _may_retry(job):
@@ -401,14 +408,14 @@ def _leave(job: Job, at_ms: int, *, outcome: str) -> Move:
     return _retry(job, at_ms, outcome=outcome)
 
 
-def _end_stopped(job: Job, at_ms: int) -> Move:
+def _end_stopped(job: Job, at_ms: int, *, message: str = "stopped") -> Move:
     attempt = job.attempt
     job = _note(
         job,
         outcome=attempt.outcome or "stopped",
         ended_at_ms=attempt.ended_at_ms or at_ms,
     )
-    return _finish(job, EXIT_STOPPED, "stopped")
+    return _finish(job, EXIT_STOPPED, message)
 
 
 def _may_retry(job: Job) -> bool:

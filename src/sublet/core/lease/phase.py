@@ -9,6 +9,8 @@ from msgspec import Struct
 
 from sublet.base.ids import NO_ADDRESS, NO_DIGEST, Address, Digest
 
+REVOKED = "revoked"  # why a lease ends whose delegation was revoked
+
 
 class Phase(StrEnum):
     """Where a lease stands. Each but the last has a deadline with an owner."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from sublet.adapter.blobs_folder import FolderBlobs
+from sublet.adapter.home_folder import Home
 from sublet.adapter.seal import BadSeal, JobSeal
 from sublet.base.errors import PeerFault, Refused, SubletError
 from sublet.base.ids import NO_DIGEST, Digest
@@ -223,13 +224,23 @@ def open_attachment(
     Raises:
         Refused: there is no such job here, or its key is lost.
     """
-    record = tenant.home.get_job(job)
+    record = get_detached(tenant.home, job)
+    return Attachment(tenant, record, show=show or _ignore)
+
+
+def get_detached(home: Home, job: str) -> JobRecord:
+    """Find a detached job by its id, the beginning of it, or its name.
+
+    Raises:
+        Refused: there is none here.
+    """
+    record = home.get_job(job)
     if not record.is_detached:
         raise Refused(
             f"job {record.id} is not detached; see it with: sublet logs {record.id}",
             code="not_detached",
         )
-    return Attachment(tenant, record, show=show or _ignore)
+    return record
 
 
 async def _ignore(said: event.AnyEvent) -> None:

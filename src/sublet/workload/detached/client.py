@@ -1,4 +1,6 @@
-"""Detached jobs for programs: leave one, follow it. ``Client`` has both as methods.
+"""Detached jobs for programs: leave one, follow it, take its budget back.
+
+``Client`` has them as methods.
 
 >>> record = await detach(client, "train.py", max_total="5.00")         # doctest: +SKIP
 >>> result = await attach(client, record.id)                            # doctest: +SKIP
@@ -8,6 +10,8 @@ import secrets
 from contextlib import ExitStack
 from typing import Unpack
 
+from sublet.base.errors import Refused
+from sublet.core.document import Revocation
 from sublet.core.job.record import JobRecord
 from sublet.workload.client import (
     JOB_ID_BYTES,
@@ -18,8 +22,11 @@ from sublet.workload.client import (
     make_wish,
 )
 from sublet.workload.detached import hand_over
-from sublet.workload.detached.attach import open_attachment
+from sublet.workload.detached.attach import get_detached, open_attachment
+from sublet.workload.detached.keepsake import read_keepsake
 from sublet.workload.run.result import JobResult
+
+SALT_BITS = 62
 
 
 async def detach(
@@ -65,3 +72,26 @@ async def attach(
     await client.pin()
     show = None if on_event is None else listen_with(on_event)
     return await open_attachment(client.as_tenant(), job, show=show).follow()
+
+
+async def revoke(client: AsyncClient, job: str) -> str:
+    """Take a detached job's budget back, in the log; say what comes of it.
+
+    Raises:
+        Refused: there is no such job here, or its delegation is over or revoked.
+        Unavailable: the market does not answer; the budget stands.
+    """
+    record = get_detached(client.home, job)
+    await client.pin()
+    document = Revocation(
+        delegation_id=read_keepsake(client.home, record).delegation,
+        signed_at_s=client.now_s(),
+        salt=secrets.randbits(SALT_BITS),
+    )
+    [result] = await client.connection.submit(document)
+    if result.fault is not None:
+        raise Refused(result.fault.message, code=result.fault.code)
+    return (
+        f"nobody spends anything more for job {record.id}; what it ran is paid. Fetch "
+        f"what there is with: sublet attach {record.id}"
+    )

@@ -15,6 +15,7 @@ from sublet.core.job.move import (
     UNREACHABLE_MS_MAX,
 )
 from sublet.core.job.state import Job, JobLimits, JobPhase
+from sublet.core.lease.phase import REVOKED
 
 T0 = 1_000_000_000
 LEASES = tuple("0x" + f"{number:064x}" for number in range(1, 9))
@@ -350,6 +351,30 @@ def test_stop_by_another_command_is_a_stop() -> None:
     story = Story().grant().open()
     story.tell(fact.LeaseSettled, reason=CANCELLED, **SETTLED)
     assert story.job.exit_code == 130
+
+
+REVOKED_WORDS = "stopped: its delegation was revoked"
+
+
+def test_revoked_lease_is_a_stop() -> None:
+    story = Story().grant().open()
+    story.tell(fact.LeaseSettled, reason=REVOKED, **SETTLED)
+    assert (story.job.exit_code, story.job.message) == (130, REVOKED_WORDS)
+
+
+def test_revoked_run_pays_and_seeks_no_other() -> None:
+    story = running()
+    story.show_receipt(after_ms=1_000, reason=REVOKED, exit_code=137)
+    story.tell(fact.OutputsStored)
+    assert order.SignVoucher in story.kinds()
+    assert order.PlaceOrder not in story.kinds()
+    assert (story.job.exit_code, story.job.message) == (130, REVOKED_WORDS)
+
+
+def test_revoked_delegation_ends_the_search() -> None:
+    story = Story()
+    story.tell(fact.OrderRefused, code="delegation_revoked", message="ask", exit_code=2)
+    assert (story.job.exit_code, story.job.message) == (130, REVOKED_WORDS)
 
 
 def test_owns_up_to_what_the_book_took_before_the_receipt() -> None:
