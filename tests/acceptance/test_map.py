@@ -1,5 +1,6 @@
 """``sublet map`` by processes: providers die, the tenant is killed, and nothing is lost."""
 
+import asyncio
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from sublet.workload.map.result import TaskResult
 from tests.acceptance.market_house import WAIT_S, House, until
+from tests.rig.terminal import Person
 
 pytestmark = pytest.mark.sandbox
 
@@ -20,42 +22,51 @@ TASK = (
     "import json, os, pathlib, sys, time\n"
     "time.sleep(float(sys.argv[1]))\n"
     "said = sys.stdin.read()\n"
+    "assert said != os.environ.get('FAIL')\n"
     "place = pathlib.Path(os.environ['SUBLET_OUTPUT']) / 'said.txt'\n"
     "place.write_text(said)\n"
     "print(json.dumps({'said': said}))\n"
 )
 TASKS = 24
+SWEEP = Path(__file__).parents[2] / "examples/sweep"
+
+
+def write_tasks(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "task.py").write_text(TASK)
+    lines = [json.dumps({"args": [0.3], "stdin": f"task {n}"}) for n in range(TASKS)]
+    (folder / "tasks.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def map_argv(*argv: str) -> tuple[str, ...]:
+    flags = ("--tasks", "tasks.jsonl", "--max-total", "50.00", "--disk", "64MiB")
+    return (sys.executable, "-m", "sublet.cli.main", "map", *flags, *argv)
+
+
+def environment_of(house: House) -> dict[str, str]:
+    environment = {"SUBLET_NO_WARM": "1", "SUBLET_HOME": str(house.tenant_home)}
+    return {**os.environ, "TERM": "xterm-256color", **environment}
 
 
 class MapRun:
     """One ``sublet map``, in a process group of its own."""
 
     def __init__(self, house: House, folder: Path, *argv: str) -> None:
-        folder.mkdir(exist_ok=True)
+        write_tasks(folder)
         self.folder = folder
-        (folder / "task.py").write_text(TASK)
-        lines = [
-            json.dumps({"args": [0.3], "stdin": f"task {n}"}) for n in range(TASKS)
-        ]
-        (folder / "tasks.jsonl").write_text("\n".join(lines) + "\n")
         self.err = folder / "stderr"
-        flags = ("--tasks", "tasks.jsonl", "--max-total", "50.00", "--disk", "64MiB")
-        environment = {"SUBLET_NO_WARM": "1", "SUBLET_HOME": str(house.tenant_home)}
         with (
             self.err.open("wb") as err,
             (folder / "stdout").open("wb") as out,
         ):
             self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "sublet.cli.main", "map"),
-                    *(*flags, *argv, "task.py"),
-                ],
+                map_argv(*argv, "task.py"),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                env={**os.environ, **environment},
+                env=environment_of(house),
             )
         house.runs.append(self)  # type: ignore[arg-type]  # it is ended the same way
 
@@ -135,6 +146,99 @@ async def test_interrupted_and_resumed(house: House, tmp_path: Path) -> None:
     second = MapRun(house, folder, "--parallel", "2", "--json")
     assert await second.wait() == 0, second
     second.check()
+
+
+async def test_bar_lives_in_a_terminal_and_ctrl_c_ends_it(
+    house: House, tmp_path: Path
+) -> None:
+    """The first Ctrl-C settles all; what is done is not done again."""
+    folder = tmp_path / "terminal"
+    write_tasks(folder)
+    argv = map_argv("--parallel", "2", "task.py")
+    person = Person(argv, environment_of(house), folder=folder)
+
+    def watch() -> int:
+        person.see(b"[....")
+        person.see(f"of {TASKS} done".encode())
+        person.see(b"workers")
+        person.see(b" left, $")  # the time and the money, before it is over
+        person.see(b" of about $")
+        person.see(b"worker 1: ")
+        person.see(b"at task ")
+        person.type(b"\x03")
+        person.see(b"stopping the map; Ctrl-C again leaves at once")
+        person.see(b"\x1b[?25h")  # the cursor is back
+        person.see(b"results are in")
+        person.see(b"run the same command again to go on")
+        return person.leave()
+
+    assert await asyncio.to_thread(watch) == 130
+    os.close(person.terminal)
+    second = MapRun(house, folder, "--parallel", "2", "--json")
+    assert await second.wait() == 0, second
+    second.check()
+
+
+async def test_second_ctrl_c_leaves_at_once_and_the_next_run_goes_on(
+    house: House, tmp_path: Path
+) -> None:
+    folder = tmp_path / "twice"
+    write_tasks(folder)
+    argv = map_argv("--parallel", "2", "task.py")
+    person = Person(argv, environment_of(house), folder=folder)
+
+    def leave() -> int:
+        person.see(b"at task ")
+        person.type(b"\x03")
+        person.see(b"stopping the map")
+        person.type(b"\x03")
+        return person.leave()
+
+    assert await asyncio.to_thread(leave) == 130
+    assert b"Traceback" not in person.seen
+    os.close(person.terminal)
+    second = MapRun(house, folder, "--parallel", "2", "--json")
+    assert await second.wait() == 0, second
+    second.check()
+
+
+async def test_fail_fast_stops_all(house: House, tmp_path: Path) -> None:
+    folder = tmp_path / "fast"
+    run = MapRun(
+        house, folder, "--parallel", "1", "--retries", "0", "--fail-fast",
+        "--env", "FAIL=task 3",
+    )  # fmt: skip
+    assert await run.wait() == 1, run
+    results = run.results()
+    assert [one.is_done for one in results].count(False) == 1
+    assert 4 <= len(results) < TASKS, "the rest was not begun"
+    said = run.err.read_text()
+    assert "--fail-fast says to stop then" in said
+    assert "run the same command again to go on" in said
+
+
+@pytest.mark.registry
+async def test_sweep_of_the_examples(house: House, tmp_path: Path) -> None:
+    """As its README says it, with four of its settings."""
+    lines = (SWEEP / "tasks.jsonl").read_text().splitlines()[:4]
+    write_tasks(tmp_path)
+    (tmp_path / "tasks.jsonl").write_text("\n".join(lines) + "\n")
+    argv = map_argv("--parallel", "2", "--quiet", str(SWEEP / "fit.py"))
+    process = await asyncio.create_subprocess_exec(
+        *(word.replace("64MiB", "1GiB") for word in argv),
+        cwd=tmp_path,
+        env=environment_of(house),
+    )
+    assert await process.wait() == 0
+    found = (tmp_path / "tasks.results" / "results.jsonl").read_bytes().splitlines()
+    results = [msgspec.json.decode(line, type=TaskResult) for line in found]
+    assert {one.id for one in results} == {json.loads(line)["id"] for line in lines}
+    for one in results:
+        point: Any = one.json()
+        assert f"c{point['c']}-g{point['gamma']}" == one.id
+        scores = tmp_path / "tasks.results" / "outputs" / one.id / "scores.json"
+        assert len(json.loads(scores.read_text())) == 5
+        assert 0 < point["accuracy"] <= 1
 
 
 async def test_nothing_is_left(house: House) -> None:

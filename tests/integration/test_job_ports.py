@@ -104,6 +104,58 @@ async def test_openssh_forwards_the_same(tools: Tools) -> None:
         await process.wait()
 
 
+async def test_an_editor_s_way_in(tools: Tools) -> None:
+    """As VS Code's Remote-SSH does it: a script into bash, and a SOCKS proxy beside.
+
+    Its server is unpacked by that script, listens in the job, and is reached by -D.
+    """
+    local = _free_port()
+    process = await tools.start(
+        *tools.ssh(), "-T", "-D", str(local), "sublet-lab", "bash"
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(
+            b"mkdir -p ~/.vscode-server/bin && cd ~/.vscode-server\n"
+            b"head -c 1000000 /dev/zero | tar -cf server.tar --files-from=/dev/null\n"
+            b'echo "$(uname -s) $PWD listeningOn==8888=="\n'
+        )
+        async with asyncio.timeout(WAIT_S):
+            said = await process.stdout.readline()
+        assert said == b"Linux /work/.vscode-server listeningOn==8888==\n"
+        await _wait_open(local)
+        assert await _read_by_socks(local, "127.0.0.1", 8888) == b"of the job"
+        assert await _read_by_socks(local, "localhost", 8888) == b"of the job"
+        node = int(tools.house.url.rpartition(":")[2])
+        assert await _read_by_socks(local, "10.255.255.1", node) is None
+        process.stdin.write(b"exit 5\n")
+        async with asyncio.timeout(WAIT_S):
+            assert await process.wait() == 5
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _read_by_socks(proxy: int, host: str, port: int) -> bytes | None:
+    """Read the page through a SOCKS5 proxy; None where it does not connect."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy)
+    try:
+        async with asyncio.timeout(WAIT_S):
+            writer.write(b"\5\1\0")
+            assert await reader.readexactly(2) == b"\5\0"
+            name = host.encode()
+            writer.write(b"\5\1\0\3" + bytes([len(name)]) + name + port.to_bytes(2))
+            answer = await reader.read(10)  # nothing, where ssh gives it up
+            if answer[1:2] != b"\0":
+                return None
+            writer.write(b"GET /page HTTP/1.0\r\n\r\n")
+            return (await reader.read()).rpartition(b"\r\n\r\n")[2]
+    finally:
+        writer.close()
+
+
 async def test_leads_to_no_other_host(tools: Tools) -> None:
     node = tools.house.url.rpartition(":")[2]
     for target in (

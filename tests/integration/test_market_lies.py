@@ -23,7 +23,12 @@ from sublet.workload.run.event import AnyEvent, MarketLied
 from tests.fakes.world import World
 from tests.integration.crooked import Crooked, Rewrite, crooked_door
 from tests.integration.node_house import Guest, running_node
-from tests.integration.provider_house import running_agent, wait_offered, wait_true
+from tests.integration.provider_house import (
+    running_agent,
+    wait_offered,
+    wait_settled,
+    wait_true,
+)
 from tests.integration.tenant_house import Market
 
 WAIT_S = 60
@@ -113,11 +118,22 @@ async def test_honest_market_proves_order_and_settlement(
         asked.append(path)
         return status, body
 
+    def proofs() -> list[str]:
+        return [path for path in asked if path.startswith("/v1/log/proof/inclusion")]
+
     door.rewrite = listen
     result = await market.run("true", is_command=True)
     assert (result.exit_code, result.market_lie) == (0, "")
-    proofs = [path for path in asked if path.startswith("/v1/log/proof/inclusion")]
-    assert len(proofs) == 2, "one for the order, one for the receipt"
+    assert not proofs(), "nobody waits for what has just ended to be settled"
+    [lease] = await wait_settled(market.client)
+    assert lease.reason == "exited"
+    assert (await market.run("true", is_command=True)).market_lie == ""
+    assert len(proofs()) == 2, (
+        "of the first job: one for the order, one for the receipt"
+    )
+    await wait_settled(market.client)
+    assert (await market.run("true", is_command=True)).market_lie == ""
+    assert len(proofs()) == 4, "nothing is proven twice"
     kept = CheckpointFolder(tmp_path / "home" / "logs")
     assert kept.find(market.world.market_id) is not None
     assert not kept.read_evidence()
@@ -151,7 +167,8 @@ async def test_tenant_catches_a_cut_log(
 ) -> None:
     market, _, door = tenant
     _, old = await market.guest.get("/v1/log/checkpoint")
-    assert (await market.run("true", is_command=True)).exit_code == 0
+    for _ in range(2):  # the second one sees a newer checkpoint
+        assert (await market.run("true", is_command=True)).exit_code == 0
     door.rewrite = lambda path, status, body: (
         (200, old) if path == "/v1/log/checkpoint" else (status, body)
     )
@@ -170,8 +187,11 @@ async def test_tenant_catches_what_was_never_appended(
     market, _, door = tenant
     heard: list[AnyEvent] = []
     door.rewrite = acknowledge_at(lambda _: index, kind=kind)
+    assert (await market.run("true", is_command=True)).exit_code == 0
+    await wait_settled(market.client)
     result = await market.run("true", is_command=True, on_event=heard.append)
-    assert result.exit_code == 4, result
+    assert result.exit_code == 4, "the market lied about the job before"
+    assert result.market_lie
     assert [e.code for e in heard if isinstance(e, MarketLied)] == ["log_withheld"]
 
 

@@ -1,12 +1,7 @@
 """``sublet ssh`` in a real terminal: a person types, and the window changes."""
 
 import asyncio
-import fcntl
 import os
-import pty
-import signal
-import struct
-import termios
 import time
 from collections.abc import AsyncIterator
 from select import select
@@ -16,10 +11,9 @@ import pytest_asyncio
 
 from tests.integration.test_ordinary_tools import need_tools
 from tests.integration.tools_house import Tools, running_tools, sublet
+from tests.rig.terminal import WAIT_S, Person
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.asyncio(loop_scope="module")]
-
-WAIT_S = 60
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -27,58 +21,6 @@ async def tools(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tools
     need_tools()
     async with running_tools(tmp_path_factory.mktemp("terminal")) as found:
         yield found
-
-
-class Person:
-    """Sits at a terminal in which one command runs. Blocks: used in a thread."""
-
-    def __init__(self, argv: tuple[str, ...], env: dict[str, str]) -> None:
-        self.pid, self.terminal = pty.fork()
-        if self.pid == 0:
-            os.execvpe(argv[0], argv, env)
-        self.seen = b""
-        self.resize(columns=91, rows=33)
-
-    def resize(self, *, columns: int, rows: int) -> None:
-        size = struct.pack("HHHH", rows, columns, 0, 0)
-        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, size)
-
-    def type(self, text: bytes) -> None:
-        os.write(self.terminal, text)
-
-    def see(self, text: bytes) -> None:
-        """Read the screen until it shows this; what was before it is forgotten."""
-        until = time.monotonic() + WAIT_S
-        while text not in self.seen:
-            assert time.monotonic() < until, self.seen
-            if select([self.terminal], [], [], 1)[0]:
-                try:
-                    self.seen += os.read(self.terminal, 65_536)
-                except OSError:
-                    raise AssertionError(f"it ended: {self.seen!r}") from None
-        self.seen = self.seen.partition(text)[2]
-
-    def ask(self, command: bytes, answer: bytes) -> None:
-        self.type(command + b"\n")
-        self.see(answer)
-
-    def is_raw(self) -> bool:
-        return not termios.tcgetattr(self.terminal)[3] & termios.ICANON
-
-    def leave(self) -> int:
-        """Wait for the end; give the exit code."""
-        until = time.monotonic() + WAIT_S
-        while True:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                return os.waitstatus_to_exitcode(status)
-            if time.monotonic() > until:
-                os.kill(self.pid, signal.SIGKILL)
-            if select([self.terminal], [], [], 0.05)[0]:
-                try:
-                    self.seen += os.read(self.terminal, 65_536)
-                except OSError:
-                    time.sleep(0.05)
 
 
 def _work_in_terminal(person: Person) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LINE_S = 5.0  # between two plain lines
 DRAW_S = 0.25
-BAR_WIDTH = 24
+BAR_WIDTH = 60  # columns; fewer in a narrow terminal
 STDERR_LINES = 3  # of a failed task, that are shown
 
 
@@ -108,7 +108,9 @@ class LiveScreen(MapScreen):
         if self._live is None:
             return
         look = running.look()
-        lines = [format_bar(look), *(f"  {line}" for line in running.workers())]
+        bar = format_bar(look, width=min(self._live.console.size.width, BAR_WIDTH))
+        workers = (f"  {line}" for line in running.workers())
+        lines = [bar, format_outlook(look), *workers]
         room = max(self._live.console.size.height - 2, 1)
         self._live.update(
             Text("\n".join(lines[:room]), no_wrap=True, overflow="ellipsis"),
@@ -215,10 +217,16 @@ def format_outlook(look: Outlook) -> str:
     return ", ".join([*parts, money])
 
 
-def format_bar(look: Outlook) -> str:
-    """Draw how far a map is, on one line."""
-    full = BAR_WIDTH * (look.done + look.failed) // max(look.tasks, 1)
-    return f"[{'#' * full}{'.' * (BAR_WIDTH - full)}] {format_outlook(look)}"
+def format_bar(look: Outlook, *, width: int) -> str:
+    """Draw how far a map is, in so many columns.
+
+    >>> look = Outlook(4, 2, 1, 1, 0, 1, 0, 0, 0, 0)
+    >>> format_bar(look, width=10)
+    '[######..]'
+    """
+    room = max(width - 2, 1)
+    full = room * (look.done + look.failed) // max(look.tasks, 1)
+    return f"[{'#' * full}{'.' * (room - full)}]"
 
 
 def summarize(result: MapResult) -> list[str]:
@@ -231,7 +239,7 @@ def summarize(result: MapResult) -> list[str]:
         f"{result.done} of {result.tasks} tasks done{failed}; {cost}; results are in "
         f"{result.folder}"
     ]
-    if result.outcome not in ("done", "failed"):
+    if result.done + result.failed < result.tasks:
         if result.message and result.outcome != "stopped":
             lines.insert(0, clean(result.message))
         lines.append("run the same command again to go on")

@@ -112,18 +112,20 @@ class Runner:
         place = self._home.job_folder(self._work.id) / "ssh_key"
         self._home.write_private(place, self._key.to_pem())
         await self._write()
+        looking = asyncio.create_task(self.scrutiny.look())
         try:
             async with self._group:
                 await self._live()
                 for task in list(self._passing):
                     task.cancel()
         except BaseExceptionGroup as group:
+            looking.cancel()
             fault = _first(group)
             if isinstance(fault, Unavailable):
                 await self._abandon()
             raise fault from None
         receipts = {lease_id: talk.receipt for lease_id, talk in self._talks.items()}
-        looking = asyncio.create_task(self.scrutiny.look(receipts))
+        await self.scrutiny.leave(receipts)
         await self._settle_up()
         await self._note_down()
         checkpoint = self._find_checkpoint(self._job.checkpoint)
