@@ -12,7 +12,7 @@ from tests.fakes.provider import FakeProvider, Temper
 from tests.fakes.world import World
 from tests.integration.node_house import Guest, running_node
 
-RUN_S = 30
+RUN_S = 90
 
 
 class Market:
