@@ -102,6 +102,10 @@ class Server:
             self._process.wait(START_S)
             self._process = None
 
+    def wipe(self) -> None:
+        """Forget the cluster; a base backup of another may come in its place."""
+        shutil.rmtree(self.data)
+
     def url(self, database: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 

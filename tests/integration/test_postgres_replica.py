@@ -1,4 +1,4 @@
-"""A synchronous standby: the primary is killed under load, the standby takes over.
+"""A synchronous standby: primary or standby is killed under load; one goes on.
 
 Two real servers. What was acknowledged is there afterwards, in the same places.
 """
@@ -7,23 +7,33 @@ import hashlib
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from sublet.adapter.log_postgres import PostgresLog
 from sublet.base.errors import Unavailable
 from sublet.service.ports import Ground
+from tests.integration.replica_house import running_pair
 from tests.postgres_server import Server, private_folder
 
 WRITERS = 3
 ROUNDS = 3
 WAIT_S = 90
+STILL_S = 3  # many commits
+
+
+def make_row(name: str) -> tuple[str, bytes, bytes]:
+    digest = hashlib.sha256(name.encode())
+    return ("0x" + digest.hexdigest(), name.encode(), digest.digest())
 
 
 class Load:
     """Appends from several threads, each with a log of its own, until told to end."""
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self.acknowledged: dict[str, int] = {}
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -38,11 +48,7 @@ class Load:
         log = PostgresLog(url, away_ms=3_600_000)
         number = 0
         while not self._ended.is_set():
-            names = [f"{writer} {number + n}" for n in range(5)]
-            rows = []
-            for name in names:
-                digest = hashlib.sha256(name.encode())
-                rows.append(("0x" + digest.hexdigest(), name.encode(), digest.digest()))
+            rows = [make_row(f"{writer} {number + n}") for n in range(5)]
             try:
                 placing = log.append(rows)
             except Unavailable:
@@ -59,59 +65,77 @@ class Load:
             assert time.monotonic() < deadline, "no append came through"
             time.sleep(0.01)
 
+    def wait_still(self) -> None:
+        """Wait until nothing more is acknowledged, for a while."""
+        deadline, before = time.monotonic() + WAIT_S, -1
+        while before != len(self.acknowledged):
+            assert time.monotonic() < deadline, "it is acknowledged all the same"
+            before = len(self.acknowledged)
+            time.sleep(STILL_S)
+
+    def check(self) -> None:
+        """The log has no gap, and all that was acknowledged, where it was said to."""
+        log = PostgresLog(self._url, away_ms=3_600_000)
+        rows = log.read(first=0, limit=1_000_000)
+        log.close()
+        assert [row.index for row in rows] == list(range(len(rows)))
+        stored = {row.id: row.index for row in rows}
+        assert len(stored) == len(rows)
+        assert self.acknowledged.items() <= stored.items()
+
     def end(self) -> None:
         self._ended.set()
         for thread in self._threads:
             thread.join(WAIT_S)
 
 
-def make_standby(primary: Server, standby: Server) -> None:
-    standby.call(
-        "pg_basebackup",
-        *("-D", standby.data, "-R", "-c", "fast", "-X", "stream"),
-        *("-d", primary.url("postgres")),
-    )
-    standby.configure("synchronous_standby_names = ''")
-    standby.start()
+@contextmanager
+def loaded(url: str) -> Iterator[Load]:
+    """Make a log there, and load it; ended whatever happens."""
+    log = PostgresLog(url, away_ms=3_600_000)
+    log.append([], ground=Ground(is_resume=True))
+    log.close()
+    load = Load(url)
+    try:
+        yield load
+    finally:
+        load.end()
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_standby_has_all_that_was_acknowledged(seed: int) -> None:
     chance = random.Random(seed)
-    with private_folder() as first, private_folder() as second:
-        primary, standby = Server(first), Server(second)
-        primary.create("max_wal_senders = 4")
-        load = None
-        try:
-            primary.start()
-            make_standby(primary, standby)
-            primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-            primary.execute("SELECT pg_reload_conf()")
-            primary.execute("CREATE DATABASE sublet")
-            url = (
-                f"postgresql://postgres@127.0.0.1:{primary.port},"
-                f"127.0.0.1:{standby.port}/sublet?target_session_attrs=read-write"
-            )
-            log = PostgresLog(url, away_ms=3_600_000)
-            log.append([], ground=Ground(is_resume=True))
-            load = Load(url)
-            load.wait_more(50 + chance.randrange(200))
-            primary.kill()
-            standby.call("pg_ctl", "promote", "-D", standby.data)
-            load.wait_more(100)  # the writers go on at the other server
-            load.end()
-            rows = log.read(first=0, limit=1_000_000)
-            assert [row.index for row in rows] == list(range(len(rows)))
-            stored = {row.id: row.index for row in rows}
-            assert len(stored) == len(rows)
-            assert load.acknowledged.items() <= stored.items()
-            log.close()
-        finally:
-            if load is not None:
-                load.end()
-            for server in (primary, standby):
-                server.kill()
+    with running_pair() as pair, loaded(pair.url) as load:
+        load.wait_more(50 + chance.randrange(200))
+        pair.fail_over()
+        load.wait_more(100)  # the writers go on at the other server
+        load.end()
+        load.check()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("cure", ["standby comes back", "operator goes on without"])
+def test_without_its_standby_nothing_is_acknowledged(cure: str) -> None:
+    """Commits wait; who queues behind them is told so. Nothing of it is lost."""
+    with running_pair() as pair, loaded(pair.url) as load:
+        load.wait_more(60)
+        pair.standby.kill()
+        load.wait_still()
+        if cure == "standby comes back":
+            pair.standby.start()
+            load.wait_more(60)
+            pair.fail_over()  # and it has what was written while it was away
+        else:
+            late = PostgresLog(pair.url, away_ms=3_600_000)
+            with pytest.raises(Unavailable) as caught:  # behind whoever waits
+                late.append([make_row("late")])
+            assert caught.value.code == "database_unavailable"
+            late.close()
+            pair.demand("")
+        load.wait_more(60)
+        load.end()
+        load.check()
 
 
 def test_killed_server_keeps_what_it_said() -> None:
@@ -119,24 +143,15 @@ def test_killed_server_keeps_what_it_said() -> None:
     with private_folder() as folder:
         server = Server(folder)
         server.create()
-        load = None
         try:
             server.start()
-            url = server.create_database()
-            log = PostgresLog(url, away_ms=3_600_000)
-            log.append([], ground=Ground(is_resume=True))
-            load = Load(url)
-            for _ in range(3):
-                load.wait_more(60)
-                server.kill()
-                server.start()
-            load.wait_more(30)
-            load.end()
-            rows = log.read(first=0, limit=1_000_000)
-            assert [row.index for row in rows] == list(range(len(rows)))
-            assert load.acknowledged.items() <= {r.id: r.index for r in rows}.items()
-            log.close()
-        finally:
-            if load is not None:
+            with loaded(server.create_database()) as load:
+                for _ in range(3):
+                    load.wait_more(60)
+                    server.kill()
+                    server.start()
+                load.wait_more(30)
                 load.end()
+                load.check()
+        finally:
             server.kill()
