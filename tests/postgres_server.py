@@ -132,8 +132,8 @@ class Server:
         )
         assert done.returncode == 0, (program, done.stdout, done.stderr)
 
-    def read_log(self) -> str:
-        return (self.folder / "server.log").read_text()[-4_000:]
+    def read_log(self, *, size: int = 4_000) -> str:
+        return (self.folder / "server.log").read_text()[-size:]
 
 
 def _as_user() -> dict[str, str]:

@@ -29,7 +29,8 @@ class Disk:
     def plan(self, on: str, at: int, then: str, **more: object) -> None:
         """Let the ``at``-th write or fsync from now on fail.
 
-        ``then`` is ``full`` (``stays=True``: until ``heal``), ``error`` or ``cut``.
+        ``then`` is ``full`` (``stays=True``: until ``heal``; ``growing=True``: only
+        writes that make a file larger count), ``error`` or ``cut``.
         """
         self._tell(do="plan", on=on, at=at, then=then, **more)
 

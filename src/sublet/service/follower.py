@@ -38,6 +38,9 @@ class Follower:
         self._others = Others(log, codec)
         self._clock = clock
         self._kept: asyncio.Future[None] | None = None
+        # Heard from others since a checkpoint was last kept: so much, what it moved.
+        self._heard = 0
+        self._moved: list[Lease] = []
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking work in the log's thread, in the order of the calls."""
@@ -68,11 +71,12 @@ class Follower:
         behind the checkpoint before and ahead of that commit.
         """
         await self.wait_kept()
+        self._heard, heard, self._moved = 0, self._moved, []
         keep = partial(
             self.keeper.keep,
             size=self.fold.size,
             root=self.fold.tree.root(),
-            moved=moved,
+            moved=[*heard, *moved],
         )
         self._kept = asyncio.get_running_loop().run_in_executor(self.thread, keep)
 
@@ -87,6 +91,9 @@ class Follower:
 
     async def catch_up(self, size: int | None = None) -> dict[Digest, Result]:
         """Fold what others have appended (below ``size``); give what became of it.
+
+        Up to a ``size`` that the caller's own entries follow, it is the caller who
+        keeps a checkpoint, of both: one instead of two on the way of each commit.
 
         Raises:
             LogForked: the log does not go on from what was folded here.
@@ -105,7 +112,10 @@ class Follower:
                 moved += leases
                 results[fact.id] = self.result(fact, index, step)
             self.tell(moved)
-            await self.keep(moved)
+            self._heard += len(page)
+            self._moved += moved
+        if self._heard and size is None:
+            await self.keep()
         return results
 
     def take(self, fact: Fact, leaf: bytes) -> tuple[Step, list[Lease]]:

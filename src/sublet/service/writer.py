@@ -196,6 +196,7 @@ class Writer:
         else:
             if heard and not admitted and refused:
                 self._put_back()  # what others said may be just what was missing
+                await self.follower.keep()
             else:
                 await self._finish(admitted, refused, stored, heard)
         self._in_flight = []
@@ -230,7 +231,7 @@ class Writer:
         unheard = [each for each in repeated if each[0].candidate.id not in heard]
         if unheard:
             await self._recall(unheard)
-        if admitted:
+        if admitted or heard:
             await self.follower.keep(moved)
 
     def _put_back(self) -> None:
