@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 
 import msgspec
@@ -204,6 +205,51 @@ async def test_memory_of_leased_gpus_is_scrubbed_or_nothing_claimed(
                 settled = await raw.wait_phase(lease, Phase.SETTLED)
                 assert settled.is_erasure_due
         assert said == {sound: "clear", bad: "none"}
+
+
+@pytest.mark.sandbox
+async def test_hanging_scratch_holds_no_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tenant follows what it says, as all do: that must hold nobody else."""
+    need_gocryptfs()
+    monkeypatch.setattr(scratch_gocryptfs, "HANG_S", 25)
+    sandbox, scratch = BubblewrapSandbox(), GocryptfsScratch()
+    if not (probe := sandbox.probe()).is_ok:
+        pytest.skip(probe.reason)
+    longest_s = 0.0
+
+    async def measure() -> None:
+        nonlocal longest_s
+        while True:
+            begun = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest_s = max(longest_s, time.monotonic() - begun)
+
+    async with (
+        running_house(tmp_path, scratches=[scratch], sandbox=sandbox) as house,
+        tenant_of(tmp_path, house.guest) as client,
+    ):
+        terms = {"is_command": True, "max_price": "100", "max_total": "100"}
+        says = ("sh", "-c", "while echo x; do sleep 0.1; done")
+        held = await client.start(*says, erasure=True, retries=0, **terms)
+        async with asyncio.timeout(60):
+            async for said in held:
+                if isinstance(said, event.Wrote):
+                    break
+        (place,) = (house.home / "leases").iterdir()
+        daemon = msgspec.json.decode((place / "scratch.json").read_bytes())["pid"]
+        os.kill(daemon, signal.SIGSTOP)
+        measuring = asyncio.create_task(measure())
+        try:
+            # It starts once the daemon was killed; a child closes what we have open.
+            job = await client.start("true", **terms)
+            assert (await job.result()).exit_code == 0
+        finally:
+            measuring.cancel()
+        assert (await held.result()).exit_code != 0
+        # Without a thread for reading, or one for starting, it is all of HANG_S.
+        assert longest_s < 15
 
 
 @pytest.mark.sandbox

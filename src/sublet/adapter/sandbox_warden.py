@@ -22,7 +22,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path, PurePath
 
@@ -132,12 +132,10 @@ class WardenSandbox:
         _prepare_folder(place)
         try:
             # Its interpreter starts up while the rest is being prepared.
-            with (
-                _network_of(spec.beside) as network,
-                self._spawn(place, network) as (orders, answers),
-            ):
-                await self._instruct(spec, place, orders, network)
-                answer = await _read_answer(answers, timeout_s=self._start_timeout_s)
+            with _network_of(spec.beside) as network:
+                async with self._spawn(place, network) as (orders, answers):
+                    await self._instruct(spec, place, orders, network)
+                    answer = await _read_answer(answers, self._start_timeout_s)
             if answer != "running":
                 reason = answer.removeprefix("failed: ") or "its warden died"
                 raise Unavailable(f"the sandbox did not start: {reason}")
@@ -145,16 +143,18 @@ class WardenSandbox:
             self._clean_up(place)
             raise
 
-    @contextlib.contextmanager
-    def _spawn(self, place: Path, network: int) -> Iterator[tuple[int, int]]:
+    @contextlib.asynccontextmanager
+    async def _spawn(self, place: Path, network: int) -> AsyncIterator[tuple[int, int]]:
         """Start a warden; give the ends for its orders and its one answer."""
         stdin, orders = os.pipe2(os.O_CLOEXEC)
         answers, stdout = os.pipe2(os.O_CLOEXEC)
         python = find_job_python().outside
-        argv = [python, "-I", "-S", "-c", _BOOT, str(place.resolve())]
+        argv = [python, "-I", "-S", "-c", _BOOT, os.path.realpath(place)]  # noqa: ASYNC240
         try:
             with (place / "warden.log").open("ab") as log:
-                self._wardens[place] = subprocess.Popen(
+                # A child closes what we have open: that hangs with a scratch that does.
+                self._wardens[place] = await asyncio.to_thread(
+                    subprocess.Popen,
                     argv,
                     stdin=stdin,
                     stdout=stdout,
@@ -482,7 +482,7 @@ async def _wait_readable(handle: int) -> None:
         loop.remove_reader(handle)
 
 
-async def _read_answer(source: int, *, timeout_s: float) -> str:
+async def _read_answer(source: int, timeout_s: float) -> str:
     """Read what the warden says until it closes its end; "" if it dies silently."""
     content = b""
     try:

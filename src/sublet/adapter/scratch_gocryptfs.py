@@ -113,7 +113,7 @@ class GocryptfsScratch:
         common = [program, "-q", "-config", conf]
         # The key is random: there is nothing for a slow scrypt to protect.
         argv = [*common, "-init", "-scryptn", "10", cipher]
-        code, said = await _finish(_spawn(argv, key=key))
+        code, said = await _finish(await _spawn_aside(argv, key=key))
         if code != 0:
             raise Unavailable(f"gocryptfs cannot begin: {said}")
         # The job sees the name among its mounts: by default a path of this machine.
@@ -122,9 +122,9 @@ class GocryptfsScratch:
             argv.append("-allow_other")  # the folder around it is 0700, root's
         # It signals when it is ready. Who touches the mount before can lock it up for
         # good: it touches it itself, to try out what the kernel asks of it.
-        bell = _hang_bell()
+        bell = await asyncio.to_thread(_hang_bell)
         argv += ["-notifypid", str(bell.pid), cipher, data]
-        child, log = _spawn(argv, key=key)
+        child, log = await _spawn_aside(argv, key=key)
         self._children[place] = child
         try:
             record = _Daemon(pid=child.pid, born=_find_born(child.pid))
@@ -299,6 +299,24 @@ def _spawn(argv: list[str], *, key: bytearray) -> tuple[subprocess.Popen[bytes],
         os.close(source)
         os.close(sink)
     return child, log
+
+
+async def _spawn_aside(
+    argv: list[str], *, key: bytearray
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start it in a thread: a child first closes what this process has open.
+
+    Where that lies on a scratch that hangs, it takes until that one is killed.
+    """
+    work = asyncio.create_task(asyncio.to_thread(_spawn, argv, key=key))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        child, log = await work
+        child.kill()
+        child.wait()
+        os.close(log)
+        raise
 
 
 async def _finish(started: tuple[subprocess.Popen[bytes], int]) -> tuple[int, str]:

@@ -1,18 +1,27 @@
-"""A job's stdout or stderr, from any byte on, live until the job has ended."""
+"""A job's stdout or stderr, from any byte on, live until the job has ended.
+
+A file system in user space that hangs holds whoever reads from it, until its daemon is
+killed. The event loop is everybody's: there it is one thread for each stream that waits.
+"""
 
 import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LOOK_S = 0.05  # between two looks at a stream that has nothing new
 READ_BYTES = 131_072
 
 
 async def follow(
-    path: Path, *, offset: int, ended: asyncio.Event
+    path: Path, *, offset: int, ended: asyncio.Event, may_hang: bool = False
 ) -> AsyncIterator[bytes]:
     """Give a growing file piece by piece until its writer is gone and all was given.
 
@@ -20,14 +29,16 @@ async def follow(
         path: of the file; it may not be there yet.
         offset: of the first byte that is wanted; beyond the end it is waited for.
         ended: set when nothing more will be written.
+        may_hang: whether its file system is one in user space.
     """
-    with contextlib.ExitStack() as stack:
+    with contextlib.closing(_Hand(may_hang=may_hang)) as hand:
         fd: int | None = None
         while True:
             is_over = ended.is_set()  # before the read: what comes after is read again
-            if fd is None and (fd := _open(path)) is not None:
-                stack.callback(os.close, fd)
-            content = _read(fd, offset) if fd is not None else b""
+            if fd is None:
+                fd = await hand.do(_open, path)
+                hand.fd = fd
+            content = await hand.do(_read, fd, offset) if fd is not None else b""
             if content:
                 offset += len(content)
                 yield content
@@ -37,6 +48,30 @@ async def follow(
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_S):
                         await ended.wait()
+
+
+class _Hand:
+    """What reads: the caller's own thread, or one that nobody waits for."""
+
+    def __init__(self, *, may_hang: bool) -> None:
+        self.fd: int | None = None  # what it holds, once that is open
+        self._pool = ThreadPoolExecutor(1) if may_hang else None
+
+    async def do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._pool is None:
+            return work(*args, **kwargs)
+        done = self._pool.submit(work, *args, **kwargs)
+        return await asyncio.wrap_future(done)
+
+    def close(self) -> None:
+        """Let go of the file; closing it may hang, too."""
+        if self._pool is None:
+            if self.fd is not None:
+                os.close(self.fd)
+            return
+        if self.fd is not None:
+            self._pool.submit(os.close, self.fd)
+        self._pool.shutdown(wait=False)
 
 
 def _read(fd: int, offset: int) -> bytes:

@@ -165,7 +165,10 @@ async def _serve_log(process: Process, runner: LeaseRunner, words: list[str]) ->
     if runner.desk.is_sealed:
         streams = {"stdout": folder.sealed_stdout, "stderr": folder.sealed_stderr}
     pieces = follow(
-        streams[words[0]], offset=int(words[1]), ended=runner.desk.logs_ended
+        streams[words[0]],
+        offset=int(words[1]),
+        ended=runner.desk.logs_ended,
+        may_hang=bool(runner.record.scratch),
     )
     async for content in pieces:
         process.stdout.write(content)
