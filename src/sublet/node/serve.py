@@ -72,12 +72,25 @@ async def serve(
             await race(
                 node.watch.run(),
                 node.cosigning.run(),
-                node.controllers.run(_own_url(running.url, config)),
+                node.controllers.run(await _open_own_door(runner, running.url, config)),
                 node.market.wait_stopped(),
             )
         finally:
             remove_listener()
             await runner.cleanup()
+
+
+async def _open_own_door(runner: web.AppRunner, url: str, config: NodeConfig) -> str:
+    """Give the address under which this node's pilots reach it.
+
+    Where there is TLS, that is a door of its own at this machine's loopback: the
+    certificate is for the name by which others know the node, and perhaps of an
+    authority that this machine does not know.
+    """
+    if config.tls_cert is None:
+        return _own_url(url, config)
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=BACKLOG).start()
+    return f"http://127.0.0.1:{runner.addresses[-1][1]}"
 
 
 def _own_url(url: str, config: NodeConfig) -> str:
