@@ -207,3 +207,5 @@ async def test_attach_can_leave_again(house: House) -> None:
     assert looking.returncode == 130
     result = json.loads(sublet(house, "attach", "--json", job_id, code=7))
     assert read_words(result["stdout"]) == ["begun", "done"], "once each, over both"
+    said = house.sublet("attach", job_id, code=2)
+    assert "was fetched already" in said

@@ -75,16 +75,19 @@ def revoke(
 async def _attach(
     client: "AsyncClient", job: str, notices: "Notices", *, as_json: bool
 ) -> int:
+    from sublet.base.units import format_duration
     from sublet.cli.output import Screen, describe
     from sublet.cli.run import EXIT_STOPPED, _report
     from sublet.workload.detached.client import attach as follow
-    from sublet.workload.run.event import Wrote
+    from sublet.workload.run.event import Secured, Wrote
 
     screens = {"stdout": Screen(2 if as_json else 1), "stderr": Screen(2)}
 
     async def show(said: "AnyEvent") -> None:
         if isinstance(said, Wrote):
             await screens[said.stream].write(said.data)
+        elif isinstance(said, Secured):
+            notices.say(f"checkpoint at {format_duration(said.ran_ms // 1_000)} kept")
         elif text := describe(said):
             notices.say(text)
 

@@ -180,7 +180,11 @@ async def _view(vault: JobVault) -> JobView:
 
 
 def _unknown() -> NotFound:
-    return NotFound("you have left no such job here", code="unknown_job")
+    return NotFound(
+        "you have left no such job with this market; one that is over is kept for seven "
+        "days, or until it was fetched",
+        code="unknown_job",
+    )
 
 
 def _check_plan(node: Node, plan: DetachedPlan, *, caller: Address, job: str) -> None:

@@ -13,6 +13,7 @@ from typing import Unpack
 from sublet.base.errors import Refused
 from sublet.core.document import Revocation
 from sublet.core.job.record import JobRecord
+from sublet.core.job.state import JobPhase
 from sublet.workload.client import (
     JOB_ID_BYTES,
     AsyncClient,
@@ -71,7 +72,18 @@ async def attach(
     """
     await client.pin()
     show = None if on_event is None else listen_with(on_event)
-    return await open_attachment(client.as_tenant(), job, show=show).follow()
+    attachment = open_attachment(client.as_tenant(), job, show=show)
+    try:
+        return await attachment.follow()
+    except Refused as fault:
+        record = attachment.record
+        if fault.code != "unknown_job" or record.job.phase is not JobPhase.FINISHED:
+            raise
+        raise Refused(
+            f"job {record.id} is over, and was fetched already; what it wrote is shown "
+            f"by: sublet logs {record.id}",
+            code="job_over",
+        ) from fault
 
 
 async def revoke(client: AsyncClient, job: str) -> str:
@@ -91,7 +103,7 @@ async def revoke(client: AsyncClient, job: str) -> str:
     [result] = await client.connection.submit(document)
     if result.fault is not None:
         raise Refused(result.fault.message, code=result.fault.code)
-    return (
-        f"nobody spends anything more for job {record.id}; what it ran is paid. Fetch "
-        f"what there is with: sublet attach {record.id}"
-    )
+    done = f"nobody spends anything more for job {record.id}; what it ran is paid"
+    if record.job.phase is JobPhase.FINISHED:
+        return done
+    return f"{done}. Fetch what there is with: sublet attach {record.id}"
