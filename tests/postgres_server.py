@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -90,10 +91,19 @@ class Server:
     def kill(self) -> None:
         """Kill every process of it, as a power cut does."""
         if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            # Each leads a group of its own, and would end in order, a little later.
+            family: list[psutil.Process] = []
+            with suppress(psutil.NoSuchProcess):
+                first = psutil.Process(self._process.pid)
+                first.suspend()  # it starts nobody meanwhile
+                family = first.children(recursive=True)
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self._process.kill()
             self._process.wait()
             self._process = None
+            psutil.wait_procs(family, timeout=START_S)
 
     def stop(self) -> None:
         """Shut it down at once, in order."""

@@ -34,6 +34,10 @@ class Disk:
         """
         self._tell(do="plan", on=on, at=at, then=then, **more)
 
+    def be_journal(self) -> None:
+        """Keep the names of a file with its fsync from now on, as ext4 does."""
+        self._tell(do="journal")
+
     def heal(self) -> None:
         """Make room; nothing is planned any more."""
         self._tell(do="heal")

@@ -4,7 +4,9 @@ What is written lives in the cache; only fsync moves a file's pages, and only fs
 folder moves its names, to the "disk". A power cut leaves what the disk has (and, where
 asked, a random part of the rest, page by page). A write can find the disk full, an
 fsync can fail; the pages that it was for count as clean from then on, and are lost, as
-on Linux. In memory, one thread, told what to do by extended attributes of its root.
+on Linux. Told to be a ``journal``, it keeps a file's names with the file's fsync, as the
+journal of ext4 or XFS does, and as PostgreSQL takes for granted. In memory, one thread,
+told what to do by extended attributes of its root.
 
     python -m tests.rig.frail_disk MOUNT
 
@@ -98,6 +100,7 @@ class FrailDisk(Operations):
         self.plan: dict[str, object] = {}  # what happens to the n-th "write" or "fsync"
         self.is_full = False
         self.is_off = False
+        self.is_journal = False
         self.seed: int | None = None  # of what gets to the disk by chance
         self.fired = 0
 
@@ -117,6 +120,8 @@ class FrailDisk(Operations):
                 self._cut(order)
             case "on":
                 self._turn_on()
+            case "journal":
+                self.is_journal = True
             case "sync":
                 for node in self._all(self.root):
                     node.sync()
@@ -336,6 +341,22 @@ class FrailDisk(Operations):
         if not node.is_memory:
             self._meet("fsync", node)
         node.sync()
+        if self.is_journal:
+            self._keep_names(path, node)
+
+    def _keep_names(self, path: str, node: Node) -> None:
+        """Put the names on the disk by which a file is found now."""
+        folder, reached = self.root, []
+        for name in path.split("/"):
+            if name:
+                child = folder.children.get(name)
+                if child is None:
+                    return  # renamed or removed since it was opened
+                reached.append((folder, name, child))
+                folder = child
+        if folder is node:
+            for parent, name, child in reached:
+                parent.stable_children[name] = child
 
     fsyncdir = fsync
 

@@ -7,6 +7,8 @@ password file, the service file or ``PGPASSWORD``, as for every other program.
 Not here: tables and what is in them (``log_postgres``, ``presence_postgres``).
 """
 
+import errno
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -166,7 +168,8 @@ def _translate(error: psycopg.Error) -> Exception:
     text = " ".join(str(error).split())[:300]
     if state in _DAMAGED:
         return DatabaseDamaged(f"the database is damaged: {text}")
-    if state == _FULL:
+    # Not all that runs into it has that state: temporary files have none.
+    if state == _FULL or os.strerror(errno.ENOSPC) in text:
         return Unavailable(
             f"the database's disk is full ({text}); make room there", code="disk_full"
         )
