@@ -17,7 +17,7 @@ from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.core.document import Channel
 from sublet.core.job.state import Job, JobPhase
 from sublet.node.answer import answer_bytes, answer_json
-from sublet.node.controller.ledger import read_state
+from sublet.node.controller.ledger import read_state, read_statements
 from sublet.node.intake import read_body, read_caller, read_count
 from sublet.node.refusal import Conflict, Forbidden, NotFound
 from sublet.node.state import Node
@@ -168,6 +168,9 @@ async def _view(vault: JobVault) -> JobView:
     if job.phase is JobPhase.FINISHED and not stands.ended_at_s:
         # It is over when everything of it is written down.
         job = replace(job, phase=JobPhase.COLLECTING)
+    statements: dict[Digest, str] = {}
+    if stands.ended_at_s:
+        statements = await asyncio.to_thread(read_statements, vault, state)
     return JobView(
         id=vault.id,
         is_started=bool(stands.started_at_s),
@@ -175,6 +178,7 @@ async def _view(vault: JobVault) -> JobView:
         contracts=state.contracts,
         checkpoint=state.checkpoint,
         outputs=state.outputs,
+        statements=statements,
         missing=() if stands.started_at_s else await _find_missing(vault),
     )
 

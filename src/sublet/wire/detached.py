@@ -51,4 +51,5 @@ class JobView(Message, frozen=True):
     contracts: dict[Digest, Contract]  # by lease
     checkpoint: Tree  # the last one that is kept, sealed
     outputs: Tree  # sealed; of the last attempt
+    statements: dict[Digest, str]  # of erasure, by lease; once the job is over
     missing: tuple[Digest, ...]  # chunks that are still to be brought

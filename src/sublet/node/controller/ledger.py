@@ -51,6 +51,13 @@ def read_state(job: JobVault) -> DetachedState:
     return _decode(job, STATE, DetachedState) or DetachedState()
 
 
+def read_statements(job: JobVault, state: DetachedState) -> dict[Digest, str]:
+    """Give the statements of erasure that are kept, by lease. Blocks."""
+    leases = [attempt.lease_id for attempt in state.job.attempts] if state.job else []
+    found = {lease: job.read(f"erasure-{lease}") for lease in leases}
+    return {lease: raw.decode() for lease, raw in found.items() if raw is not None}
+
+
 class Ledger:
     """The records of one job under one claim."""
 
@@ -99,6 +106,13 @@ class Ledger:
         for copy in self._copies:
             if copy.is_behind:
                 await asyncio.to_thread(copy.flush)
+
+    async def keep_statement(self, lease: Digest, envelope: bytes) -> None:
+        """Keep a provider's statement of erasure for the tenant; raises as ``change``."""
+        record = f"erasure-{lease}"
+        await asyncio.to_thread(
+            self.job.write, record, envelope, epoch=self.claim.epoch
+        )
 
     async def end(self) -> None:
         """Note that it is over, and all of it written; raises as ``change``."""

@@ -30,6 +30,7 @@ from sublet.wire.message import Manifest, Signed, Tree
 from sublet.wire.typed_data import digest
 from sublet.workload.run.event import AnyEvent
 from sublet.workload.run.harvest import Harvest
+from sublet.workload.run.key_half import find_statement
 from sublet.workload.run.log_copy import STREAMS, Log
 from sublet.workload.run.market_desk import MarketDesk
 from sublet.workload.run.plan import Program
@@ -120,6 +121,13 @@ class Pilot(Runner):
 
     async def _abandon(self) -> None:
         """Leave the lease to whoever takes over."""
+
+    async def _part(self, one: order.CloseChannel) -> None:
+        await super()._part(one)
+        folder = self._home.job_folder(self._work.id)
+        statement = find_statement(folder, one.lease_id)
+        if statement.exists():
+            await self._ledger.keep_statement(one.lease_id, statement.read_bytes())
 
     async def _lay_out(self, lease_id: Digest) -> None:
         await self._ledger.change(outputs=self._talks[lease_id].outputs)

@@ -23,13 +23,14 @@ from sublet.sdk.detached_jobs import DetachedJobs
 from sublet.wire import seal_kind
 from sublet.wire.detached import JobView
 from sublet.wire.manifest import check_tree, commitment, size_chunks, tree_id
-from sublet.wire.message import Tree
+from sublet.wire.message import Sanitized, Tree
 from sublet.workload.detached.keepsake import (
     Keepsake,
     read_keepsake,
     write_keepsake,
 )
 from sublet.workload.run import event
+from sublet.workload.run.key_half import KeyHalf
 from sublet.workload.run.layout import lay_out_or_rescue
 from sublet.workload.run.log_copy import STREAMS
 from sublet.workload.run.news import find_news
@@ -131,6 +132,7 @@ class Attachment:
 
     async def _conclude(self, view: JobView) -> JobResult:
         await self._check_history(view)
+        await self._take_statements(view)
         fault = ""
         blobs = FolderBlobs(self._folder / "blobs")
         job = view.job
@@ -184,6 +186,20 @@ class Attachment:
         for path in done.missing:
             await self._show(event.Missing(at_ms=self._now_ms(), path=path))
         return "; ".join(done.faults)
+
+    async def _take_statements(self, view: JobView) -> None:
+        """Check and keep what providers say of erasure; a wrong word is told."""
+        for lease_id, envelope in view.statements.items():
+            if lease_id not in view.contracts:
+                continue
+            lease = await self._connection.lease(lease_id)
+            salt, at_ms = view.contracts[lease_id].salt, self._now_ms()
+            half = KeyHalf(lease, salt=salt, folder=self._folder)
+            try:
+                said = half.hear(Sanitized(envelope=envelope), at_ms=at_ms)
+            except PeerFault as fault:
+                said = event.Unkept(at_ms=at_ms, message=fault.message)
+            await self._show(said)
 
     async def _check_history(self, view: JobView) -> None:
         """Hold each attempt against what the market committed to.

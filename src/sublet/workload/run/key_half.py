@@ -2,15 +2,22 @@
 
 The half is drawn for one lease, sent once its channel is proven to be the provider's,
 and wiped when the conversation is over. The statement is checked before it is kept.
+
+Of a detached job it is the node's controller that draws the half and wipes it: it is no
+key to anything without the provider's own half, and is written down nowhere. Where
+another controller takes over, the first one's half is gone with it, and the scratch that
+was made of it goes on.
 """
 
 import asyncio
+import hashlib
 import os
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from sublet.base.errors import PeerFault, SubletError, Unavailable
+from sublet.base.ids import Digest
 from sublet.core.lease.phase import Lease
 from sublet.core.lease.table import ERASURE
 from sublet.wire.message import Deliver, Manifest, Sanitized, Signed
@@ -18,7 +25,7 @@ from sublet.wire.sanitization import CLEAR, find_faults, open_envelope
 from sublet.workload.run import event
 
 KEY_BYTES = 32
-NONCE_BYTES = 16
+_NONCE_LENGTH = 32  # hex digits
 WAIT_S = 60.0  # for the statement, once everything was fetched
 # What only the log can tell; asked by ``sublet audit erasure``.
 _LOGGED = frozenset({"the log holds no Erasure of this lease"})
@@ -27,16 +34,21 @@ _LOGGED = frozenset({"the log holds no Erasure of this lease"})
 class KeyHalf:
     """Of one lease; nothing at all where its order requires no erasure."""
 
-    def __init__(self, lease: Lease, *, folder: Path) -> None:
-        """Draw what is needed; the statement will lie in the job's folder."""
+    def __init__(self, lease: Lease, *, salt: str, folder: Path) -> None:
+        """Draw what is needed; the statement will lie in the job's folder.
+
+        The nonce is made of the manifest's salt: whoever knows that can tell, also in
+        another process, whether a statement is about this very delivery.
+        """
         self._lease = lease
-        self._path = folder / f"erasure-{lease.id[2:14]}.json"
+        self._path = find_statement(folder, lease.id)
         self._half = bytearray()
         self._nonce = ""
         self._heard = asyncio.Event()
         if ERASURE in lease.features:
             self._half[:] = secrets.token_bytes(KEY_BYTES)
-            self._nonce = secrets.token_hex(NONCE_BYTES)
+            named = hashlib.sha256(b"sublet nonce|" + salt.encode()).hexdigest()
+            self._nonce = named[:_NONCE_LENGTH]
 
     def deliver(self, manifest: Manifest, order: Signed | None) -> Deliver:
         """Say what the provider is told with the manifest."""
@@ -92,6 +104,11 @@ class KeyHalf:
         if said.category == CLEAR:
             self._heard.set()
         return f"{said.category}, level {said.level}"
+
+
+def find_statement(folder: Path, lease_id: Digest) -> Path:
+    """Give the place of a lease's statement in its job's folder."""
+    return folder / f"erasure-{lease_id[2:14]}.json"
 
 
 def _keep(path: Path, content: bytes) -> None:

@@ -93,7 +93,7 @@ class Talk:
         self._domain = domain
         self._blobs = blobs
         self._key = key
-        self._half = KeyHalf(lease, folder=folder)
+        self._half = KeyHalf(lease, salt=manifest.salt, folder=folder)
         self._now_ms = now_ms
         self._say = say
         self._show = show
