@@ -83,7 +83,7 @@ async def connect(url: str, stack: AsyncExitStack) -> list[asyncio.Task[None]]:
                 key=Key.generate(secrets.token_bytes(32)),
                 domain=domain,
                 clock=clock,
-                instance=secrets.token_hex(8),
+                instance=secrets.token_hex(16),
             )
             await stack.enter_async_context(link)
             seen = asyncio.Event()
