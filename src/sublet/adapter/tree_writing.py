@@ -11,6 +11,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 from sublet.adapter.tree_folder import FOLDER_FLAGS, split_path
@@ -55,11 +56,15 @@ def write_tree(
             # Those that share a chunk are neighbours: it is read once, whoever made
             # the tree.
             shelf = _LastChunk(blobs)
-            for entry in sorted(
-                tree.files, key=lambda file: (file.chunks, file.offset)
+            files = sorted(tree.files, key=lambda file: (file.chunks, file.offset))
+            for _, near in groupby(
+                files, key=lambda file: file.path.rpartition("/")[0]
             ):
-                with _parent_of(root, entry.path, owner) as (parent, name):
-                    _write_file(parent, name, entry, shelf, owner)
+                entries = list(near)
+                with _parent_of(root, entries[0].path, owner) as parent:
+                    for entry in entries:
+                        name = entry.path.rpartition("/")[2]
+                        _write_file(parent, name, entry, shelf, owner)
         finally:
             os.close(root)
     except OSError as exc:
@@ -95,7 +100,7 @@ class _LastChunk:
 
 
 @contextlib.contextmanager
-def _parent_of(root: int, path: str, owner: int | None) -> Iterator[tuple[int, str]]:
+def _parent_of(root: int, path: str, owner: int | None) -> Iterator[int]:
     parts = split_path(path)
     with contextlib.ExitStack() as stack:
         folder = root
@@ -115,7 +120,7 @@ def _parent_of(root: int, path: str, owner: int | None) -> Iterator[tuple[int, s
             if is_new and owner is not None:
                 os.fchown(child, owner, owner)
             folder = child
-        yield folder, parts[-1]
+        yield folder
 
 
 def _write_file(
@@ -124,13 +129,14 @@ def _write_file(
     draft = f".{secrets.token_hex(8)}.part"
     fd = os.open(draft, _DRAFT_FLAGS, 0o600, dir_fd=parent)
     try:
-        with os.fdopen(fd, "wb") as file:
+        try:
             size = 0
             for key in entry.chunks:
                 content = shelf.get(key)
                 if len(entry.chunks) == 1 and len(content) != entry.size:
                     content = content[entry.offset : entry.offset + entry.size]
-                size += file.write(content)
+                size += len(content)
+                _write_all(fd, content)
             if size != entry.size:
                 raise Refused(
                     f"{entry.path}: its chunks hold {size} bytes, not {entry.size}",
@@ -139,6 +145,8 @@ def _write_file(
             os.fchmod(fd, 0o755 if entry.mode & stat.S_IXUSR else 0o644)
             if owner is not None:
                 os.fchown(fd, owner, owner)
+        finally:
+            os.close(fd)
         try:
             os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
         except IsADirectoryError:
@@ -149,3 +157,10 @@ def _write_file(
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft, dir_fd=parent)
         raise
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    """Write without a file object: most files are small, and that costs more than they."""
+    done = 0
+    while done < len(content):  # a disk that is almost full takes only a part
+        done += os.write(fd, content[done:] if done else content)
