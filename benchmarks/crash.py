@@ -219,7 +219,7 @@ def kill_machines(folder: Path, kills: int, chance: random.Random) -> rig.Verdic
         for number in range(machines.MACHINES):
             there.append(machines.Machine(folder, number, url=url))
             there[-1].start()
-        machines.wait_ready(url)
+        machines.wait_ready(url, there)
         seed = chance.randrange(1 << 30)
         tenant = Fork(
             lambda: machines.be_tenant(folder, url=url, seed=seed),

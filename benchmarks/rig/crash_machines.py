@@ -12,7 +12,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from urllib.request import urlopen
@@ -84,7 +84,7 @@ class WatchedSandbox(BubblewrapSandbox):
         super().__init__()
         self._evidence = evidence
 
-    def probe(self) -> Probe:
+    def probe(self, *, gpu_uuids: Sequence[str] = ()) -> Probe:
         """It was tried out once, before the first of these processes was forked."""
         return Probe(True, "tried out")
 
@@ -319,10 +319,12 @@ def _find_doubled(told: Told, books: Books, ran: dict[str, int]) -> Iterator[str
         yield f"{name} has what {last.lease_id} said after it was lost"
 
 
-def wait_ready(url: str) -> None:
+def wait_ready(url: str, machines: list[Machine]) -> None:
     """Wait until every machine is on offer."""
     deadline = time.monotonic() + SETTLED_S
     while time.monotonic() < deadline:
+        for machine in machines:
+            machine.check()
         with urlopen(f"{url}/v1/offers") as answer:
             offers = json.load(answer)["offers"]
         if sum(offer["is_up"] for offer in offers) == MACHINES:
