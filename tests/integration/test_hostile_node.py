@@ -5,7 +5,9 @@ the middle. What was secret stays secret, what was changed is noticed and named,
 the job ends right or elsewhere.
 """
 
+import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -216,6 +218,124 @@ async def test_relay_gone_in_mid_transfer(
     assert (await _read(result.stdout)).strip() == b"20480000"
     assert len(result.attempts) == 1, "the job went on over a new channel"
     assert carried < 32_000_000, "what had arrived was not sent again"
+
+
+def cut_outputs(door: Crooked, *, times: int) -> tuple[Tamper, list[int]]:
+    """Cut every connection while outputs come, so many times; count what came."""
+    came = [0]
+    left = times
+
+    async def tamper(path: str, to_node: bool, frame: str | bytes) -> list[str | bytes]:
+        nonlocal left
+        if isinstance(frame, bytes) and not to_node:
+            came[0] += len(frame)
+            if left and came[0] > 4_000_000 * min(times - left + 1, 3):
+                left -= 1
+                await door.cut()
+                return []
+        return [frame]
+
+    return tamper, came
+
+
+WRITES = "yes 0123456789 | head -c 20000000 > big.bin; echo done"  # and nothing is read
+
+
+async def test_relay_gone_while_outputs_travel(
+    between: tuple[Market, Crooked], tmp_path: Path
+) -> None:
+    """The job is over; what it made comes all the same, and no chunk twice."""
+    market, door = between
+    await market.provide()
+    door.tamper, came = cut_outputs(door, times=3)
+    result = await market.run(
+        *("sh", "-c", WRITES), is_command=True, outputs=[f"big.bin:{tmp_path}/big.bin"]
+    )
+    assert result.exit_code == 0, result
+    assert len(result.attempts) == 1
+    found = (tmp_path / "big.bin").read_bytes()
+    assert found == (b"0123456789\n" * 2_000_000)[:20_000_000]
+    assert came[0] < 36_000_000, "what had arrived was not sent again"
+
+
+async def test_relay_that_never_lets_outputs_through(tmp_path: Path) -> None:
+    """Tried again until the market settles the lease; then said, and not paid."""
+    async with (
+        running_market(tmp_path, settle_s=3) as market,
+        crooked_door(market.guest.url) as door,
+        AsyncClient(door.url, home=tmp_path / "home", environment={}) as client,
+    ):
+        market.client = client
+        await market.provide()
+        await _lose_outputs(market, door, tmp_path)
+
+
+async def _lose_outputs(market: Market, door: Crooked, tmp_path: Path) -> None:
+    door.tamper, _ = cut_outputs(door, times=1_000_000)
+    result = await market.run(
+        *("sh", "-c", WRITES),
+        is_command=True,
+        outputs=[f"big.bin:{tmp_path}/big.bin"],
+        retries=0,
+    )
+
+    assert result.exit_code == 3, result
+    (attempt,) = result.attempts
+    assert attempt.outcome == "outputs_lost"
+    vouched_at_the_end = attempt.price_hour * attempt.ran_ms // 3_600_000
+    assert result.cost < vouched_at_the_end, "the last voucher was for the outputs"
+    assert "could not be fetched in time" in result.message
+    assert not (tmp_path / "big.bin").exists()
+
+
+async def test_relay_that_mixes_two_streams(
+    between: tuple[Market, Crooked], tmp_path: Path
+) -> None:
+    """Each end gets bytes that were sealed for the other one: neither takes them."""
+    market, door = between
+    await market.provide()
+    swapped: list[tuple[str, bool]] = []
+    flag = tmp_path / "swapped"  # the jobs run until then
+    held: dict[bool, tuple[str, bytes]] = {}
+    counts: Counter[tuple[str, bool]] = Counter()
+
+    async def tamper(path: str, to_node: bool, frame: str | bytes) -> list[str | bytes]:
+        if isinstance(frame, str) or "/dial" not in path:
+            return [frame]
+        counts[path, to_node] += 1
+        if counts[path, to_node] < 8 or (path, to_node) in swapped:
+            return [frame]
+        other, stranger = held.get(to_node, ("", b""))
+        if not other:
+            held[to_node] = path, frame
+            return [frame]
+        if other == path:
+            return [frame]
+        swapped.append((path, to_node))
+        flag.touch()
+        return [stranger]
+
+    door.tamper = tamper
+    command = (
+        f"echo {{word}}; while [ ! -e {flag} ]; do sleep 0.1; echo {{word}}; done; "
+        "echo {word} > {word}"
+    )
+    results = await asyncio.gather(
+        *(
+            market.run(
+                *("sh", "-c", command.format(word=word)),
+                is_command=True,
+                outputs=[f"{word}:{tmp_path}/{word}"],
+            )
+            for word in ("one", "two")
+        )
+    )
+    assert swapped, "frames of one were put into the other"
+    for word, result in zip(("one", "two"), results, strict=True):
+        assert result.exit_code == 0, result
+        assert set((await _read(result.stdout)).decode().split()) == {word}
+        assert (tmp_path / word).read_text() == f"{word}\n"
+        assert len(result.attempts) == 1
 
 
 async def _read(path: str) -> bytes:

@@ -229,7 +229,7 @@ def miss_receipt(job: Job, said: fact.LeaseFact) -> Move:
     """Settled, and the provider never said what came out."""
     if job.attempt.paid < 0:
         return job, ()
-    return _leave(job, said.at_ms, outcome="outputs_lost")
+    return _lose_outputs(job, said.at_ms)
 
 
 # ---- the end of an attempt ----------------------------------------------------------
@@ -291,8 +291,13 @@ def settle_collecting(job: Job, said: fact.LeaseSettled) -> Move:
     """The book is through with the lease; the files may still come."""
     job = _note(job, paid=said.paid)
     if job.attempt.broken_at_ms:
-        return _leave(job, said.at_ms, outcome="outputs_lost")
+        return _lose_outputs(job, said.at_ms)
     return job, ()
+
+
+def _lose_outputs(job: Job, at_ms: int) -> Move:
+    job = _note(job, note="they could not be fetched in time; the provider erases them")
+    return _leave(job, at_ms, outcome="outputs_lost")
 
 
 def misbehave(job: Job, said: fact.PeerMisbehaved) -> Move:
