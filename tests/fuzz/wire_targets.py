@@ -158,7 +158,7 @@ SEALED = structs.replace(
 )
 
 
-@target("hello", seeds=[encode(Hello(KEY.address, _HEADER, "a"))])
+@target("hello", seeds=[encode(Hello(KEY.address, _HEADER, "a" * 32))])
 def _hello(raw: bytes) -> None:
     decode(raw, Hello, size_max=2_048)
 

@@ -61,6 +61,8 @@ class _Format(Struct, frozen=True):
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(BookState)
+# What msgspec raises for bytes that somebody made, nested without end among them.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _FORMAT_DECODER = msgspec.json.Decoder(_Format)
 
 
@@ -114,7 +116,7 @@ def load(raw: bytes) -> Book:
     _check_format(raw)
     try:
         state = _DECODER.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise Broken(f"the snapshot is damaged: {error}; replay the log") from error
     try:
         return _make_book(state)
@@ -153,7 +155,7 @@ def _check_format(raw: bytes) -> None:
     """Look at the version alone: what a newer book looks like, nobody knows here."""
     try:
         format_ = _FORMAT_DECODER.decode(raw).format
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return  # damaged: the decoder of the whole says where
     if format_ > RULES_VERSION:
         raise Outdated(
