@@ -82,7 +82,7 @@ async def test_runs_the_program_of_an_image_of_a_registry(tmp_path: Path) -> Non
 
 async def test_nobody_offers_a_registry_that_is_not_allowed(tmp_path: Path) -> None:
     async with (
-        running_house(tmp_path, images=ImageRules()) as house,
+        running_house(tmp_path, images=ImageRules(registries=())) as house,
         tenant_of(tmp_path, house.guest) as client,
     ):
         quote = await client.quote(image="ghcr.io/owner/name", max_price="500")
