@@ -1,8 +1,8 @@
 """All targets, by name."""
 
-from tests.fuzz import proxy_targets, text_targets, wire_targets
+from tests.fuzz import proxy_targets, statement_targets, text_targets, wire_targets
 from tests.fuzz.target import TARGETS
 
 __all__ = ["TARGETS"]
 
-_ = proxy_targets, text_targets, wire_targets
+_ = proxy_targets, statement_targets, text_targets, wire_targets
