@@ -15,11 +15,12 @@ from sublet.provider import control
 from sublet.provider.compose import serve
 from sublet.provider.journal import Journal
 from sublet.provider.lease_state import Stage
-from sublet.provider.status import Status, read_status_at_rest
+from sublet.provider.status import Status, read_status, read_status_at_rest
 from sublet.sdk.job_channel import JobChannel, find_direct
 from sublet.service.ports import Probe
 from sublet.wire.message import Close, Ended, Metered
 from tests.fakes.sandbox_fake import FakeSandbox
+from tests.fakes.scratch_fake import FakeScratch
 from tests.fakes.world import World
 from tests.integration.node_house import Guest, running_node
 from tests.integration.provider_house import (
@@ -237,3 +238,14 @@ async def test_takes_one_lease_per_slice(tmp_path: Path) -> None:
         with pytest.raises((AssertionError, Refused)):
             await tenant.rent(make_manifest("true", cpus_milli=4_000, salt="1" * 32))
         await wait_true(lambda: len(house.agent.roster.records()) == 1)
+
+
+@pytest.mark.parametrize("scratches", [(), (FakeScratch(),)], ids=["none", "one"])
+async def test_status_says_whether_erasure_is_offered_and_why_not(
+    tmp_path: Path, scratches: tuple[FakeScratch, ...]
+) -> None:
+    async with running_house(tmp_path, scratches=scratches) as house:
+        said = read_status(house.agent).erasure
+    assert said is not None
+    assert said.is_ok == bool(scratches)
+    assert ("there is no gocryptfs here" in said.reason) != said.is_ok

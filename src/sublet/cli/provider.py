@@ -376,9 +376,9 @@ def _show_status(said: "Status") -> None:
     if said.clock_ahead_s:
         console.print(f"Clock: {said.clock_ahead_s} s ahead of the market's")
     _show_sandboxes(console, said.sandboxes)
-    if said.images is not None:
-        state = "" if said.images.is_ok else "NOT offered: "
-        console.print(f"Images: {state}{said.images.reason}")
+    for each in filter(None, (said.images, said.erasure)):
+        state = "" if each.is_ok else "NOT offered: "
+        console.print(f"{each.name.capitalize()}: {state}{each.reason}")
     console.print(
         f"Offer: {'standing' if said.offer_id else 'none'}, "
         f"{format_money(said.cpu_price_hour)} a CPU, "

@@ -12,6 +12,7 @@ from sublet.provider.config import read_config
 from sublet.provider.earnings import read_earnings
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.sandboxes import SandboxReport
+from sublet.provider.surroundings import Surroundings
 
 
 class LeaseStatus(Struct, frozen=True):
@@ -48,6 +49,7 @@ class Status(Struct, frozen=True):
     leases_settled: int
     leases: tuple[LeaseStatus, ...]
     images: SandboxReport | None = None  # None while no agent runs
+    erasure: SandboxReport | None = None  # None while no agent runs
     held_back: tuple[str, ...] = ()  # why it is not offered
 
 
@@ -80,6 +82,7 @@ def read_status(agent: Agent) -> Status:
         leases_settled=earnings.leases,
         leases=tuple(_describe(record) for record in agent.roster.records()),
         images=SandboxReport("images", around.images.is_ok, around.images.reason),
+        erasure=_describe_erasure(around),
         held_back=tuple(filter(None, (agent.offering.barred,)))
         + agent.owner_watch.reasons(),
     )
@@ -115,6 +118,12 @@ def read_status_at_rest(home: Path) -> Status:
         leases_settled=earnings.leases,
         leases=tuple(_describe(record) for record in records),
     )
+
+
+def _describe_erasure(around: Surroundings) -> SandboxReport:
+    why = around.scratches.explain(has_gpus=bool(around.config.gpu_uuids))
+    works = "data lies encrypted for jobs that ask for it, and its end is signed"
+    return SandboxReport("erasure", not why, why or works)
 
 
 def _describe(record: LeaseRecord) -> LeaseStatus:
