@@ -8,9 +8,18 @@ import pytest
 
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
 from sublet.adapter.sandbox_oci import GvisorSandbox, PodmanSandbox
+from sublet.adapter.scratch_gocryptfs import GocryptfsScratch
 from sublet.core.image import ImageRules, Registry
 from sublet.service.ports import Sandbox
-from tests.image_rig import busybox_image, entry, pack_image, running_registry
+from sublet.workload.run import event
+from tests.image_rig import (
+    BUSYBOX_CONFIG,
+    busybox_image,
+    busybox_layer,
+    entry,
+    pack_image,
+    running_registry,
+)
 from tests.integration.provider_house import running_house, tenant_of, wait_settled
 
 pytestmark = pytest.mark.container
@@ -57,6 +66,52 @@ async def test_runs_in_an_image_that_was_brought(tmp_path: Path, kind: str) -> N
     assert "read-only" in lines
     assert await asyncio.to_thread(read, tmp_path / "got") == "made inside\n"
     assert not (folders / "work/box.tar").exists()
+
+
+# gVisor does not start there: docs/security.md says so.
+@pytest.mark.parametrize("kind", ["bubblewrap", "podman"])
+async def test_runs_in_an_image_on_encrypted_scratch(tmp_path: Path, kind: str) -> None:
+    scratch = GocryptfsScratch()
+    if not (probe := scratch.probe()).is_ok:
+        pytest.skip(probe.reason)
+    layer = [*busybox_layer(), entry("app/canary", "canary-5f2a9c", mode=0o644)]
+    packed = pack_image(layer, config=BUSYBOX_CONFIG)
+    archive = packed.write_archive(tmp_path / "box.tar")
+    async with (
+        running_house(tmp_path, sandbox=KINDS[kind](), scratches=[scratch]) as house,
+        tenant_of(tmp_path, house.guest) as client,
+    ):
+        said: list[bytes] = []
+
+        async def show(what: event.AnyEvent) -> None:
+            if isinstance(what, event.Wrote):
+                said.append(what.data)
+                # The image is the tenant's, too: none of it lies there in the clear.
+                (lease,) = (house.home / "leases").iterdir()
+                for path in lease.rglob("*"):
+                    if not path.is_relative_to(lease / "data") and path.is_file():
+                        assert b"canary-5f2a9c" not in path.read_bytes()
+
+        job = await client.start(
+            *("sh", "-c", "cat /app/canary; sleep 1"),
+            image=f"oci-archive:{archive}",
+            is_command=True,
+            sandbox=kind,
+            erasure=True,
+            on_event=show,
+            **MONEY,  # type: ignore[arg-type]
+        )
+        result = await job.result()
+        assert result.exit_code == 0, result.message
+        assert b"".join(said) == b"canary-5f2a9c"
+        (attempt,) = result.attempts
+        async with asyncio.timeout(150):
+            while True:
+                lease = await client.connection.lease(attempt.lease_id)
+                if lease.erasure_level and not lease.is_erasure_due:
+                    break
+                await asyncio.sleep(0.05)
+        assert set(lease.features) == {"erasure", "image"}
 
 
 async def test_runs_the_program_of_an_image_of_a_registry(tmp_path: Path) -> None:
