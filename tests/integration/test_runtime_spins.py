@@ -91,8 +91,9 @@ async def test_lease_ends_in_time_and_others_go_on(tmp_path: Path, base: Path) -
 
         # Erased, it is for rent again, by its runtime that is well again.
         (attempt,) = result.attempts
+        lease_id = attempt.lease_id
         async with asyncio.timeout(60):
-            while (await client.connection.lease(attempt.lease_id)).is_erasure_due:  # noqa: ASYNC110
+            while (await client.connection.lease(lease_id)).is_erasure_due:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         job = await client.start("true", **{**big, "erasure": False})
         assert (await job.result()).exit_code == 0
