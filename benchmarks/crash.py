@@ -23,9 +23,10 @@ import signal
 import socket
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -134,7 +135,7 @@ def start_clients(folder: Path, port: int, chance: random.Random) -> list[Fork]:
     seeds = [chance.randrange(1 << 30) for _ in range(rig.CLIENTS)]
     return [
         Fork(
-            lambda n=n, seed=seed: rig.be_client(folder, n, port=port, seed=seed),
+            partial(rig.be_client, folder, n, port=port, seed=seed),
             journal=folder / f"client-{n}.log",
         )
         for n, seed in enumerate(seeds)
@@ -277,7 +278,7 @@ def main() -> None:
     gc.freeze()  # what is loaded stays shared with every fork
     chance, total = random.Random(SEED), rig.Verdict()
     done: Counter[str] = Counter()
-    took: Counter[str] = Counter()
+    took: defaultdict[str, float] = defaultdict(float)
     begun = time.monotonic()
     with scratch() as folder:
         for number, (whose, work, kills) in enumerate(plan()):

@@ -129,7 +129,12 @@ class Carrier:
 
     def check(self, load: Load) -> None:
         """Compare what came home with what was sent, and clear the place."""
-        argv = ["diff", "-rq", load.folder, self._folder / "home" / "load"]
+        argv: list[str | Path] = [
+            "diff",
+            "-rq",
+            load.folder,
+            self._folder / "home" / "load",
+        ]
         if subprocess.run(argv, check=False).returncode:
             raise SystemExit(f"{load.name}: what came home is not what was sent")
         for name in ("home", "blobs"):

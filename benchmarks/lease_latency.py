@@ -68,7 +68,14 @@ async def found(home: Path) -> Traffic:
 @contextmanager
 def node_process(home: Path) -> Iterator[tuple[str, int]]:
     """Run ``sublet node start``; give its host and port."""
-    argv = [PYTHON.with_name("sublet"), "node", "start", "--home", home, "--json"]
+    argv: list[str | Path] = [
+        PYTHON.with_name("sublet"),
+        "node",
+        "start",
+        "--home",
+        home,
+        "--json",
+    ]
     with (
         (home / "journal").open("wb") as journal,
         subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=journal) as process,
@@ -119,7 +126,13 @@ def main() -> None:
         plan.write_text(json.dumps(make_plan(traffic)))
         with node_process(home) as (host, port):
             answer = run(
-                sys.executable, "-m", "benchmarks.rig.load", host, port, plan, cwd=ROOT
+                sys.executable,
+                "-m",
+                "benchmarks.rig.load",
+                host,
+                str(port),
+                plan,
+                cwd=ROOT,
             )
     stages = json.loads(answer)
     report(stages)

@@ -17,6 +17,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -41,7 +42,7 @@ ROUNDS = 3
 SUBLET = PYTHON.with_name("sublet")
 
 
-class WholeLog(SqliteLogReader):
+class WholeLog(SqliteLog):
     """A stored log whose snapshots are overlooked, so that a replay replays it all."""
 
     def find_snapshot(self, *, size_max: int | None = None) -> None:
@@ -102,7 +103,7 @@ def audit(log: SqliteLogReader) -> None:
 def audit_by_command(path: Path) -> int:
     """Let ``sublet audit verify`` do it, with every core; entries a second."""
     answer = run(SUBLET, "audit", "verify", "--json", "--log", path)
-    verdict = json.loads(answer)
+    verdict: dict[str, int] = json.loads(answer)
     return round(verdict["entries"] * 1_000 / max(1, verdict["duration_ms"]))
 
 
@@ -128,14 +129,14 @@ def main() -> None:
         for number in range(ROUNDS):
             path = Path(folder) / f"log-{number}.db"
             times["append"].append(
-                measure(lambda path=path: asyncio.run(fill(path, traffic, raws)))
+                measure(partial(asyncio.run, fill(path, traffic, raws)))
             )
             log = WholeLog(path)
             size = log.size()
             times["replay"].append(
-                measure(lambda log=log: replay(log, codec, read_note=read_checkpoint))
+                measure(partial(replay, log, codec, read_note=read_checkpoint))
             )
-            times["audit"].append(measure(lambda log=log: audit(log)))
+            times["audit"].append(measure(partial(audit, log)))
             log.close()
         by_command = median([audit_by_command(path) for _ in range(ROUNDS)])
     rates = {

@@ -105,7 +105,7 @@ class Ray:
     @contextmanager
     def head(self, folder: Path) -> Iterator[None]:
         """Run a head in a process group of its own."""
-        argv = [
+        argv: list[str | Path] = [
             self._venv / "bin/ray", "start", "--head", "--block", "--num-cpus", "2",
             "--port", "0", "--include-dashboard", "true", "--dashboard-port",
             str(RAY_PORT), "--disable-usage-stats", "--temp-dir", folder,

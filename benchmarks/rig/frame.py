@@ -52,7 +52,7 @@ def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> No
     console.print(table)
 
 
-def close(name: str, **figures: float) -> None:
+def close(name: str, **figures: int | float) -> None:
     """Print the last line; integers as they are, floats with what counts of them."""
     pairs = " ".join(
         f"{key}={value:.{1 if value >= 1 else 4}f}"
