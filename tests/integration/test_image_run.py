@@ -68,8 +68,7 @@ async def test_runs_in_an_image_that_was_brought(tmp_path: Path, kind: str) -> N
     assert not (folders / "work/box.tar").exists()
 
 
-# gVisor does not start there: docs/security.md says so.
-@pytest.mark.parametrize("kind", ["bubblewrap", "podman"])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_runs_in_an_image_on_encrypted_scratch(tmp_path: Path, kind: str) -> None:
     scratch = GocryptfsScratch()
     if not (probe := scratch.probe()).is_ok:
@@ -103,7 +102,10 @@ async def test_runs_in_an_image_on_encrypted_scratch(tmp_path: Path, kind: str) 
         )
         result = await job.result()
         assert result.exit_code == 0, result.message
-        assert b"".join(said) == b"canary-5f2a9c"
+        assert b"".join(said) == b"canary-5f2a9c", (
+            result,
+            Path(result.stdout).read_bytes(),
+        )
         (attempt,) = result.attempts
         async with asyncio.timeout(150):
             while True:

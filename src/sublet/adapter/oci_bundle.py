@@ -54,6 +54,7 @@ class Bundle(Struct, frozen=True):
     files: tuple[tuple[str, bytes], ...]
     points: tuple[tuple[str, str], ...]  # (place of a staged bind, its mount point)
     gathered: tuple[tuple[str, str], ...]  # the same, bound there before the start
+    fixed: tuple[str, ...]  # places of staged binds that nobody may write to
 
 
 class Identity(Struct, frozen=True):
@@ -150,6 +151,7 @@ def build_bundle(
         gathered=tuple(
             (staged[bind.source], f"gathered{bind.target}") for bind in gathered
         ),
+        fixed=(staged[spec.root],) if spec.root else (),
     )
 
 
@@ -185,7 +187,9 @@ def _config(
     return {
         "ociVersion": "1.0.2",
         "hostname": "job",
-        "root": {"path": root, "readonly": True},
+        # An image's is fixed in the stage: in its user namespace runsc could not, where
+        # the mount below has flags of its own, as an encrypted scratch has.
+        "root": {"path": root, "readonly": not spec.root},
         "process": {
             "terminal": False,
             "user": {"uid": identity.uid, "gid": identity.gid},

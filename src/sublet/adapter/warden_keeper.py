@@ -111,6 +111,8 @@ def _raise_loopback() -> None:
 def lay_out(launch: dict[str, Any], *, uid: int) -> None:
     """Stage what is bound, and write the bundle, all of it in memory."""
     stage(launch["sources"])
+    for place in launch["fixed"]:
+        bind_read_only(place, place)
     # crun stumbles over v2 groups beside v1; ours were joined before.
     mount("tmpfs", "/sys/fs/cgroup", "tmpfs", 0)
     for folder in launch["folders"]:
