@@ -30,7 +30,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         rules=PATIENT,
         lost_after_s=300,
         credit_s=300,
-        retention_s=120,  # beyond any way back of a tenant to a node that was away
+        retention_s=60,  # longer than the tenant's way back to a node that was away
     ) as opened:
         yield opened
 

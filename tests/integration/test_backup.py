@@ -14,7 +14,7 @@ from benchmarks.recovery import make_homes
 from sublet.adapter.log_sqlite import SqliteLogReader
 from sublet.cli.local_market import SUBLET, Program, read_ready, start
 from sublet.cli.root import EXIT_BROKEN, EXIT_REFUSED
-from tests.integration.test_shared_node_killed import submit_until
+from tests.integration.two_nodes import submit_until
 from tests.postgres_server import Server, find_port, run_server
 
 BETWEEN = 20  # acknowledgements between two steps

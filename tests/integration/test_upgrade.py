@@ -24,7 +24,7 @@ from sublet.cli.local_market import SUBLET
 from sublet.cli.root import EXIT_OUTDATED
 from sublet.core.document import Upgrade
 from sublet.sdk.connection import Connection
-from tests.integration.test_shared_node_killed import submit_until
+from tests.integration.two_nodes import submit_until
 from tests.postgres_server import find_port
 
 OLD = (*SUBLET,)

@@ -22,6 +22,29 @@ from tests.postgres_server import find_port
 CLIENTS = 4
 
 
+async def submit_until(
+    ended: asyncio.Event, acknowledged: dict[str, int], urls: list[str], home: Path
+) -> None:
+    """Issue credits with the operator's key of that home; note what was acknowledged."""
+    key = load_or_create_key(home / "key")
+    async with Connection(*urls, key=key, clock=SystemClock()) as client:
+        while not ended.is_set():
+            credit = Credit(
+                party=key.address,
+                amount=1,
+                memo="test",
+                signed_at_s=SystemClock().now_s(),
+                salt=secrets.randbits(60),
+            )
+            try:
+                signed = await client.sign(credit)
+                (answer,) = await client.submit_signed(signed)
+            except Unavailable:
+                continue  # not acknowledged
+            assert answer.fault is None, answer
+            acknowledged[answer.id] = answer.index
+
+
 class TwoNodes:
     """Both are killed and started again at will; use ``two_nodes``."""
 
@@ -59,28 +82,13 @@ class TwoNodes:
         """Let clients write, half of them to each node first."""
         orders = [self.urls, self.urls[::-1]]
         self._clients = [
-            asyncio.create_task(self._write(orders[n % 2])) for n in range(CLIENTS)
-        ]
-
-    async def _write(self, urls: list[str]) -> None:
-        """Issue credits as the operator; note what was acknowledged."""
-        key = load_or_create_key(self.homes[0] / "key")
-        async with Connection(*urls, key=key, clock=SystemClock()) as client:
-            while not self._ended.is_set():
-                credit = Credit(
-                    party=key.address,
-                    amount=1,
-                    memo="test",
-                    signed_at_s=SystemClock().now_s(),
-                    salt=secrets.randbits(60),
+            asyncio.create_task(
+                submit_until(
+                    self._ended, self.acknowledged, orders[n % 2], self.homes[0]
                 )
-                try:
-                    signed = await client.sign(credit)
-                    (answer,) = await client.submit_signed(signed)
-                except Unavailable:
-                    continue  # not acknowledged
-                assert answer.fault is None, answer
-                self.acknowledged[answer.id] = answer.index
+            )
+            for n in range(CLIENTS)
+        ]
 
     async def wait_more(self, count: int) -> None:
         """Wait until so many more were acknowledged."""

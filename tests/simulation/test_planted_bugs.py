@@ -392,6 +392,9 @@ def test_book_without_planted_bug_passes() -> None:
 def test_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     with pytest.raises(Exception) as found:  # any alarm will do
-        run(examples=400)
+        try:
+            run(examples=400)
+        except SystemError:  # of ast.parse now and then, by which Hypothesis shows us
+            run(examples=400)  # what failed: python/cpython#106905
     # An alarm of the model, not an accident of the plant.
     assert isinstance(found.value, (AssertionError, Broken)), found.value
