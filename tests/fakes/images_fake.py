@@ -64,6 +64,7 @@ class FakeImages:
         *,
         folder: PurePath,
         bytes_max: int,
+        uid: int,
         say: Any,
     ) -> Image:
         """Lay out an archive."""

@@ -22,7 +22,9 @@ class FakeScratch:
     def probe(self) -> Probe:
         return Probe(True, "a fake")
 
-    async def open(self, folder: PurePath, *, key: bytearray, bytes_max: int) -> None:
+    async def open(
+        self, folder: PurePath, *, key: bytearray, bytes_max: int, uid: int
+    ) -> None:
         place = Path(folder)
         if (place / "cipher").exists():
             raise Refused("there is one already", code="scratch_exists")

@@ -55,6 +55,7 @@ class Desk:
             archive,
             folder=self.base / name,
             bytes_max=bytes_max,
+            uid=UID,
             say=self.said.append,
         )
 
@@ -148,6 +149,7 @@ async def test_root_folder_as_one_archive(desk: Desk) -> None:
         archive,
         folder=desk.base / "own",
         bytes_max=64 << 20,
+        uid=UID,
         say=desk.said.append,
     )
     assert (desk.base / "own/app/greeting").is_file()

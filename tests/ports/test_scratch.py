@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from sublet.service.erasure_ports import Scratch
 from tests.fakes.scratch_fake import FakeScratch
 
 MIB = 1 << 20
+UID = 64_997
 MARK = "a-canary-" + secrets.token_hex(16)
 
 
@@ -56,7 +58,7 @@ def draw_key() -> bytearray:
 
 async def test_holds_what_is_written(scratch: Scratch, tmp_path: Path) -> None:
     assert not scratch.is_open(tmp_path)
-    await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB)
+    await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB, uid=UID)
     assert scratch.is_open(tmp_path)
     folder = tmp_path / "data" / "some" / "folder"
     folder.mkdir(parents=True)
@@ -65,7 +67,7 @@ async def test_holds_what_is_written(scratch: Scratch, tmp_path: Path) -> None:
 
 
 async def test_shows_nothing_once_closed(scratch: Scratch, tmp_path: Path) -> None:
-    await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB)
+    await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB, uid=UID)
     (tmp_path / "data" / MARK).write_text(MARK * 100)
     end = await scratch.close(tmp_path)
     assert end.is_key_gone
@@ -81,22 +83,24 @@ async def test_shows_nothing_once_closed(scratch: Scratch, tmp_path: Path) -> No
 async def test_ends_as_often_as_you_like(scratch: Scratch, tmp_path: Path) -> None:
     await scratch.close(tmp_path)
     await scratch.remove(tmp_path)
-    await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB)
+    await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB, uid=UID)
     for _ in range(2):
         assert (await scratch.close(tmp_path)).is_key_gone
         await scratch.remove(tmp_path)
-    await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB)  # and begins anew
+    await scratch.open(
+        tmp_path, key=draw_key(), bytes_max=MIB, uid=UID
+    )  # and begins anew
     assert not list((tmp_path / "data").iterdir())
 
 
 async def test_refuses_a_second_one(scratch: Scratch, tmp_path: Path) -> None:
-    await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB)
+    await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB, uid=UID)
     with pytest.raises(Refused):
-        await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB)
+        await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB, uid=UID)
 
 
 async def test_is_found_again_by_its_folder(scratch: Scratch, tmp_path: Path) -> None:
-    await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB)
+    await scratch.open(tmp_path, key=draw_key(), bytes_max=MIB, uid=UID)
     (tmp_path / "data" / "x").write_text("x")
     other = type(scratch)()
     assert other.is_open(tmp_path)
@@ -104,13 +108,67 @@ async def test_is_found_again_by_its_folder(scratch: Scratch, tmp_path: Path) ->
     assert not scratch.is_open(tmp_path)
 
 
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: jobs have a uid of their own"
+)
+async def test_job_disturbs_nobody_with_files_of_its_own(
+    scratch: Scratch, tmp_path: Path
+) -> None:
+    await scratch.open(tmp_path, key=draw_key(), bytes_max=16 * MIB, uid=UID)
+    data = tmp_path / "data"
+    private, work = data / "private", data / "work"
+    private.write_text(MARK)
+    private.chmod(0o600)
+    work.mkdir(mode=0o700)
+    os.chown(work, UID, UID)
+    program = "i=0; while [ $i -lt 2000 ]; do : > f$i; i=$((i+1)); done"
+    argv = ["/bin/sh", "-c", program]
+    with subprocess.Popen(  # noqa: ASYNC220 - small
+        argv, cwd=work, user=UID, group=UID, extra_groups=()
+    ) as job:
+        while job.poll() is None:
+            assert await asyncio.to_thread(private.read_text) == MARK
+            (data / "other").write_text("x")
+            (data / "other").unlink()
+    assert job.returncode == 0
+    made = list(work.iterdir())
+    assert len(made) == 2_000
+    assert {path.stat().st_uid for path in made} == {UID}
+
+
 # ---- what the fake has not ----------------------------------------------------------
+
+
+OPEN = """
+import asyncio, pathlib, sys
+from sublet.adapter.scratch_gocryptfs import GocryptfsScratch
+
+async def main():
+    place = pathlib.Path(sys.argv[1])
+    scratch = GocryptfsScratch(look_s=0.05)
+    await scratch.open(place, key=bytearray(32), bytes_max=1 << 20, uid=int(sys.argv[2]))
+    (place / "data" / "x").write_text("x")
+
+asyncio.run(main())
+"""
+
+
+async def test_ends_when_nobody_comes_back(
+    real: GocryptfsScratch, tmp_path: Path
+) -> None:
+    argv = [sys.executable, "-c", OPEN, str(tmp_path), str(UID)]
+    await asyncio.to_thread(subprocess.run, argv, check=True)
+    async with asyncio.timeout(60):
+        while scratch_gocryptfs._find_daemon(tmp_path) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert not real.is_open(tmp_path)
+    assert (await real.close(tmp_path)).is_key_gone
 
 
 async def test_open_file_does_not_keep_the_key(
     real: GocryptfsScratch, tmp_path: Path
 ) -> None:
-    await real.open(tmp_path, key=draw_key(), bytes_max=MIB)
+    await real.open(tmp_path, key=draw_key(), bytes_max=MIB, uid=UID)
     held = os.open(tmp_path / "data" / "held", os.O_RDWR | os.O_CREAT)
     os.write(held, b"x")
     end = await real.close(tmp_path)
@@ -138,7 +196,7 @@ async def test_disk_holds_neither_data_nor_key(
     real: GocryptfsScratch, tmp_path: Path
 ) -> None:
     key = draw_key()
-    await real.open(tmp_path, key=key, bytes_max=MIB)
+    await real.open(tmp_path, key=key, bytes_max=MIB, uid=UID)
     (tmp_path / "data" / MARK).write_text(MARK)
     os.sync()
     assert len(list((tmp_path / "cipher").iterdir())) == 2
@@ -163,7 +221,7 @@ async def test_hanging_daemon_is_no_obstacle(
     real: GocryptfsScratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scratch_gocryptfs, "CLOSE_S", 0.5)
-    await real.open(tmp_path, key=draw_key(), bytes_max=MIB)
+    await real.open(tmp_path, key=draw_key(), bytes_max=MIB, uid=UID)
     (tmp_path / "data" / "x").write_text("x")
     daemon = msgspec.json.decode((tmp_path / "scratch.json").read_bytes())["pid"]
     os.kill(daemon, signal.SIGSTOP)
@@ -178,7 +236,7 @@ async def test_who_waits_for_a_hanging_daemon_is_freed(
     real: GocryptfsScratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scratch_gocryptfs, "HANG_S", 2)
-    await real.open(tmp_path, key=draw_key(), bytes_max=MIB)
+    await real.open(tmp_path, key=draw_key(), bytes_max=MIB, uid=UID)
     (tmp_path / "data" / "x").write_text("x")
     daemon = msgspec.json.decode((tmp_path / "scratch.json").read_bytes())["pid"]
     os.kill(daemon, signal.SIGSTOP)
@@ -203,6 +261,6 @@ async def test_who_waits_for_a_hanging_daemon_is_freed(
 async def test_missing_program_is_said_by_name(tmp_path: Path) -> None:
     missing = GocryptfsScratch(program="/nonexistent/gocryptfs")
     with pytest.raises(Unavailable):
-        await missing.open(tmp_path, key=draw_key(), bytes_max=MIB)
+        await missing.open(tmp_path, key=draw_key(), bytes_max=MIB, uid=UID)
     assert not (tmp_path / "cipher").exists()
     assert not missing.probe().is_ok

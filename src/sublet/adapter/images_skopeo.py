@@ -138,7 +138,8 @@ class SkopeoImages:
                         bytes_max=_LAYERS_SHARE * self._rules.bytes_max,
                         say=say,
                     )
-                    image = await self._unpack(
+                    image = await _unpack(
+                        self._tools,
                         "layers",
                         draft / "out" / "layers",
                         draft,
@@ -158,6 +159,7 @@ class SkopeoImages:
         *,
         folder: PurePath,
         bytes_max: int,
+        uid: int,
         say: Say,
     ) -> Image:
         """Unpack an archive that a tenant brought, into a new folder that is its own.
@@ -169,14 +171,15 @@ class SkopeoImages:
         place = Path(folder)
         bytes_max = min(bytes_max, self._rules.bytes_max)
         digest = await asyncio.to_thread(_hash, Path(archive))
+        tools = ImageTools(self._sandbox, uid=uid, rules=self._rules)
         async with self._draft(place.with_name(f"{place.name}-draft")) as draft:
             source = Path(archive)
             if kind == "oci-archive":
                 # skopeo would unpack it by itself, and fail at the owners in it.
-                folder = await self._tools.lay_out("tar", source, draft, bytes_max, say)
+                folder = await tools.lay_out("tar", source, draft, bytes_max, say)
                 source, kind = folder / "root", "oci"
             if kind != "dir":
-                await self._tools.copy(
+                await tools.copy(
                     ("copy", f"{kind}:{SOURCE}/archive", f"dir:{OUT}/layers"),
                     draft,
                     source=source,
@@ -184,7 +187,8 @@ class SkopeoImages:
                     say=say,
                 )
                 source = draft / "out" / "layers"
-            image = await self._unpack(
+            image = await _unpack(
+                tools,
                 "tar" if kind == "dir" else "layers",
                 source,
                 draft,
@@ -228,8 +232,6 @@ class SkopeoImages:
                 await self._sandbox.stop(run, grace_s=0)
         await clear_away(draft)
 
-    # ---- making one -------------------------------------------------------------------
-
     async def _resolve(
         self, reference: Reference, registry: Registry, say: Say
     ) -> Reference:
@@ -247,28 +249,29 @@ class SkopeoImages:
             )
         return reference.pinned(f"sha256:{hashlib.sha256(content).hexdigest()}")
 
-    async def _unpack(
-        self,
-        kind: str,
-        source: Path,
-        draft: Path,
-        *,
-        digest: str,
-        bytes_max: int,
-        say: Say,
-    ) -> Image:
-        made = await self._tools.lay_out(kind, source, draft, bytes_max, say)
-        about = await asyncio.to_thread(_read_about, made)
-        return Image(
-            root=str(made / "root"),
-            digest=digest,
-            env=_read_env(about.env),
-            entrypoint=about.entrypoint,
-            cmd=about.cmd,
-            directory=about.directory,
-            uid=about.uid,
-            gid=about.gid,
-        )
+
+async def _unpack(
+    tools: ImageTools,
+    kind: str,
+    source: Path,
+    draft: Path,
+    *,
+    digest: str,
+    bytes_max: int,
+    say: Say,
+) -> Image:
+    made = await tools.lay_out(kind, source, draft, bytes_max, say)
+    about = await asyncio.to_thread(_read_about, made)
+    return Image(
+        root=str(made / "root"),
+        digest=digest,
+        env=_read_env(about.env),
+        entrypoint=about.entrypoint,
+        cmd=about.cmd,
+        directory=about.directory,
+        uid=about.uid,
+        gid=about.gid,
+    )
 
 
 def _key_of(reference: Reference) -> str:

@@ -6,14 +6,13 @@ data can be read with is the memory of the daemon, and its end is the end of the
 The passphrase goes through a pipe: no argument, environment, file or log ever has it.
 
 The daemon is in a session of its own, so that it outlives the agent, as jobs do; where
-nobody comes back it ends by itself. While this process lives, two threads for each
+nobody comes back, a shell beside it ends it. While this process lives, two threads for each
 mount make sure that a daemon which answers no more holds nobody for long.
 """
 
 import asyncio
 import contextlib
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -26,7 +25,13 @@ from pathlib import Path, PurePath
 import msgspec
 from msgspec import Struct
 
-from sublet.adapter.mount_point import abort_fuse, find_mount, find_swap, unmount
+from sublet.adapter.mount_point import (
+    abort_fuse,
+    find_mount,
+    find_swap,
+    mount_fuse,
+    unmount,
+)
 from sublet.adapter.remains import list_remains, remove_folder
 from sublet.adapter.scratch_probe import probe_scratch
 from sublet.base.errors import Refused, Unavailable
@@ -37,7 +42,9 @@ START_S = 30.0
 CLOSE_S = 5.0  # for a mount to come loose by itself, then for its daemon to end
 KILL_S = 10.0
 HANG_S = 10  # a daemon that answers nothing for so many looks, a second each, is killed
-IDLE = "15m"  # a daemon whose agent and job are both gone ends then
+LOOK_S = 30.0  # between two looks whether anybody watches a daemon
+_LOOKS_MAX = 30  # without a sign of life; its data is then as good as lost
+_TOUCH_S = 15.0  # between two signs
 _POLL_S = 0.005
 _HEX = b"0123456789abcdef"
 _RECORD = "scratch.json"
@@ -57,9 +64,15 @@ class GocryptfsScratch:
     name = "gocryptfs"
     cipher = "AES-256-GCM"
 
-    def __init__(self, *, program: str = "") -> None:
-        """Take the path of ``gocryptfs``; by default the one on PATH."""
+    def __init__(self, *, program: str = "", look_s: float = LOOK_S) -> None:
+        """Take the path of ``gocryptfs`` (by default the one on PATH).
+
+        Args:
+            program: the path.
+            look_s: between two looks whether anybody comes back for a daemon.
+        """
         self._program = program
+        self._look_s = look_s
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
         self._watches: dict[Path, _Watch] = {}
 
@@ -82,8 +95,12 @@ class GocryptfsScratch:
     def _find_program(self) -> str | None:
         return self._program or shutil.which("gocryptfs")
 
-    async def open(self, folder: PurePath, *, key: bytearray, bytes_max: int) -> None:
+    async def open(
+        self, folder: PurePath, *, key: bytearray, bytes_max: int, uid: int
+    ) -> None:
         """Make it, empty. The key (32 bytes) is not kept; wiping it is the caller's.
+
+        As root, whatever is made in it belongs to ``uid``, whoever makes it.
 
         Raises:
             Refused: there is one in this folder already.
@@ -96,7 +113,7 @@ class GocryptfsScratch:
             for name in ("cipher", "data"):
                 (place / name).mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=_find_memory()) as memory:
-                await self._mount(place, conf=f"{memory}/conf", key=key)
+                await self._mount(place, conf=f"{memory}/conf", key=key, uid=uid)
         except BaseException as fault:
             await self.close(place)
             shutil.rmtree(place / "cipher", ignore_errors=True)
@@ -105,7 +122,7 @@ class GocryptfsScratch:
             raise
         self._watch(place)
 
-    async def _mount(self, place: Path, *, conf: str, key: bytearray) -> None:
+    async def _mount(self, place: Path, *, conf: str, key: bytearray, uid: int) -> None:
         program = self._find_program()
         if program is None:
             raise Unavailable("gocryptfs is not installed; apt install gocryptfs")
@@ -116,19 +133,28 @@ class GocryptfsScratch:
         code, said = await _finish(await _spawn_aside(argv, key=key))
         if code != 0:
             raise Unavailable(f"gocryptfs cannot begin: {said}")
-        # The job sees the name among its mounts: by default a path of this machine.
-        argv = [*common, "-fg", "-nosyslog", "-idle", IDLE, "-fsname", "scratch"]
-        if os.geteuid() == 0:
-            argv.append("-allow_other")  # the folder around it is 0700, root's
+        argv = [*common, "-fg", "-nosyslog"]
         # It signals when it is ready. Who touches the mount before can lock it up for
         # good: it touches it itself, to try out what the kernel asks of it.
-        bell = await asyncio.to_thread(_hang_bell)
-        argv += ["-notifypid", str(bell.pid), cipher, data]
-        child, log = await _spawn_aside(argv, key=key)
-        self._children[place] = child
+        is_root = os.geteuid() == 0
+        bell = await asyncio.to_thread(_hang_bell, uid if is_root else None)
+        argv += ["-notifypid", str(bell.pid)]
+        try:
+            if is_root:
+                started = await _spawn_as(uid, [*argv, cipher], place=place, key=key)
+            else:
+                argv += ["-fsname", "scratch", cipher, data]
+                started = await _spawn_aside(argv, key=key)
+        except BaseException:
+            bell.kill()
+            bell.wait()
+            raise
+        self._children[place], log = started
+        child = started[0]
         try:
             record = _Daemon(pid=child.pid, born=_find_born(child.pid))
             (place / _RECORD).write_bytes(msgspec.json.encode(record))
+            await asyncio.to_thread(_post_ender, record, place, self._look_s)
             while (rung := bell.poll()) is None and child.poll() is None:  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_S)
             if rung != -signal.SIGUSR1:
@@ -246,8 +272,12 @@ class _Watch:
     def _look(self) -> None:
         # Looks are counted, not seconds: after a pause of this whole process nobody
         # may be blamed for what only slept along.
-        asked, looks = 0, 0
+        asked, looks, due = 0, 0, 0.0
         while not self._stopped.wait(1.0):
+            if time.monotonic() >= due:  # a sign of life, for what would end the daemon
+                due = time.monotonic() + _TOUCH_S
+                with contextlib.suppress(OSError):
+                    os.utime(self._place / _RECORD)
             is_late = self._asked == asked and self._answered < asked
             asked, looks = self._asked, looks + 1 if is_late else 0
             if looks >= HANG_S:
@@ -266,27 +296,81 @@ def _find_memory() -> str | None:
     return str(_SHARED_MEMORY) if is_there else None
 
 
-def _hang_bell() -> subprocess.Popen[bytes]:
+def _hang_bell(uid: int | None) -> subprocess.Popen[bytes]:
     """Start a process that does nothing, until gocryptfs ends it by a signal."""
-    return subprocess.Popen(["/bin/sleep", str(START_S)], env={}, cwd="/")
+    argv = ["/bin/sleep", str(START_S)]
+    return subprocess.Popen(argv, env={}, cwd="/", user=uid, group=uid)
 
 
-def _spawn(argv: list[str], *, key: bytearray) -> tuple[subprocess.Popen[bytes], int]:
+# Looks are counted, not seconds: while the whole machine sleeps nobody is late.
+_ENDER = """
+{ looks=0 last=
+while [ "$(cut -d ' ' -f 22 "/proc/$1/stat" 2>/dev/null)" = "$2" ]; do
+    sign=$(stat -c %y "$3" 2>/dev/null)
+    if [ "$sign" = "$last" ]; then looks=$((looks + 1)); else looks=0; fi
+    [ "$looks" -lt "$4" ] || kill -s KILL "$1"
+    last=$sign
+    sleep "$5"
+done; } &
+"""
+
+
+def _post_ender(daemon: _Daemon, place: Path, look_s: float) -> None:
+    """Start what ends a daemon, and with it the key, when nobody comes back for it."""
+    about = (daemon.pid, daemon.born, place / _RECORD, _LOOKS_MAX, look_s)
+    subprocess.run(
+        ["/bin/sh", "-c", _ENDER, "sublet-scratch", *map(str, about)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
+        cwd="/",
+        start_new_session=True,
+        check=True,
+    )
+
+
+async def _spawn_as(
+    uid: int, argv: list[str], *, place: Path, key: bytearray
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start it as the job's user, on a mount that is made here, by root.
+
+    With ``-allow_other`` it would make each file as whoever asks for it, and for that
+    moment *all* its threads would be that one: what others ask fails at random (2.3,
+    as Debian 12 has it). So it is that one for good, with the rights of root over
+    files alone.
+    """
+    device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        mount_fuse(place / "data", device=device, kind="fuse.gocryptfs")
+        rights = "-all,+chown,+dac_override,+dac_read_search,+fowner,+fsetid"
+        become = ["/usr/bin/setpriv", f"--reuid={uid}", f"--regid={uid}"]
+        become += ["--clear-groups", f"--bounding-set={rights}"]
+        become += [f"--inh-caps={rights}", f"--ambient-caps={rights}"]
+        argv = [*become, *argv, f"/dev/fd/{device}"]
+        return await _spawn_aside(argv, key=key, device=device)
+    finally:
+        os.close(device)
+
+
+def _spawn(
+    argv: list[str], *, key: bytearray, device: int | None
+) -> tuple[subprocess.Popen[bytes], int]:
     """Start gocryptfs and hand it the key; give it with a file of what it says."""
     log = os.memfd_create("scratch", os.MFD_CLOEXEC)
     source, sink = os.pipe2(os.O_CLOEXEC)
     line = bytearray(2 * len(key) + 1)
     try:
         child = subprocess.Popen(
-            argv,
+            ["/usr/bin/prlimit", "--core=0:0", *argv],
             stdin=source,
             stdout=log,
             stderr=log,
             env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
+            pass_fds=() if device is None else (device,),
             cwd="/",
             start_new_session=True,  # Ctrl-C at the agent is no business of it
         )
-        resource.prlimit(child.pid, resource.RLIMIT_CORE, (0, 0))
         for place, byte in enumerate(key):  # no copy that nobody could wipe
             line[2 * place], line[2 * place + 1] = _HEX[byte >> 4], _HEX[byte & 15]
         line[-1] = ord("\n")
@@ -302,13 +386,13 @@ def _spawn(argv: list[str], *, key: bytearray) -> tuple[subprocess.Popen[bytes],
 
 
 async def _spawn_aside(
-    argv: list[str], *, key: bytearray
+    argv: list[str], *, key: bytearray, device: int | None = None
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start it in a thread: a child first closes what this process has open.
 
     Where that lies on a scratch that hangs, it takes until that one is killed.
     """
-    work = asyncio.create_task(asyncio.to_thread(_spawn, argv, key=key))
+    work = asyncio.create_task(asyncio.to_thread(_spawn, argv, key=key, device=device))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

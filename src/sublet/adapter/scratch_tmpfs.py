@@ -36,8 +36,10 @@ class TmpfsScratch:
             )
         return probe_scratch(self)
 
-    async def open(self, folder: PurePath, *, key: bytearray, bytes_max: int) -> None:
-        """Make it, empty; the key is not needed.
+    async def open(
+        self, folder: PurePath, *, key: bytearray, bytes_max: int, uid: int
+    ) -> None:
+        """Make it, empty; neither key nor uid is needed.
 
         Raises:
             Refused: there is one in this folder already.

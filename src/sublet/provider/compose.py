@@ -224,9 +224,11 @@ async def _open_images(
 
 
 def _adapt(installer: Installer, open_image: Install) -> Install:
-    async def install(manifest: Manifest, folder: LeaseFolder, say: Say) -> Program:
+    async def install(
+        manifest: Manifest, folder: LeaseFolder, uid: int, say: Say
+    ) -> Program:
         if manifest.image:
-            return await open_image(manifest, folder, say)
+            return await open_image(manifest, folder, uid, say)
         script = _read_script(folder.work / manifest.argv[0])
         environment = await installer.install(script, say=say)
         return Program(

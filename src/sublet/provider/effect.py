@@ -110,7 +110,7 @@ class Effects:
         program = Program(argv=manifest.argv, env={})
         if manifest.kind == "script" or manifest.image:
             install = self._around.install
-            program = await install(manifest, desk.folder, say)
+            program = await install(manifest, desk.folder, desk.record.uid, say)
             desk.update(environment=program.environment)
         spec = make_spec(manifest, program, record=desk.record, folder=desk.folder)
         if desk.record.scratch == "tmpfs":  # which is memory of this lease

@@ -68,7 +68,10 @@ async def make_room(desk: Desk, *, half: str, nonce: str) -> None:
             nonce=nonce,
         )
         await scratch.open(
-            desk.folder.path, key=key.bytes, bytes_max=max(1, lease.disk_bytes)
+            desk.folder.path,
+            key=key.bytes,
+            bytes_max=max(1, lease.disk_bytes),
+            uid=desk.record.uid,
         )
     desk.folder.create_data()
 

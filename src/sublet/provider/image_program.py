@@ -35,7 +35,9 @@ def check_image(manifest: Manifest, around: Surroundings) -> None:
 def make_opener(images: Images, rules: ImageRules) -> Install:
     """Give what turns a manifest with an image into a program."""
 
-    async def open_image(manifest: Manifest, folder: LeaseFolder, say: Say) -> Program:
+    async def open_image(
+        manifest: Manifest, folder: LeaseFolder, uid: int, say: Say
+    ) -> Program:
         reference = parse_reference(manifest.image, field="manifest.image")
         registry = check_allowed(reference, rules)
         if registry is not None:
@@ -48,6 +50,7 @@ def make_opener(images: Images, rules: ImageRules) -> Install:
             archive,
             folder=folder.work.with_name("image"),
             bytes_max=manifest.disk_bytes,
+            uid=uid,
             say=say,
         )
         archive.unlink()

@@ -30,6 +30,9 @@ async def follow(
         offset: of the first byte that is wanted; beyond the end it is waited for.
         ended: set when nothing more will be written.
         may_hang: whether its file system is one in user space.
+
+    Raises:
+        OSError: it is there, and cannot be read; no link is followed.
     """
     with contextlib.closing(_Hand(may_hang=may_hang)) as hand:
         fd: int | None = None

@@ -116,8 +116,11 @@ class LeaseServer(asyncssh.SSHServer):
     async def _serve(self, process: Process) -> None:
         try:
             await self._serve_command(process)
-        except (asyncssh.Error, OSError):
+        except asyncssh.Error:
             pass  # the tenant has gone
+        except OSError as fault:  # so has he, or a disk of ours did not answer
+            self._journal.warn("channel_failed", error=str(fault.strerror))
+            process.exit(1)
         except asyncio.CancelledError:
             raise
         except Exception:  # noqa: BLE001

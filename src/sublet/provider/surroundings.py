@@ -40,7 +40,7 @@ class Program:
 
 
 Say = Callable[[str], None]  # one line for the tenant, while it waits
-Install = Callable[[Manifest, LeaseFolder, Say], Awaitable[Program]]
+Install = Callable[[Manifest, LeaseFolder, int, Say], Awaitable[Program]]  # uid: job's
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,17 @@ class Scratch(Protocol):
         """Try it for real: open one, write, close it, look what is left."""
         ...
 
-    async def open(self, folder: PurePath, *, key: bytearray, bytes_max: int) -> None:
+    async def open(
+        self, folder: PurePath, *, key: bytearray, bytes_max: int, uid: int
+    ) -> None:
         """Make it, empty. The key (32 bytes) is not kept; wiping it is the caller's.
+
+        Args:
+            folder: of the lease.
+            key: what it is encrypted with.
+            bytes_max: that it may hold, where it can tell.
+            uid: host uid of the job, the only one beside root that may make something
+                in it; that may belong to it, whoever made it. Ignored where not root.
 
         Raises:
             Refused: there is one in this folder already.

@@ -49,6 +49,7 @@ class Images(Protocol):
         *,
         folder: PurePath,
         bytes_max: int,
+        uid: int,
         say: Callable[[str], None],
     ) -> Image:
         """Unpack an archive that a tenant brought, into a new folder that is its own.
@@ -58,6 +59,7 @@ class Images(Protocol):
             archive: the file; no link.
             folder: is made; who removes it forgets the image.
             bytes_max: that it may hold.
+            uid: host uid that unpacks it, and that it belongs to.
             say: takes lines for people.
 
         Raises:

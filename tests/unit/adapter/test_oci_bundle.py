@@ -104,9 +104,11 @@ def test_isolates_and_joins_no_network_of_its_own() -> None:
 def test_root_is_read_only() -> None:
     assert config(build())["root"] == {"path": "/run/root", "readonly": True}
     bundle = build(spec(root=ROOT))
+    # An image's is made read-only in the stage, before the runtime sees it.
     place = config(bundle)["root"]
-    assert place["readonly"] is True
+    assert bundle.fixed == (place["path"],)
     assert bundle.sources[int(place["path"].removeprefix("/run/"))] == ROOT
+    assert not build().fixed
 
 
 def test_an_image_has_nothing_of_the_host() -> None:
