@@ -38,6 +38,11 @@ DELEGATIONS_PER_TENANT_MAX = 64
 UNERASED_PER_PROVIDER_MAX = 1_024  # leases whose erasure a provider may owe
 LEASES_KEPT_MAX = 10_000  # settled leases that the book still remembers
 
+# What machines were let for
+TAPE_HOURS_MAX = 168  # hours that the tape keeps: a week
+TAPE_DEALS_MAX = 512  # newest deals of one kind that it keeps one by one
+TAPE_SERIES_MAX = 256  # pairs of GPU model and region
+
 # Requests to a node
 REQUEST_BYTES_MAX = 4_194_304
 REQUEST_AGE_S_MAX = 30  # seconds a signed request is good for

@@ -19,6 +19,7 @@ from sublet.core.document import Market
 from sublet.core.lease.phase import Lease
 from sublet.core.lease.table import holds_slice
 from sublet.core.ledger.ledger import Ledger
+from sublet.core.tape.tape import Tape
 
 Line = tuple[Address, Address, Address]  # payer, receiver, who signs vouchers
 Key = TypeVar("Key", Address, Line)
@@ -43,6 +44,7 @@ class Book:
         self.unerased: dict[Digest, Lease] = {}  # settled too; their slices stay bound
         self.channels: dict[Digest, ChannelRecord] = {}
         self.delegations: dict[Digest, DelegationRecord] = {}
+        self.tape = Tape()
         # Indexes; made again from the above when a snapshot is loaded.
         self.channel_of: dict[Line, Digest] = {}
         self.delegations_of: dict[Address, dict[Digest, None]] = {}
@@ -64,6 +66,7 @@ class Book:
         twin.unerased = self.unerased.copy()
         twin.channels = self.channels.copy()
         twin.delegations = self.delegations.copy()
+        twin.tape = self.tape.copy()
         twin.channel_of = self.channel_of.copy()
         twin.delegations_of = _copy_index(self.delegations_of)
         twin.open_of_tenant = _copy_index(self.open_of_tenant)

@@ -21,6 +21,7 @@ from sublet.core.book.record import (
 from sublet.core.document import Market, Offer
 from sublet.core.lease.phase import Lease
 from sublet.core.ledger.ledger import Account, Transfer, restore
+from sublet.core.tape.tape import Series
 from sublet.core.version import RULES_VERSION
 
 
@@ -53,6 +54,7 @@ class BookState(Struct, frozen=True, forbid_unknown_fields=True):
     unerased: list[Lease]
     channels: list[ChannelRecord]
     delegations: list[DelegationRecord]
+    tape: list[Series]
 
 
 class _Format(Struct, frozen=True):
@@ -95,6 +97,7 @@ def dump(book: Book) -> bytes:
             unerased=list(book.unerased.values()),
             channels=list(book.channels.values()),
             delegations=list(book.delegations.values()),
+            tape=list(book.tape.series.values()),
         )
     )
 
@@ -141,6 +144,7 @@ def _make_book(state: BookState) -> Book:
         book.add_channel(channel)
     for delegation in state.delegations:
         book.add_delegation(delegation)
+    book.tape.series = {(each.model, each.region): each for each in state.tape}
     for offer in state.offers:
         _put_offer(book, offer)
     for lease in state.leases:
