@@ -106,7 +106,7 @@ async def post_quote(node: Node, request: web.Request) -> web.StreamResponse:
             price_hour=match.price_hour,
             duration_s=match.duration_s,
             hold=match.hold,
-            offers_matching=match.offers_matching,
+            offers_matching=node.market.count_fitting(order),
         )
     )
 

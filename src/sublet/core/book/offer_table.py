@@ -1,12 +1,19 @@
-"""All offers in columns, so that 100,000 of them are matched by vector operations.
+"""All offers in columns, so that they are matched by vector operations, and few of them.
 
-One row per (provider, machine). Rows are reused; where a row lies says nothing. A row
-that is dead (expired or withdrawn) and that no lease uses is as good as gone: it is
-reclaimed when the table is full, and never seen by anybody.
+One row per (provider, machine). Rows lie in blocks of alike ones, in the order (GPU
+model, region, usual price, age), and move where they have to: where a row lies says
+nothing to anybody else. A row that is dead (expired or withdrawn) and that no lease
+uses is as good as gone: it is reclaimed when the table is full, and never seen.
+
+Of each block the *ideal* is known: an offer that nobody made, as good in each column as
+the best row of the block that might match. What an order misses in the ideal it misses
+in each of these rows, and what the ideal costs none of them costs less. So whoever
+looks for the best asks the ideals first, and then only the rows of a few blocks.
 
 Not here: who may offer (``by_provider``), which offer wins (``quote``).
 """
 
+from collections.abc import Iterable
 from copy import copy
 from enum import IntEnum
 
@@ -15,11 +22,15 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from sublet.base.ids import Address, Digest
+from sublet.core.book.block import BLOCK_ROWS, BlockOrder, Key
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.vocabulary import Vocabulary
 from sublet.core.lease.phase import Lease
 
-CAPACITY_AT_FIRST = 64  # rows
+Cells = NDArray[np.int64]  # shape (columns, rows or blocks)
+
+BLOCKS_AT_FIRST = 2
+BLOCK_ROWS_FILLED = BLOCK_ROWS * 3 // 4  # when the table is laid out anew
 
 
 class Column(IntEnum):
@@ -49,20 +60,33 @@ class Column(IntEnum):
 AT_LEAST = slice(Column.EXPIRES_AT_S, Column.GPU_MEMORY_BYTES + 1)
 PRICES = slice(Column.CPU_PRICE_HOUR, Column.GPU_PRICE_HOUR + 1)
 
+# What an ideal has the least of; of all others it has the most.
+LESS_IS_BETTER = (
+    Column.NUMBER,
+    Column.CPU_PRICE_HOUR,
+    Column.MEMORY_PRICE_HOUR,
+    Column.GPU_PRICE_HOUR,
+)
+# What rows are ordered by first. An ideal says MIXED where its rows differ.
+KINDS = (Column.GPU_MODEL, Column.REGION)
+MIXED = -1
+
+# Rows of one kind are ordered by the price of this slice, with a GPU where there is one.
+_USUAL_CPUS = 8
+_USUAL_GIB = 32
+
 
 class OfferTable:
     """The standing offers, by row, by machine and by id."""
 
     def __init__(self) -> None:
         """Start without any offer."""
-        self.cells: NDArray[np.int64] = np.zeros(
-            (len(Column), CAPACITY_AT_FIRST), dtype=np.int64
-        )
-        self.count = 0  # rows that were ever used; the rest is blank
-        self.records: list[OfferRecord | None] = []  # by row
+        self.cells = _zeros(BLOCKS_AT_FIRST * BLOCK_ROWS)
+        self.ideals = _zeros(BLOCKS_AT_FIRST)
+        self.records: list[OfferRecord | None] = [None] * self.cells.shape[1]
         self.machines: dict[Address, dict[str, int]] = {}  # provider, machine: row
         self.row_of: dict[Digest, int] = {}  # by the id of the offer in force
-        self.blank: list[int] = []  # rows below count that hold nothing
+        self._order = BlockOrder()
         self.providers = Vocabulary()
         self.gpu_models = Vocabulary()
         self.regions = Vocabulary()
@@ -73,18 +97,46 @@ class OfferTable:
     def copy(self) -> "OfferTable":
         """Give an independent table; vocabularies only ever grow and are shared."""
         twin = copy(self)
-        twin.cells = self.cells.copy()
+        twin.cells, twin.ideals = self.cells.copy(), self.ideals.copy()
         twin.records = self.records.copy()
         twin.machines = {key: rows.copy() for key, rows in self.machines.items()}
         twin.row_of = self.row_of.copy()
-        twin.blank = self.blank.copy()
+        twin._order = self._order.copy()
         return twin
 
     # ---- reading --------------------------------------------------------------
 
+    @property
+    def count(self) -> int:
+        """How many rows there are, blank ones included: in blocks that are in use."""
+        return len(self._order) * BLOCK_ROWS
+
     def column(self, name: Column) -> NDArray[np.int64]:
-        """Give one column over all rows in use, shape (count,); a view, not a copy."""
+        """Give one column over all rows, shape (count,); a view, not a copy."""
         return self.cells[name, : self.count]
+
+    def ideals_of(self, blocks: NDArray[np.intp] | None = None) -> Cells:
+        """Give the ideals of these blocks, or of all; blank where none can match."""
+        if blocks is None:
+            return self.ideals[:, : len(self._order)]
+        return self.ideals.take(blocks, axis=1)
+
+    def rows_of(self, blocks: NDArray[np.intp]) -> Cells:
+        """Give the cells of all rows of these blocks, one block after another."""
+        if blocks.size == 1:  # by far the most common: a view
+            first = int(blocks[0]) * BLOCK_ROWS
+            return self.cells[:, first : first + BLOCK_ROWS]
+        in_blocks = self.cells.reshape(len(Column), -1, BLOCK_ROWS)
+        return in_blocks.take(blocks, axis=1).reshape(len(Column), -1)
+
+    def blocks_of(self, providers: Iterable[Address]) -> NDArray[np.intp]:
+        """Give the blocks in which these providers have machines, ascending."""
+        rows = (
+            row
+            for provider in providers
+            for row in self.machines.get(provider, {}).values()
+        )
+        return np.array(sorted({row // BLOCK_ROWS for row in rows}), dtype=np.intp)
 
     def get(self, row: int) -> OfferRecord:
         """Give the record in a row that is known to hold one."""
@@ -123,27 +175,32 @@ class OfferTable:
 
     def put(self, record: OfferRecord, *, is_up: bool, now_s: int) -> None:
         """Set the record of a machine, in its row or in a new one."""
-        machines = self.machines.setdefault(record.provider, {})
-        row = machines.get(record.offer.machine)
-        if row is None:
-            row = self._take_row(now_s)
-            # Making room may have dropped the provider's other, dead machines.
-            self.machines.setdefault(record.provider, {})[record.offer.machine] = row
+        cells = self._cells_of(record, is_up=is_up)
+        key = _key_of(cells)
+        row = self.machines.get(record.provider, {}).get(record.offer.machine)
+        if row is not None and self._order.home(key) == row // BLOCK_ROWS:
+            del self.row_of[self.get(row).id]
         else:
-            self.row_of.pop(self.get(row).id, None)
-        self.row_of[record.id] = row
-        self._write(row, record, is_up=is_up)
+            if row is not None:
+                self._clear(row)
+                self._refresh(row)
+            row = self._take_row(key, now_s)
+        self._set(row, record, cells)
+        self._refresh(row)
 
     def withdraw(self, offer_id: Digest) -> None:
         """Let the offer match no more; what leases use of it stays theirs."""
         row = self.row_of[offer_id]
         self.records[row] = replace(self.get(row), is_withdrawn=True)
         self.cells[Column.EXPIRES_AT_S, row] = 0
+        self._refresh(row)
 
     def set_up(self, provider: Address, *, is_up: bool) -> None:
         """Let the provider's machines match, or not."""
         for row in self.machines.get(provider, {}).values():
-            self.cells[Column.IS_UP, row] = int(is_up)
+            if self.cells[Column.IS_UP, row] != is_up:
+                self.cells[Column.IS_UP, row] = is_up
+                self._refresh(row)
 
     def bind(self, lease: Lease) -> None:
         """Take the lease's slice out of what is free."""
@@ -167,12 +224,12 @@ class OfferTable:
         )
         self.records[row] = record
         self.cells[Column.CPUS_MILLI_FREE : Column.LEASES_FREE + 1, row] = _free(record)
+        self._refresh(row)
 
-    def _write(self, row: int, record: OfferRecord, *, is_up: bool) -> None:
+    def _cells_of(self, record: OfferRecord, *, is_up: bool) -> NDArray[np.int64]:
         offer = record.offer
         country = offer.region.partition("-")[0]
-        self.records[row] = record
-        self.cells[:, row] = (
+        values = (
             record.number,
             self.providers.intern(record.provider, words=[record.provider]),
             0 if record.is_withdrawn else offer.expires_at_s,
@@ -188,35 +245,143 @@ class OfferTable:
             self.features.intern(offer.features, words=offer.features),
             self.refused.intern(offer.refuses, words=offer.refuses),
         )
+        return np.array(values, dtype=np.int64)
 
-    def _take_row(self, now_s: int) -> int:
-        if not self.blank and self.count == self.cells.shape[1]:
-            self._reclaim(now_s)
-            if len(self.blank) < self.count // 4:
-                # Few were dead: double, so that reclaiming stays rare.
-                self.cells = np.concatenate(
-                    [self.cells, np.zeros_like(self.cells)], axis=1
-                )
-        if self.blank:
-            return self.blank.pop()
-        self.records.append(None)
-        self.count += 1
-        return self.count - 1
+    def _set(self, row: int, record: OfferRecord, cells: NDArray[np.int64]) -> None:
+        self.cells[:, row] = cells
+        self.records[row] = record
+        self.row_of[record.id] = row
+        self.machines.setdefault(record.provider, {})[record.offer.machine] = row
 
-    def _reclaim(self, now_s: int) -> None:
-        dead = np.flatnonzero(self.column(Column.EXPIRES_AT_S) <= now_s)
-        for row in dead.tolist():
+    def _clear(self, row: int) -> None:
+        record = self.get(row)
+        machines = self.machines[record.provider]
+        del machines[record.offer.machine]
+        if not machines:
+            del self.machines[record.provider]
+        del self.row_of[record.id]
+        self._blank(row)
+
+    def _blank(self, row: int) -> None:
+        self.records[row] = None
+        self.cells[:, row] = 0
+        self._order.give(row)
+
+    def _refresh(self, row: int) -> None:
+        """Compute the ideal of the block in which something changed."""
+        block = row // BLOCK_ROWS
+        rows = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
+        self.ideals[:, block] = _ideal(self.cells[:, rows])
+
+    # ---- room -----------------------------------------------------------------
+
+    def _take_row(self, key: Key, now_s: int) -> int:
+        while (row := self._order.take(self._order.home(key))) is None:
+            if self.count < self.cells.shape[1]:
+                self._split(self._order.home(key))
+            else:
+                self._make_room(now_s)
+        return row
+
+    def _split(self, block: int) -> None:
+        """Move the upper half of a full block to a new one."""
+        first = block * BLOCK_ROWS
+        rows = first + _sort(self.cells[:, first : first + BLOCK_ROWS])
+        upper = rows[BLOCK_ROWS // 2 :].tolist()
+        target = self._order.add(_key_of(self.cells[:, upper[0]]))
+        for row in upper:
+            moved = self._order.take(target)
+            assert moved is not None
+            self._set(moved, self.get(row), self.cells[:, row])
+            self._blank(row)
+        self._refresh(first)
+        self._refresh(target * BLOCK_ROWS)
+
+    def _make_room(self, now_s: int) -> None:
+        """Drop what is dead; then lay out anew what is left, or double."""
+        for row in np.flatnonzero(self.column(Column.EXPIRES_AT_S) <= now_s).tolist():
             record = self.records[row]
-            if record is None or record.is_used():
-                continue
-            machines = self.machines[record.provider]
-            del machines[record.offer.machine]
-            if not machines:
-                del self.machines[record.provider]
-            del self.row_of[record.id]
-            self.records[row] = None
-            self.cells[:, row] = 0
-            self.blank.append(row)
+            if record is not None and not record.is_used():
+                self._clear(row)
+        if len(self.row_of) > self.count // 2:
+            blocks = len(self._order)
+            self.cells = np.concatenate([self.cells, _zeros(self.count)], axis=1)
+            self.ideals = np.concatenate([self.ideals, _zeros(blocks)], axis=1)
+            self.records += [None] * self.count
+        else:
+            self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Put all rows in order, in blocks with some room each; the others are blank."""
+        rows = np.array(list(self.row_of.values()), dtype=np.intp)
+        rows = rows[_sort(self.cells[:, rows])]
+        old_cells, old_records = self.cells, self.records
+        self.cells, self.ideals = np.zeros_like(self.cells), np.zeros_like(self.ideals)
+        self.records = [None] * self.cells.shape[1]
+        parts = [
+            rows[first : first + BLOCK_ROWS_FILLED]
+            for first in range(0, rows.size, BLOCK_ROWS_FILLED)
+        ]
+        self._order = BlockOrder(
+            used=[(_key_of(old_cells[:, part[0]]), part.size) for part in parts]
+        )
+        for block, part in enumerate(parts):
+            for row, old in enumerate(part.tolist(), start=block * BLOCK_ROWS):
+                record = old_records[old]
+                assert record is not None
+                self._set(row, record, old_cells[:, old])
+            self._refresh(block * BLOCK_ROWS)
+
+
+def _zeros(length: int) -> Cells:
+    return np.zeros((len(Column), length), dtype=np.int64)
+
+
+def _usual_price(cells: Cells) -> NDArray[np.int64]:
+    """Price the usual slice, micro-USD an hour; a row without GPUs sells none."""
+    cpu_price, memory_price, gpu_price = cells[PRICES]
+    usual: NDArray[np.int64] = (
+        _USUAL_CPUS * cpu_price
+        + _USUAL_GIB * memory_price
+        + gpu_price * (cells[Column.GPU_MEMORY_BYTES] > 0)
+    )
+    return usual
+
+
+def _key_of(cells: NDArray[np.int64]) -> Key:
+    """Say where a row, shape (columns,), belongs; its number makes the key unique."""
+    model, region = cells[list(KINDS)].tolist()
+    return model, region, int(_usual_price(cells)), int(cells[Column.NUMBER])
+
+
+def _sort(cells: Cells) -> NDArray[np.intp]:
+    """Give the places of the rows in the order of their keys."""
+    usual = _usual_price(cells)
+    model, region = (cells[kind] for kind in KINDS)
+    return np.lexsort((cells[Column.NUMBER], usual, region, model))
+
+
+def _ideal(cells: Cells) -> NDArray[np.int64]:
+    """Make the ideal of one block of rows; what cannot match does not count."""
+    may_match = (
+        (cells[Column.EXPIRES_AT_S] > 0)
+        & (cells[Column.IS_UP] > 0)
+        & (cells[Column.LEASES_FREE] > 0)
+    )
+    cells = cells[:, may_match]
+    if not cells.shape[1]:
+        return np.zeros(len(cells), dtype=np.int64)
+    ideal: NDArray[np.int64] = cells.max(axis=1)
+    least = cells.min(axis=1)
+    for kind in KINDS:
+        if ideal[kind] != least[kind]:
+            ideal[kind] = MIXED
+    ideal[list(LESS_IS_BETTER)] = least[list(LESS_IS_BETTER)]
+    # Who asks for a GPU does not get one where none is free, however cheap it is.
+    gpu_prices = cells[Column.GPU_PRICE_HOUR, cells[Column.GPUS_FREE] > 0]
+    if gpu_prices.size:
+        ideal[Column.GPU_PRICE_HOUR] = gpu_prices.min()
+    return ideal
 
 
 def _free(record: OfferRecord) -> tuple[int, int, int, int, int]:

@@ -18,7 +18,15 @@ from sublet.base.ids import Address, Digest
 from sublet.base.limits import LEASE_S_MAX
 from sublet.base.units import format_money
 from sublet.core.book.book import Book
-from sublet.core.book.offer_table import AT_LEAST, PRICES, Column, OfferTable
+from sublet.core.book.offer_table import (
+    AT_LEAST,
+    MIXED,
+    PRICES,
+    Cells,
+    Column,
+    OfferTable,
+)
+from sublet.core.book.search import find_two
 from sublet.core.document import Order
 
 _GIB_BITS = 30  # memory is priced by 2^30 bytes
@@ -40,7 +48,6 @@ class Match(Struct, frozen=True):
     price_hour: int  # micro-USD for the whole slice: the runner-up's cost
     duration_s: int  # longest that total, order and market allow
     hold: int  # micro-USD that the lease may cost at most
-    offers_matching: int  # that fit, the winner included
 
 
 class NoMatch(Refused):
@@ -60,23 +67,25 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
     """
     check_order(order)
     offers = book.offers
-    fits = _has_enough(offers, order, now_s=now_s).all(axis=0)
     scope = book.delegations.get(order.delegation)
     providers = () if scope is None else scope.providers
-    for mask in _wishes(offers, order, providers).values():
-        fits &= mask
-    rows = np.nonzero(fits)[0]
-    costs = _cost(offers, order, rows)
-    is_cheap = costs <= order.price_hour_max
-    rows, costs = rows[is_cheap], costs[is_cheap]
-    if rows.size == 0:
+
+    def judge(cells: Cells) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        fits = _has_enough(cells, order, now_s=now_s).all(axis=0)
+        for mask in _wishes(offers, cells, order, providers).values():
+            fits &= mask
+        places = np.flatnonzero(fits)
+        costs = _cost(cells.take(places, axis=1), order)
+        is_cheap = costs <= order.price_hour_max
+        return places[is_cheap], costs[is_cheap]
+
+    blocks, bounds = _promising(offers, order, providers, now_s=now_s)
+    winner, runner_up = find_two(offers, blocks, bounds, judge)
+    if winner is None:
         raise _no_match(offers, order, providers, now_s=now_s)
-    cheapest = np.nonzero(costs == costs.min())[0]
-    numbers = offers.cells[Column.NUMBER, rows[cheapest]]
-    winner = cheapest[numbers.argmin()]
-    price_hour = _second_price(offers, rows, costs, winner=int(winner))
+    price_hour = winner.score if runner_up is None else runner_up.score
     duration_s = _duration(order, price_hour=price_hour)
-    record = offers.get(int(rows[winner]))
+    record = offers.get(winner.row)
     return Match(
         offer_id=record.id,
         provider=record.provider,
@@ -85,8 +94,18 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
         price_hour=price_hour,
         duration_s=duration_s,
         hold=-(-price_hour * duration_s // _SECONDS_PER_HOUR),
-        offers_matching=int(rows.size),
     )
+
+
+def count_fitting(book: Book, order: Order, *, now_s: int) -> int:
+    """Count all offers that fit the order at ``now_s``; looks at each of them."""
+    cells = book.offers.cells
+    scope = book.delegations.get(order.delegation)
+    providers = () if scope is None else scope.providers
+    fits = _has_enough(cells, order, now_s=now_s).all(axis=0)
+    for mask in _wishes(book.offers, cells, order, providers).values():
+        fits &= mask
+    return int(np.count_nonzero(fits & (_cost(cells, order) <= order.price_hour_max)))
 
 
 def check_order(order: Order) -> None:
@@ -104,7 +123,29 @@ def check_order(order: Order) -> None:
             )
 
 
-def _has_enough(offers: OfferTable, order: Order, *, now_s: int) -> NDArray[np.bool_]:
+def _promising(
+    offers: OfferTable, order: Order, providers: tuple[Address, ...], *, now_s: int
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Give the blocks in which an offer may fit, and what it costs there at least."""
+    within = offers.blocks_of(providers) if providers else None
+    ideals = offers.ideals_of(within)
+    for kind, vocabulary, words in (
+        (Column.GPU_MODEL, offers.gpu_models, (order.gpu_model,)),
+        (Column.REGION, offers.regions, order.regions),
+    ):
+        if words and words[0]:
+            kinds = ideals[kind]
+            fits = vocabulary.match(kinds, words=words) | (kinds == MIXED)
+            within = fits.nonzero()[0] if within is None else within[fits]
+            ideals = offers.ideals_of(within)
+    may_fit = _has_enough(ideals, order, now_s=now_s).all(axis=0)
+    bounds = _cost(ideals, order)
+    may_fit &= bounds <= order.price_hour_max
+    blocks = may_fit.nonzero()[0]
+    return (blocks if within is None else within[blocks]), bounds[blocks]
+
+
+def _has_enough(cells: Cells, order: Order, *, now_s: int) -> NDArray[np.bool_]:
     """Say which offers stand, are up, and have what the order wants at least.
 
     Returns:
@@ -121,66 +162,59 @@ def _has_enough(offers: OfferTable, order: Order, *, now_s: int) -> NDArray[np.b
         order.gpu_memory_bytes,
     )
     has: NDArray[np.bool_] = (
-        offers.cells[AT_LEAST, : offers.count]
-        >= np.array(wanted, dtype=np.int64)[:, np.newaxis]
+        cells[AT_LEAST] >= np.array(wanted, dtype=np.int64)[:, np.newaxis]
     )
     return has
 
 
 def _wishes(
-    offers: OfferTable, order: Order, providers: tuple[Address, ...]
+    offers: OfferTable, cells: Cells, order: Order, providers: tuple[Address, ...]
 ) -> Mapping[str, NDArray[np.bool_]]:
     """Say which offers are of the kind that is wanted, for each wish of the order.
 
     ``providers`` are those with whom alone the order's delegation deals; () for all.
     """
-    column = offers.column
     fits: dict[str, NDArray[np.bool_]] = {}
     if order.gpu_model:
         fits["gpu_model"] = offers.gpu_models.match(
-            column(Column.GPU_MODEL), words=[order.gpu_model]
+            cells[Column.GPU_MODEL], words=[order.gpu_model]
         )
     if order.regions:
-        fits["region"] = offers.regions.match(
-            column(Column.REGION), words=order.regions
-        )
+        fits["region"] = offers.regions.match(cells[Column.REGION], words=order.regions)
     if order.sandbox:
         fits["sandbox"] = offers.sandboxes.match(
-            column(Column.SANDBOXES), words=[order.sandbox]
+            cells[Column.SANDBOXES], words=[order.sandbox]
         )
     for feature in order.features:  # each of them, where the others take any
-        fits[feature] = offers.features.match(column(Column.FEATURES), words=[feature])
+        fits[feature] = offers.features.match(cells[Column.FEATURES], words=[feature])
     if providers:
         fits["delegation"] = offers.providers.match(
-            column(Column.PROVIDER), words=providers
+            cells[Column.PROVIDER], words=providers
         )
     if order.avoid:
         fits["avoided"] = ~offers.providers.match(
-            column(Column.PROVIDER), words=order.avoid
+            cells[Column.PROVIDER], words=order.avoid
         )
     if offers.refused.has(order.tenant):
         fits["refused"] = ~offers.refused.match(
-            column(Column.REFUSES), words=[order.tenant]
+            cells[Column.REFUSES], words=[order.tenant]
         )
     return fits
 
 
-def _cost(
-    offers: OfferTable, order: Order, rows: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _cost(cells: Cells, order: Order) -> NDArray[np.int64]:
     """Price the slice in each of the rows, micro-USD an hour; each part rounded up.
 
     Args:
-        offers: the table.
+        cells: of the rows, or ideals, shape (columns, n_rows).
         order: within the limits of its types, so that nothing overflows an int64:
             whole GiB and the rest are priced apart, each below 2^61.
-        rows: which; indices.
 
     Returns:
         Shape (n_rows,).
     """
     whole_gib, rest_bytes = divmod(order.memory_bytes, 1 << _GIB_BITS)
-    cpu_price, memory_price, gpu_price = offers.cells[PRICES].take(rows, axis=1)
+    cpu_price, memory_price, gpu_price = cells[PRICES]
     cost: NDArray[np.int64] = (order.cpus_milli * cpu_price + 999) // 1_000
     cost += whole_gib * memory_price
     if rest_bytes:
@@ -188,18 +222,6 @@ def _cost(
     if order.gpu_count:
         cost += order.gpu_count * gpu_price
     return cost
-
-
-def _second_price(
-    offers: OfferTable,
-    rows: NDArray[np.int64],
-    costs: NDArray[np.int64],
-    *,
-    winner: int,
-) -> int:
-    providers = offers.cells[Column.PROVIDER, rows]
-    of_others = costs[providers != providers[winner]]
-    return int(of_others.min() if of_others.size else costs[winner])
 
 
 def _duration(order: Order, *, price_hour: int) -> int:
@@ -222,11 +244,10 @@ def _duration(order: Order, *, price_hour: int) -> int:
 def _no_match(
     offers: OfferTable, order: Order, providers: tuple[Address, ...], *, now_s: int
 ) -> NoMatch:
-    standing, *enough = _has_enough(offers, order, now_s=now_s)
+    standing, *enough = _has_enough(offers.cells, order, now_s=now_s)
     fits = dict(zip(_AT_LEAST, enough, strict=True))
-    fits |= _wishes(offers, order, providers)
-    costs = _cost(offers, order, np.arange(offers.count))
-    fits["price"] = costs <= order.price_hour_max
+    fits |= _wishes(offers, offers.cells, order, providers)
+    fits["price"] = _cost(offers.cells, order) <= order.price_hour_max
     excluded = {
         name: count
         for name, mask in fits.items()

@@ -48,6 +48,8 @@ class Vocabulary:
         if len(numbers) == 1:  # by far the most common, and the quickest to compare
             is_it: NDArray[np.bool_] = column == numbers.pop()
             return is_it
+        if column.size < len(self._numbers):  # few cells: look at these alone
+            return np.array([number in numbers for number in column.tolist()], np.bool_)
         has_word = np.zeros(max(1, len(self._numbers)), dtype=np.bool_)
         has_word[list(numbers)] = True
         return has_word[column]

@@ -10,7 +10,7 @@ from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.core.book.book import Book
 from sublet.core.book.offer_table import OfferTable
-from sublet.core.book.quote import Match, NoMatch, quote
+from sublet.core.book.quote import Match, NoMatch, count_fitting, quote
 from sublet.core.book.record import OfferRecord
 from sublet.core.document import Offer, Order
 from tests.unit.core.book.world import (
@@ -87,7 +87,9 @@ def test_unfit_offer_never_wins(offer: dict[str, Any], order: dict[str, Any]) ->
     ],
 )
 def test_just_fit_offer_wins(offer: dict[str, Any], order: dict[str, Any]) -> None:
-    assert ask(make_book(offer), **order).offers_matching == 1
+    book = make_book(offer)
+    assert ask(book, **order).offer_id == digest(0)
+    assert count_fitting(book, make_order(**order), now_s=START_S) == 1
 
 
 def test_provider_that_is_down_never_wins() -> None:
@@ -103,7 +105,7 @@ def test_lowest_cost_wins_at_second() -> None:
     match = ask(book)
     assert (match.offer_id, match.provider) == (digest(1), address(1))
     assert match.price_hour == 2 * 11_000 + 4 * 2_000  # as the runner-up asked
-    assert match.offers_matching == 3
+    assert count_fitting(book, make_order(), now_s=START_S) == 3
 
 
 def test_equal_costs_go_to_the_older() -> None:
