@@ -10,8 +10,8 @@ import json
 from typing import Any
 
 from sublet.workload.deploy.quantity import find_bytes, find_cpus_milli, format_amount
-from sublet.workload.deploy.sdl_check import TRUE, volumes_of
 from sublet.workload.deploy.sdl_type import (
+    TRUE,
     Compute,
     Credentials,
     Expose,
@@ -22,6 +22,7 @@ from sublet.workload.deploy.sdl_type import (
     Stack,
     StorageAttributes,
     Volume,
+    volumes_of,
 )
 
 Json = dict[str, Any]

@@ -40,6 +40,8 @@ Mount = Annotated[
     Meta(pattern=r"\A/", extra={"cure": "write an absolute path: /data"}),
 ]
 Texts = tuple[str, ...]
+TRUE = frozenset({"true", "on", "yes"})  # of attributes, which are texts
+FALSE = frozenset({"false", "off", "no"})
 NextCase = Literal[
     "error", "timeout", "500", "502", "503", "504", "403", "404", "429", "off"
 ]
@@ -226,6 +228,12 @@ class Compute(Grammar, frozen=True):
     """A compute profile."""
 
     resources: Resources
+
+
+def volumes_of(compute: Compute) -> tuple[Volume, ...]:
+    """Give a profile's volumes, of whichever form."""
+    storage = compute.resources.storage
+    return (storage,) if isinstance(storage, Volume) else storage
 
 
 class SignedBy(Grammar, frozen=True):
