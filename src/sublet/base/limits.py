@@ -47,6 +47,7 @@ TAPE_SERIES_MAX = 256  # pairs of GPU model and region
 REQUEST_BYTES_MAX = 4_194_304
 REQUEST_AGE_S_MAX = 30  # seconds a signed request is good for
 PAGE_ENTRIES_MAX = 1_000  # log entries in one answer
+PRICE_PAGE_MAX = 100  # kinds of machine, or levels of one kind, in one answer
 RELAY_BYTES_PER_MESSAGE_MAX = 262_144
 
 # Jobs

@@ -51,6 +51,7 @@ LATE = (
     "sublet.workload.bill",
     "sublet.workload.client",
     "sublet.workload.copy",
+    "sublet.workload.prices",
     "typer._click.decorators",
 )
 
@@ -67,6 +68,7 @@ VERBS = {
     "run": Verb("run", "Run a script, a folder or a command on a rented machine."),
     "map": Verb("map", "Run a program once for each of many tasks."),
     "quote": Verb("run", "Ask what a machine would cost now; nothing is bought."),
+    "prices": Verb("prices", "Show what machines are offered for and were let for."),
     "ps": Verb("jobs", "List jobs."),
     "logs": Verb("jobs", "Show what a job wrote."),
     "attach": Verb("detached", "Follow a detached job, and fetch what it made."),

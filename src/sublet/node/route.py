@@ -11,7 +11,17 @@ from msgspec import Struct
 
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease
-from sublet.node import control, detached, dial, document, event, health, history, view
+from sublet.node import (
+    control,
+    detached,
+    dial,
+    document,
+    event,
+    health,
+    history,
+    prices,
+    view,
+)
 from sublet.node.state import Node
 from sublet.wire.detached import Delegate, DetachedPlan, JobView
 from sublet.wire.message import (
@@ -23,6 +33,7 @@ from sublet.wire.message import (
     Quote,
     Submission,
 )
+from sublet.wire.prices import PriceDepth, PriceHistory, Prices
 
 Handler = Callable[[Node, web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,6 +50,7 @@ class Route:
     gives: type[Struct] | None = None  # the JSON answer; else ``media`` says what
     media: str = "application/json"
     query: tuple[str, ...] = ()  # whole numbers
+    texts: tuple[str, ...] = ()  # of the query, too
     is_signed: bool = False
     is_socket: bool = False
 
@@ -68,6 +80,33 @@ ROUTES: tuple[Route, ...] = (
         gives=MarketInfo,
     ),
     Route("GET", "/v1/offers", view.get_offers, "All standing offers", gives=Offers),
+    Route(
+        "GET",
+        "/v1/prices",
+        prices.get_prices,
+        "What each kind of machine is offered for, and was let for lately",
+        gives=Prices,
+        query=("first", "limit"),
+        texts=("model", "region"),
+    ),
+    Route(
+        "GET",
+        "/v1/prices/depth",
+        prices.get_depth,
+        "How much is offered at which price",
+        gives=PriceDepth,
+        query=("first", "limit", "levels"),
+        texts=("model", "region"),
+    ),
+    Route(
+        "GET",
+        "/v1/prices/history",
+        prices.get_history,
+        "What was paid, hour by hour",
+        gives=PriceHistory,
+        query=("first", "limit", "hours"),
+        texts=("model", "region"),
+    ),
     Route(
         "GET",
         "/v1/account",

@@ -12,6 +12,7 @@ from sublet.node.journal import Journal
 from sublet.node.link import Links
 from sublet.node.metered_log import NodeLog
 from sublet.node.metrics import NodeMetrics
+from sublet.node.prices_desk import DepthDesk
 from sublet.node.rate import RateLimit
 from sublet.node.relay import Relay
 from sublet.node.socket import Sockets
@@ -43,4 +44,5 @@ class Node:
     controllers: Controllers
     openapi: bytes  # the API's description, as JSON
     proofs: asyncio.Lock  # one at a time
+    depth: DepthDesk = field(default_factory=DepthDesk)
     faucet: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -4,8 +4,10 @@ A request is built here and an answer is read here, by the sync and the async cl
 alike; ``connection`` only moves the bytes. The calls are those of ``docs/protocol.md``.
 """
 
+from collections.abc import Mapping
 from types import UnionType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode
 
 from msgspec import Struct
 
@@ -26,12 +28,18 @@ from sublet.wire.message import (
     Signed,
     Submission,
 )
+from sublet.wire.prices import PriceDepth, PriceHistory, Prices
 from sublet.wire.typed_data import Domain, digest
 
 T = TypeVar("T")
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024  # a hostile market cannot fill the memory
 _FAULT_BYTES_MAX = 65_536
+_PRICE_PATHS: Mapping[Any, str] = {
+    Prices: "/v1/prices",
+    PriceDepth: "/v1/prices/depth",
+    PriceHistory: "/v1/prices/history",
+}
 _UNAVAILABLE = frozenset({429, 500, 502, 503, 504})
 
 
@@ -53,6 +61,15 @@ def ask_market() -> Call[MarketInfo]:
 def ask_offers() -> Call[Offers]:
     """Everything that is offered now."""
     return Call("GET", "/v1/offers", Offers)
+
+
+def ask_prices(
+    kind: type[T], *, model: str | None, region: str | None, first: int
+) -> Call[T]:
+    """What machines are offered for and were let for: one page of one of its kinds."""
+    wanted = {"model": model, "region": region, "first": first}
+    query = urlencode({k: v for k, v in wanted.items() if v is not None})
+    return Call("GET", f"{_PRICE_PATHS[kind]}?{query}", kind)
 
 
 def ask_quote(order: Order) -> Call[Quote]:
