@@ -59,9 +59,7 @@ def _check_machines(book: Book) -> None:
             promised[lease.offer_id, field] += getattr(lease, field)
         used[lease.provider, lease.machine, "leases"] += 1
         promised[lease.offer_id, "gpus"] += len(lease.gpu_uuids)
-    for row, record in enumerate(book.offers.records):
-        if record is None:
-            continue
+    for row, record in book.offers.records():
         offer, machine = record.offer, (record.provider, record.offer.machine)
         cells = book.offers.cells[:, row].tolist()
         for field, free in (
@@ -93,8 +91,7 @@ def _check_gpus(book: Book) -> None:
                 bound.add((lease.provider, uuid))
     recorded = {
         (record.provider, uuid)
-        for record in book.offers.records
-        if record is not None
+        for _, record in book.offers.records()
         for uuid in record.gpus_used
     }
     _hold(bound == recorded, "the GPUs in use are not those of the leases")

@@ -13,7 +13,7 @@ looks for the best asks the ideals first, and then only the rows of a few blocks
 Not here: who may offer (``by_provider``), which offer wins (``quote``).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from copy import copy
 from enum import IntEnum
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from sublet.base.ids import Address, Digest
 from sublet.core.book.block import BLOCK_ROWS, BlockOrder, Key
+from sublet.core.book.kept import Kept, keep, restore
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.vocabulary import Vocabulary
 from sublet.core.lease.phase import Lease
@@ -30,6 +31,7 @@ from sublet.core.lease.phase import Lease
 Cells = NDArray[np.int64]  # shape (columns, rows or blocks)
 
 BLOCKS_AT_FIRST = 2
+GROWTH = 4  # a full table grows by a quarter
 BLOCK_ROWS_FILLED = BLOCK_ROWS * 3 // 4  # when the table is laid out anew
 
 
@@ -83,7 +85,7 @@ class OfferTable:
         """Start without any offer."""
         self.cells = _zeros(BLOCKS_AT_FIRST * BLOCK_ROWS)
         self.ideals = _zeros(BLOCKS_AT_FIRST)
-        self.records: list[OfferRecord | None] = [None] * self.cells.shape[1]
+        self._kept: list[Kept | None] = [None] * self.cells.shape[1]  # by row
         self.machines: dict[Address, dict[str, int]] = {}  # provider, machine: row
         self.row_of: dict[Digest, int] = {}  # by the id of the offer in force
         self._order = BlockOrder()
@@ -98,7 +100,7 @@ class OfferTable:
         """Give an independent table; vocabularies only ever grow and are shared."""
         twin = copy(self)
         twin.cells, twin.ideals = self.cells.copy(), self.ideals.copy()
-        twin.records = self.records.copy()
+        twin._kept = self._kept.copy()
         twin.machines = {key: rows.copy() for key, rows in self.machines.items()}
         twin.row_of = self.row_of.copy()
         twin._order = self._order.copy()
@@ -140,9 +142,11 @@ class OfferTable:
 
     def get(self, row: int) -> OfferRecord:
         """Give the record in a row that is known to hold one."""
-        record = self.records[row]
-        assert record is not None
-        return record
+        return restore(self._get(row))
+
+    def records(self) -> Iterator[tuple[int, OfferRecord]]:
+        """Give all records, dead or alive, each after its row; in no order."""
+        return ((row, restore(kept)) for row, kept in enumerate(self._kept) if kept)
 
     def find(self, offer_id: Digest) -> OfferRecord | None:
         """Give the offer in force with this id, or None."""
@@ -160,11 +164,11 @@ class OfferTable:
 
     def standing(self, now_s: int) -> list[OfferRecord]:
         """List what is live or still in use, in log order."""
-        records = [
+        records = (
             record
-            for record in self.records
-            if record is not None and (record.is_live(now_s) or record.is_used())
-        ]
+            for _, record in self.records()
+            if record.is_live(now_s) or record.is_used()
+        )
         return sorted(records, key=lambda record: record.number)
 
     def count_live(self, now_s: int) -> int:
@@ -179,19 +183,19 @@ class OfferTable:
         key = _key_of(cells)
         row = self.machines.get(record.provider, {}).get(record.offer.machine)
         if row is not None and self._order.home(key) == row // BLOCK_ROWS:
-            del self.row_of[self.get(row).id]
+            del self.row_of[self._get(row).id]
         else:
             if row is not None:
                 self._clear(row)
                 self._refresh(row)
             row = self._take_row(key, now_s)
-        self._set(row, record, cells)
+        self._set(row, keep(record), cells)
         self._refresh(row)
 
     def withdraw(self, offer_id: Digest) -> None:
         """Let the offer match no more; what leases use of it stays theirs."""
         row = self.row_of[offer_id]
-        self.records[row] = replace(self.get(row), is_withdrawn=True)
+        self._kept[row] = replace(self._get(row), is_withdrawn=True)
         self.cells[Column.EXPIRES_AT_S, row] = 0
         self._refresh(row)
 
@@ -222,7 +226,7 @@ class OfferTable:
             gpus_used=was.gpus_used | gpus if sign > 0 else was.gpus_used - gpus,
             leases_used=was.leases_used + sign,
         )
-        self.records[row] = record
+        self._kept[row] = keep(record)
         self.cells[Column.CPUS_MILLI_FREE : Column.LEASES_FREE + 1, row] = _free(record)
         self._refresh(row)
 
@@ -231,13 +235,13 @@ class OfferTable:
         country = offer.region.partition("-")[0]
         values = (
             record.number,
-            self.providers.intern(record.provider, words=[record.provider]),
+            self.providers.intern(record.provider),
             0 if record.is_withdrawn else offer.expires_at_s,
             int(is_up),
             *_free(record),
             offer.gpu_memory_bytes,
-            self.gpu_models.intern(offer.gpu_model, words=[offer.gpu_model]),
-            self.regions.intern(offer.region, words=[offer.region, country]),
+            self.gpu_models.intern(offer.gpu_model),
+            self.regions.intern(offer.region, words=[country]),
             self.sandboxes.intern(offer.sandboxes, words=offer.sandboxes),
             offer.cpu_price_hour,
             offer.memory_price_hour,
@@ -247,23 +251,28 @@ class OfferTable:
         )
         return np.array(values, dtype=np.int64)
 
-    def _set(self, row: int, record: OfferRecord, cells: NDArray[np.int64]) -> None:
+    def _get(self, row: int) -> Kept:
+        kept = self._kept[row]
+        assert kept is not None
+        return kept
+
+    def _set(self, row: int, kept: Kept, cells: NDArray[np.int64]) -> None:
         self.cells[:, row] = cells
-        self.records[row] = record
-        self.row_of[record.id] = row
-        self.machines.setdefault(record.provider, {})[record.offer.machine] = row
+        self._kept[row] = kept
+        self.row_of[kept.id] = row
+        self.machines.setdefault(kept.provider, {})[kept.machine] = row
 
     def _clear(self, row: int) -> None:
-        record = self.get(row)
-        machines = self.machines[record.provider]
-        del machines[record.offer.machine]
+        kept = self._get(row)
+        machines = self.machines[kept.provider]
+        del machines[kept.machine]
         if not machines:
-            del self.machines[record.provider]
-        del self.row_of[record.id]
+            del self.machines[kept.provider]
+        del self.row_of[kept.id]
         self._blank(row)
 
     def _blank(self, row: int) -> None:
-        self.records[row] = None
+        self._kept[row] = None
         self.cells[:, row] = 0
         self._order.give(row)
 
@@ -292,32 +301,32 @@ class OfferTable:
         for row in upper:
             moved = self._order.take(target)
             assert moved is not None
-            self._set(moved, self.get(row), self.cells[:, row])
+            self._set(moved, self._get(row), self.cells[:, row])
             self._blank(row)
         self._refresh(first)
         self._refresh(target * BLOCK_ROWS)
 
     def _make_room(self, now_s: int) -> None:
-        """Drop what is dead; then lay out anew what is left, or double."""
+        """Drop what is dead; then lay out anew what is left, or grow."""
         for row in np.flatnonzero(self.column(Column.EXPIRES_AT_S) <= now_s).tolist():
-            record = self.records[row]
-            if record is not None and not record.is_used():
+            kept = self._kept[row]
+            if kept is not None and not kept.leases_used:
                 self._clear(row)
-        if len(self.row_of) > self.count // 2:
-            blocks = len(self._order)
-            self.cells = np.concatenate([self.cells, _zeros(self.count)], axis=1)
-            self.ideals = np.concatenate([self.ideals, _zeros(blocks)], axis=1)
-            self.records += [None] * self.count
-        else:
+        if len(self.row_of) <= self.count // 2:
             self._lay_out()
+            return
+        more = max(1, len(self._order) // GROWTH)
+        self.cells = np.concatenate([self.cells, _zeros(more * BLOCK_ROWS)], axis=1)
+        self.ideals = np.concatenate([self.ideals, _zeros(more)], axis=1)
+        self._kept += [None] * (more * BLOCK_ROWS)
 
     def _lay_out(self) -> None:
         """Put all rows in order, in blocks with some room each; the others are blank."""
         rows = np.array(list(self.row_of.values()), dtype=np.intp)
         rows = rows[_sort(self.cells[:, rows])]
-        old_cells, old_records = self.cells, self.records
+        old_cells, old_kept = self.cells, self._kept
         self.cells, self.ideals = np.zeros_like(self.cells), np.zeros_like(self.ideals)
-        self.records = [None] * self.cells.shape[1]
+        self._kept = [None] * self.cells.shape[1]
         parts = [
             rows[first : first + BLOCK_ROWS_FILLED]
             for first in range(0, rows.size, BLOCK_ROWS_FILLED)
@@ -327,9 +336,9 @@ class OfferTable:
         )
         for block, part in enumerate(parts):
             for row, old in enumerate(part.tolist(), start=block * BLOCK_ROWS):
-                record = old_records[old]
-                assert record is not None
-                self._set(row, record, old_cells[:, old])
+                kept = old_kept[old]
+                assert kept is not None
+                self._set(row, kept, old_cells[:, old])
             self._refresh(block * BLOCK_ROWS)
 
 

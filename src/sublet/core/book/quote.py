@@ -26,7 +26,7 @@ from sublet.core.book.offer_table import (
     Column,
     OfferTable,
 )
-from sublet.core.book.search import find_two
+from sublet.core.book.search import Candidate, find_two
 from sublet.core.document import Order
 
 _GIB_BITS = 30  # memory is priced by 2^30 bytes
@@ -83,7 +83,7 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
     winner, runner_up = find_two(offers, blocks, bounds, judge)
     if winner is None:
         raise _no_match(offers, order, providers, now_s=now_s)
-    price_hour = winner.score if runner_up is None else runner_up.score
+    price_hour = _second_price(winner, runner_up)
     duration_s = _duration(order, price_hour=price_hour)
     record = offers.get(winner.row)
     return Match(
@@ -222,6 +222,10 @@ def _cost(cells: Cells, order: Order) -> NDArray[np.int64]:
     if order.gpu_count:
         cost += order.gpu_count * gpu_price
     return cost
+
+
+def _second_price(winner: Candidate, runner_up: Candidate | None) -> int:
+    return winner.score if runner_up is None else runner_up.score
 
 
 def _duration(order: Order, *, price_hour: int) -> int:

@@ -158,8 +158,11 @@ def slow_two(book: Book, order: Order, *, now_s: int) -> tuple[str, int] | None:
             and cost(record) <= order.price_hour_max
         )
 
-    records = [record for record in book.offers.records if record is not None]
-    fitting = [(cost(r), r.number, r.provider, r.id) for r in records if fits(r)]
+    fitting = [
+        (cost(record), record.number, record.provider, record.id)
+        for _, record in book.offers.records()
+        if fits(record)
+    ]
     assert len(fitting) == count_fitting(book, order, now_s=now_s)
     if not fitting:
         return None
