@@ -252,7 +252,7 @@ class Judge:
             and (not offer.leases_max or len(used) < offer.leases_max)
             and set(order.features) <= set(offer.features)
             and (not order.sandbox or order.sandbox in offer.sandboxes)
-            and (not order.gpu_model or order.gpu_model == offer.gpu_model)
+            and (not order.gpu_models or offer.gpu_model in order.gpu_models)
             and order.gpu_memory_bytes <= offer.gpu_memory_bytes
             and order.gpu_count <= len(set(offer.gpu_uuids) - gpus)
             and all(

@@ -24,6 +24,9 @@ MEMORY_BYTES_MAX = 1 << 46  # 64 TiB
 DISK_BYTES_MAX = 1 << 50  # 1 PiB
 GPU_COUNT_MAX = 64
 GPU_MEMORY_BYTES_MAX = 1 << 42  # 4 TiB a GPU
+GPU_SHARE_WHOLE = 1_000  # thousandths of a GPU
+RATE_MBIT_S_MAX = 10_000_000  # 10^6 bits a second: 10 Tbit/s
+LATENCY_MS_MAX = 1_000  # that an offer or order may say of a place
 
 # Money and time
 PRICE_PER_HOUR_MAX = 1_000_000_000  # micro-USD per hour and unit: $1,000
@@ -35,6 +38,7 @@ TIME_S_MAX = 253_402_300_799  # seconds since the epoch: the end of the year 999
 OFFERS_PER_PROVIDER_MAX = 64
 LEASES_PER_TENANT_MAX = 1_024  # open at one time
 DELEGATIONS_PER_TENANT_MAX = 64
+ATTESTATIONS_PER_AUDITOR_MAX = 1_024  # that stand at one time
 UNERASED_PER_PROVIDER_MAX = 1_024  # leases whose erasure a provider may owe
 LEASES_KEPT_MAX = 10_000  # settled leases that the book still remembers
 

@@ -10,9 +10,10 @@ from msgspec import Meta, Struct
 
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
-from sublet.core.document import AnyDocument, Seconds
+from sublet.core.document import AnyDocument
 from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Lease
+from sublet.core.member import Seconds
 
 PROTOCOL_VERSION = 1
 
@@ -148,6 +149,7 @@ class OfferRow(Message, frozen=True):
     gpu_price_hour: int
     sandboxes: tuple[str, ...]
     cpu_score: int
+    gpu_interface: str = ""
 
 
 class Offers(Message, frozen=True):

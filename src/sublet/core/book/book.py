@@ -14,13 +14,19 @@ from sublet.base.errors import Broken
 from sublet.base.ids import NO_ADDRESS, NO_DIGEST, Address, Digest
 from sublet.base.limits import UNERASED_PER_PROVIDER_MAX
 from sublet.core.book.offer_table import OfferTable
-from sublet.core.book.record import ChannelRecord, DelegationRecord, ProviderRecord
+from sublet.core.book.record import (
+    AttestationRecord,
+    ChannelRecord,
+    DelegationRecord,
+    ProviderRecord,
+)
 from sublet.core.document import Market
 from sublet.core.lease.phase import Lease
 from sublet.core.lease.table import holds_slice
 from sublet.core.ledger.ledger import Ledger
 from sublet.core.tape.tape import Tape
 
+Subject = tuple[Address, str]  # provider, machine or "" for all of them
 Line = tuple[Address, Address, Address]  # payer, receiver, who signs vouchers
 Key = TypeVar("Key", Address, Line)
 
@@ -45,6 +51,7 @@ class Book:
         self.channels: dict[Digest, ChannelRecord] = {}
         self.delegations: dict[Digest, DelegationRecord] = {}
         self.tape = Tape()
+        self.attestations: dict[Address, dict[Subject, AttestationRecord]] = {}
         # Indexes; made again from the above when a snapshot is loaded.
         self.channel_of: dict[Line, Digest] = {}
         self.delegations_of: dict[Address, dict[Digest, None]] = {}
@@ -67,6 +74,9 @@ class Book:
         twin.channels = self.channels.copy()
         twin.delegations = self.delegations.copy()
         twin.tape = self.tape.copy()
+        twin.attestations = {
+            auditor: records.copy() for auditor, records in self.attestations.items()
+        }
         twin.channel_of = self.channel_of.copy()
         twin.delegations_of = _copy_index(self.delegations_of)
         twin.open_of_tenant = _copy_index(self.open_of_tenant)

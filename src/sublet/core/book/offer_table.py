@@ -56,6 +56,22 @@ class Column(IntEnum):
     GPU_PRICE_HOUR = 15
     FEATURES = 16  # interned
     REFUSES = 17  # interned
+    DISK_CLASS = 18  # interned
+    GPU_VENDOR = 19  # interned
+    GPU_INTERFACE = 20  # interned
+    GPU_SHARING = 21  # interned
+    GPU_SHARE_MILLI = 22
+    GPU_COMPUTE = 23
+    GPU_DRIVER = 24
+    CUDA = 25
+    UP_MBIT_S = 26
+    DOWN_MBIT_S = 27
+    JURISDICTION = 28  # interned
+    ATTRIBUTES = 29  # interned
+    LATENCIES = 30  # interned
+    CPU_SCORE = 31
+    DISK_SCORE = 32
+    GPU_SCORE = 33
 
 
 # Of these an order wants at least so much: they lie together, compared in one go.
@@ -95,6 +111,10 @@ class OfferTable:
         self.sandboxes = Vocabulary()
         self.features = Vocabulary()
         self.refused = Vocabulary()
+        self.kinds = Vocabulary()  # disk classes, vendors, interfaces, ways of sharing
+        self.jurisdictions = Vocabulary()
+        self.attributes = Vocabulary()
+        self.latencies = Vocabulary()
 
     def copy(self) -> "OfferTable":
         """Give an independent table; vocabularies only ever grow and are shared."""
@@ -248,6 +268,22 @@ class OfferTable:
             offer.gpu_price_hour,
             self.features.intern(offer.features, words=offer.features),
             self.refused.intern(offer.refuses, words=offer.refuses),
+            self.kinds.intern(offer.disk_class),
+            self.kinds.intern(offer.gpu_vendor),
+            self.kinds.intern(offer.gpu_interface),
+            self.kinds.intern(offer.gpu_sharing),
+            offer.gpu_share_milli,
+            offer.gpu_compute,
+            offer.gpu_driver,
+            offer.cuda,
+            offer.up_mbit_s,
+            offer.down_mbit_s,
+            self.jurisdictions.intern(offer.jurisdiction),
+            self.attributes.intern(offer.attributes, words=offer.attributes),
+            self.latencies.intern(offer.latencies, words=offer.latencies),
+            offer.cpu_score,
+            offer.disk_score,
+            offer.gpu_score,
         )
         return np.array(values, dtype=np.int64)
 

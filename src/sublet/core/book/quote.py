@@ -7,8 +7,6 @@ what it asks itself: a lone seller must not be handed the order's maximum, or te
 would have to hide what the work is worth to them.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -24,10 +22,11 @@ from sublet.core.book.offer_table import (
     PRICES,
     Cells,
     Column,
-    OfferTable,
 )
 from sublet.core.book.search import Candidate, find_two
+from sublet.core.book.wish import compile_wishes, models_of
 from sublet.core.document import Order
+from sublet.core.wording import check_wording
 
 _GIB_BITS = 30  # memory is priced by 2^30 bytes
 _GIB_MASK = (1 << _GIB_BITS) - 1
@@ -67,22 +66,21 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
     """
     check_order(order)
     offers = book.offers
-    scope = book.delegations.get(order.delegation)
-    providers = () if scope is None else scope.providers
+    wishes = compile_wishes(book, order, now_s=now_s).values()
 
     def judge(cells: Cells) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         fits = _has_enough(cells, order, now_s=now_s).all(axis=0)
-        for mask in _wishes(offers, cells, order, providers).values():
-            fits &= mask
+        for is_met in wishes:
+            fits &= is_met(cells)
         places = np.flatnonzero(fits)
         costs = _cost(cells.take(places, axis=1), order)
         is_cheap = costs <= order.price_hour_max
         return places[is_cheap], costs[is_cheap]
 
-    blocks, bounds = _promising(offers, order, providers, now_s=now_s)
+    blocks, bounds = _promising(book, order, now_s=now_s)
     winner, runner_up = find_two(offers, blocks, bounds, judge)
     if winner is None:
-        raise _no_match(offers, order, providers, now_s=now_s)
+        raise _no_match(book, order, now_s=now_s)
     price_hour = _second_price(winner, runner_up)
     duration_s = _duration(order, price_hour=price_hour)
     record = offers.get(winner.row)
@@ -100,11 +98,9 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
 def count_fitting(book: Book, order: Order, *, now_s: int) -> int:
     """Count all offers that fit the order at ``now_s``; looks at each of them."""
     cells = book.offers.cells
-    scope = book.delegations.get(order.delegation)
-    providers = () if scope is None else scope.providers
     fits = _has_enough(cells, order, now_s=now_s).all(axis=0)
-    for mask in _wishes(book.offers, cells, order, providers).values():
-        fits &= mask
+    for is_met in compile_wishes(book, order, now_s=now_s).values():
+        fits &= is_met(cells)
     return int(np.count_nonzero(fits & (_cost(cells, order) <= order.price_hour_max)))
 
 
@@ -121,19 +117,22 @@ def check_order(order: Order) -> None:
                 code="bad_order",
                 field=f"order.{field}",
             )
+    check_wording(order, whose="order")
 
 
 def _promising(
-    offers: OfferTable, order: Order, providers: tuple[Address, ...], *, now_s: int
+    book: Book, order: Order, *, now_s: int
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     """Give the blocks in which an offer may fit, and what it costs there at least."""
-    within = offers.blocks_of(providers) if providers else None
+    offers = book.offers
+    scope = book.delegations.get(order.delegation)
+    within = offers.blocks_of(scope.providers) if scope and scope.providers else None
     ideals = offers.ideals_of(within)
     for kind, vocabulary, words in (
-        (Column.GPU_MODEL, offers.gpu_models, (order.gpu_model,)),
+        (Column.GPU_MODEL, offers.gpu_models, models_of(order)),
         (Column.REGION, offers.regions, order.regions),
     ):
-        if words and words[0]:
+        if words:
             kinds = ideals[kind]
             fits = vocabulary.match(kinds, words=words) | (kinds == MIXED)
             within = fits.nonzero()[0] if within is None else within[fits]
@@ -165,41 +164,6 @@ def _has_enough(cells: Cells, order: Order, *, now_s: int) -> NDArray[np.bool_]:
         cells[AT_LEAST] >= np.array(wanted, dtype=np.int64)[:, np.newaxis]
     )
     return has
-
-
-def _wishes(
-    offers: OfferTable, cells: Cells, order: Order, providers: tuple[Address, ...]
-) -> Mapping[str, NDArray[np.bool_]]:
-    """Say which offers are of the kind that is wanted, for each wish of the order.
-
-    ``providers`` are those with whom alone the order's delegation deals; () for all.
-    """
-    fits: dict[str, NDArray[np.bool_]] = {}
-    if order.gpu_model:
-        fits["gpu_model"] = offers.gpu_models.match(
-            cells[Column.GPU_MODEL], words=[order.gpu_model]
-        )
-    if order.regions:
-        fits["region"] = offers.regions.match(cells[Column.REGION], words=order.regions)
-    if order.sandbox:
-        fits["sandbox"] = offers.sandboxes.match(
-            cells[Column.SANDBOXES], words=[order.sandbox]
-        )
-    for feature in order.features:  # each of them, where the others take any
-        fits[feature] = offers.features.match(cells[Column.FEATURES], words=[feature])
-    if providers:
-        fits["delegation"] = offers.providers.match(
-            cells[Column.PROVIDER], words=providers
-        )
-    if order.avoid:
-        fits["avoided"] = ~offers.providers.match(
-            cells[Column.PROVIDER], words=order.avoid
-        )
-    if offers.refused.has(order.tenant):
-        fits["refused"] = ~offers.refused.match(
-            cells[Column.REFUSES], words=[order.tenant]
-        )
-    return fits
 
 
 def _cost(cells: Cells, order: Order) -> NDArray[np.int64]:
@@ -245,12 +209,12 @@ def _duration(order: Order, *, price_hour: int) -> int:
     return duration_s
 
 
-def _no_match(
-    offers: OfferTable, order: Order, providers: tuple[Address, ...], *, now_s: int
-) -> NoMatch:
+def _no_match(book: Book, order: Order, *, now_s: int) -> NoMatch:
+    offers = book.offers
     standing, *enough = _has_enough(offers.cells, order, now_s=now_s)
     fits = dict(zip(_AT_LEAST, enough, strict=True))
-    fits |= _wishes(offers, offers.cells, order, providers)
+    for name, is_met in compile_wishes(book, order, now_s=now_s).items():
+        fits[name] = is_met(offers.cells)
     fits["price"] = _cost(offers.cells, order) <= order.price_hour_max
     excluded = {
         name: count

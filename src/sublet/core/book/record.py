@@ -51,6 +51,17 @@ class DelegationRecord(Struct, frozen=True):
     leases_open: int = 0
 
 
+class AttestationRecord(Struct, frozen=True):
+    """What an auditor vouches for, of a provider or of one machine of it."""
+
+    auditor: Address
+    provider: Address
+    machine: str  # "" for all of them
+    attributes: tuple[str, ...]  # empty: revoked
+    expires_at_s: int
+    signed_at_s: int  # an older one replaces nothing
+
+
 class OfferRecord(Struct, frozen=True):
     """One machine on offer, and what leases use of it."""
 

@@ -13,6 +13,7 @@ from sublet.base.errors import Broken, Outdated
 from sublet.base.ids import Address, Digest
 from sublet.core.book.book import Book
 from sublet.core.book.record import (
+    AttestationRecord,
     ChannelRecord,
     DelegationRecord,
     OfferRecord,
@@ -55,6 +56,7 @@ class BookState(Struct, frozen=True, forbid_unknown_fields=True):
     channels: list[ChannelRecord]
     delegations: list[DelegationRecord]
     tape: list[Series]
+    attestations: list[AttestationRecord]
 
 
 class _Format(Struct, frozen=True):
@@ -98,6 +100,11 @@ def dump(book: Book) -> bytes:
             channels=list(book.channels.values()),
             delegations=list(book.delegations.values()),
             tape=list(book.tape.series.values()),
+            attestations=[
+                record
+                for records in book.attestations.values()
+                for record in records.values()
+            ],
         )
     )
 
@@ -145,6 +152,9 @@ def _make_book(state: BookState) -> Book:
     for delegation in state.delegations:
         book.add_delegation(delegation)
     book.tape.series = {(each.model, each.region): each for each in state.tape}
+    for record in state.attestations:
+        of_auditor = book.attestations.setdefault(record.auditor, {})
+        of_auditor[record.provider, record.machine] = record
     for offer in state.offers:
         _put_offer(book, offer)
     for lease in state.leases:

@@ -8,7 +8,13 @@ randomness, no float in money: the same facts give the same book everywhere.
 from collections.abc import Mapping
 
 from sublet.base.errors import Broken, Outdated, Refused
-from sublet.core.book import by_delegation, by_operator, by_provider, by_tenant
+from sublet.core.book import (
+    by_auditor,
+    by_delegation,
+    by_operator,
+    by_provider,
+    by_tenant,
+)
 from sublet.core.book.book import Book
 from sublet.core.book.by_operator import SealMismatch
 from sublet.core.book.change import Change, Decide
@@ -16,6 +22,7 @@ from sublet.core.book.of_lease import decide_lease
 from sublet.core.book.outcome import Credited, LeaseMoved, Outcome, Step
 from sublet.core.book.settlement import record_move
 from sublet.core.document import (
+    Attestation,
     Channel,
     Credit,
     Delegation,
@@ -59,6 +66,7 @@ HANDLERS: Mapping[type[Document], Decide] = {
     Upgrade: by_operator.decide_upgrade,
     Offer: by_provider.decide_offer,
     OfferWithdrawal: by_provider.decide_withdrawal,
+    Attestation: by_auditor.decide_attestation,
     Order: by_tenant.decide_order,
     Delegation: by_delegation.decide_delegation,
     Revocation: by_delegation.decide_revocation,

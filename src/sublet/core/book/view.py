@@ -41,6 +41,7 @@ class OfferView(Struct, frozen=True):
     gpu_price_hour: int  # micro-USD
     sandboxes: tuple[str, ...]
     cpu_score: int
+    gpu_interface: str = ""
 
 
 class Counts(Struct, frozen=True):
@@ -149,4 +150,5 @@ def _offer_view(book: Book, record: OfferRecord) -> OfferView:
         gpu_price_hour=offer.gpu_price_hour,
         sandboxes=offer.sandboxes,
         cpu_score=offer.cpu_score,
+        gpu_interface=offer.gpu_interface,
     )

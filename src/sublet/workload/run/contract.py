@@ -58,7 +58,7 @@ def make_order(
         cpus_milli=needs.cpus_milli,
         memory_bytes=needs.memory_bytes,
         disk_bytes=needs.disk_bytes,
-        gpu_model=needs.gpu_model,
+        gpu_models=needs.gpu_models,
         gpu_count=needs.gpu_count,
         gpu_memory_bytes=needs.gpu_memory_bytes,
         regions=needs.regions,

@@ -10,6 +10,7 @@ from typing import TypeVar
 from sublet.base.errors import PeerFault, Refused
 from sublet.base.ids import NO_DIGEST, Digest
 from sublet.core.document import LeaseTerms, Offer, Order, Receipt, UsageRecord
+from sublet.core.gpu_kind import fits_any
 from sublet.core.lease.phase import Lease
 from sublet.wire import codec
 from sublet.wire.manifest import check_tree, count_bytes, egress_digest, tree_id
@@ -72,7 +73,7 @@ def check_terms(said: Terms, *, lease: Lease, order: Order, domain: Domain) -> N
         "offer": terms.offer_id == lease.offer_id == offer_id,
         "host key": offer.ssh_host_key == lease.ssh_host_key,
         "gpus": set(lease.gpu_uuids) <= set(offer.gpu_uuids),
-        "gpu model": order.gpu_model in ("", offer.gpu_model),
+        "gpu model": fits_any(offer, order.gpu_models),
         "gpu memory": offer.gpu_memory_bytes >= order.gpu_memory_bytes,
         "sandbox": not order.sandbox or order.sandbox in offer.sandboxes,
         "features": set(order.features) <= set(offer.features),

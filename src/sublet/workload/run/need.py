@@ -52,7 +52,7 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
             DISK_BYTES_MIN,
             limits.DISK_BYTES_MAX,
         ),
-        gpu_model=model,
+        gpu_models=(model,) if model else (),
         gpu_count=count,
         gpu_memory_bytes=found.take(0, _parse_vram, wish),
         regions=found.take((), _parse_regions, wish.regions),

@@ -52,7 +52,7 @@ class Needs(Struct, frozen=True):
     cpus_milli: int
     memory_bytes: int
     disk_bytes: int
-    gpu_model: str
+    gpu_models: tuple[str, ...]  # any of; empty for any
     gpu_count: int
     gpu_memory_bytes: int
     regions: tuple[str, ...]

@@ -114,7 +114,7 @@ class Changing:
         return make_order(
             cpus_milli=draw.choice((1, 1_000, 8_000)),
             memory_bytes=draw.choice((1, GIB, 16 * GIB)),
-            gpu_model=draw.choice(MODELS) if gpu_count else "",
+            gpu_models=draw.choice(((), *((model,) for model in MODELS[1:]))),
             gpu_count=gpu_count,
             gpu_memory_bytes=draw.choice((0, 40 * GIB)) if gpu_count else 0,
             regions=draw.choice(((), (), ("US",), ("DE", "US-CA"), ("XX",))),
@@ -146,7 +146,11 @@ def slow_two(book: Book, order: Order, *, now_s: int) -> tuple[str, int] | None:
             and len(record.gpus_free()) >= order.gpu_count
             and record.leases_free() >= 1
             and offer.gpu_memory_bytes >= order.gpu_memory_bytes
-            and order.gpu_model in ("", offer.gpu_model)
+            and (
+                not order.gpu_count
+                or not order.gpu_models
+                or offer.gpu_model in order.gpu_models
+            )
             and (
                 not order.regions
                 or offer.region in order.regions
