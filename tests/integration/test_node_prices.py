@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from sublet.core.lease.phase import Lease
-from sublet.wire.codec import decode
+from sublet.core.outlook import Outlook
+from sublet.core.pricing.catalogue import COLUMNS
+from sublet.wire.codec import decode, encode
 from sublet.wire.prices import PriceDepth, PriceHistory, PriceRow, Prices
 from tests.fakes.world import World
 from tests.integration.node_house import (
@@ -150,3 +152,57 @@ async def test_command_shows_prices(guest: Guest, tmp_path: Path) -> None:
     assert (code, out) == (0, "nothing of that kind is offered, and nothing was let\n")
     code, _, err = await shell.type("prices", "--json", "--csv")
     assert (code, "one of" in err) == (2, True)
+
+
+async def test_outlook_answers_an_order(guest: Guest) -> None:
+    await stock(guest, gpus=1)
+    order = guest.world.order(gpus=1).document
+    status, body = await guest.post("/v1/outlook", encode(order))
+    assert status == 200, body
+    outlook = decode(body, Outlook, size_max=ANSWER_MAX)
+    assert (outlook.wait_basis, outlook.wait_s) == ("free", 0)
+    assert outlook.finish_s_min <= outlook.finish_s <= outlook.finish_s_max
+    status, body = await guest.post("/v1/outlook", b"[]")
+    assert (status, fault_code(body)) == (400, "bad_field")
+
+
+async def test_quote_tells_wait_finish_and_clouds(guest: Guest, tmp_path: Path) -> None:
+    world = guest.world
+    world.providers = world.providers[:1]
+    await stock(guest, gpus=1)
+    shell = Shell(guest.url, tmp_path)
+    wish = ("quote", "--gpu", "h200:1", "--timeout", "2h", "--max-total", "9")
+    code, out, err = await shell.type(*wish)
+    assert code == 0, err
+    assert "$0.422/h on box of " in out
+    assert "begins  now: a machine is free" in out
+    assert "done    in " in out
+    # The catalogue is older than this GPU, and nothing is made up for it.
+    assert [line.split()[:2] for line in out.splitlines() if "catalogue" in line] == [
+        [name, "not"] for name in ("AWS", "GCP", "Azure")
+    ]
+    mine = tmp_path / "mine.csv"
+    row = "AWS,p5e,H200,8,192,2048,,40.00,,2026-01-01,a price list,5.00"
+    mine.write_text(f"{','.join(COLUMNS)}\n{row}\n")
+    code, out, err = await shell.type(*wish, "--catalogue", str(mine), "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    assert said["price_hour"] == 422_000
+    assert said["outlook"]["wait_basis"] == "free"
+    assert [cloud["on_demand_hour"] for cloud in said["clouds"]] == [40_000_000, -1, -1]
+    code, _, err = await shell.type(*wish, "--catalogue", "no such file")
+    assert (code, "cannot be read" in err) == (2, True)
+
+
+async def test_quote_tells_when_a_machine_comes_free(
+    guest: Guest, tmp_path: Path
+) -> None:
+    guest.world.providers = guest.world.providers[:1]
+    await stock(guest, gpus=1)
+    await let_one(guest, gpus=1)
+    shell = Shell(guest.url, tmp_path)
+    code, out, err = await shell.type("quote", "--gpu", "h200:1", "--max-total", "9")
+    assert (code, "none of the 1 offers fits" in err) == (3, True)
+    assert "1 of the open leases" in out
+    code, out, _ = await shell.type("quote", "--gpu", "h200:2", "--max-total", "9")
+    assert (code, "nobody can tell" in out) == (3, True)

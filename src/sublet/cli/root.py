@@ -51,6 +51,7 @@ LATE = (
     "sublet.workload.bill",
     "sublet.workload.client",
     "sublet.workload.copy",
+    "sublet.workload.outlook",
     "sublet.workload.prices",
     "typer._click.decorators",
 )

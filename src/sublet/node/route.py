@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease
+from sublet.core.outlook import Outlook
 from sublet.node import (
     control,
     detached,
@@ -19,6 +20,7 @@ from sublet.node import (
     event,
     health,
     history,
+    outlook,
     prices,
     view,
 )
@@ -71,6 +73,14 @@ ROUTES: tuple[Route, ...] = (
         "Say what an (unsigned) order would get now",
         takes=Order,
         gives=Quote,
+    ),
+    Route(
+        "POST",
+        "/v1/outlook",
+        outlook.post_outlook,
+        "Say when an (unsigned) order would begin, and when its work would be done",
+        takes=Order,
+        gives=Outlook,
     ),
     Route(
         "GET",

@@ -12,10 +12,10 @@ from sublet.node.journal import Journal
 from sublet.node.link import Links
 from sublet.node.metered_log import NodeLog
 from sublet.node.metrics import NodeMetrics
-from sublet.node.prices_desk import DepthDesk
 from sublet.node.rate import RateLimit
 from sublet.node.relay import Relay
 from sublet.node.socket import Sockets
+from sublet.node.twin import Twin
 from sublet.node.watch import Watch
 from sublet.service.market import MarketService
 from sublet.service.ports import Clock
@@ -44,5 +44,5 @@ class Node:
     controllers: Controllers
     openapi: bytes  # the API's description, as JSON
     proofs: asyncio.Lock  # one at a time
-    depth: DepthDesk = field(default_factory=DepthDesk)
+    twin: Twin
     faucet: asyncio.Lock = field(default_factory=asyncio.Lock)

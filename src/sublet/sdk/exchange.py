@@ -15,6 +15,7 @@ from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease
+from sublet.core.outlook import Outlook
 from sublet.wire import codec
 from sublet.wire.message import (
     Account,
@@ -75,6 +76,11 @@ def ask_prices(
 def ask_quote(order: Order) -> Call[Quote]:
     """What this order would get now."""
     return Call("POST", "/v1/quote", Quote, codec.encode(order))
+
+
+def ask_outlook(order: Order) -> Call[Outlook]:
+    """When this order would begin, and when its work would be done."""
+    return Call("POST", "/v1/outlook", Outlook, codec.encode(order))
 
 
 def submit(documents: tuple[Signed, ...]) -> Call[Appendix]:

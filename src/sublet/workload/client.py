@@ -31,6 +31,7 @@ from sublet.adapter.home_folder import Home
 from sublet.adapter.key_file import load_or_create_key
 from sublet.base.errors import SubletError, Unavailable
 from sublet.base.ids import Digest
+from sublet.core.document import Order
 from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Lease
 from sublet.sdk.connection import Connection
@@ -293,11 +294,20 @@ class AsyncClient:
         Raises:
             Faults: sizes or prices that mean nothing.
         """
+        order = self.draft_order(**needed)
+        await self.pin()
+        return await self.connection.quote(order)
+
+    def draft_order(self, **needed: Unpack[Needed]) -> Order:
+        """Write the order that a job with these needs would begin with; unsigned.
+
+        Raises:
+            Faults: sizes or prices that mean nothing.
+        """
         found = Collector()
         needs = parse_needs(make_wish((), needed), found)
         found.check()
-        await self.pin()
-        order = make_order(
+        return make_order(
             needs,
             tenant=self.key.address,
             manifest=None,
@@ -307,7 +317,6 @@ class AsyncClient:
             at_s=self._clock.now_s(),
             salt=0,
         )
-        return await self.connection.quote(order)
 
     def jobs(self) -> list[JobRecord]:
         """List the jobs that this home remembers, newest first."""

@@ -41,7 +41,8 @@ def _start(book: Book, lease: Lease) -> tuple[Outcome, ...]:
     """Note on the tape for how much a machine of this kind was let."""
     record = book.offers.find_machine(lease.provider, lease.machine)
     assert record is not None  # the lease uses a part of it
-    units_milli = len(lease.gpu_uuids) * 1_000 or lease.cpus_milli
+    gpus_milli = len(lease.gpu_uuids) * record.offer.gpu_share_milli
+    units_milli = gpus_milli or lease.cpus_milli
     deal = Deal(
         at_s=lease.started_at_s,
         price=lease.price_hour * 1_000 // units_milli,

@@ -19,6 +19,7 @@ from sublet.core.tape.quantile import find_percentiles
 from sublet.core.tape.tape import ANYWHERE, Kind, Series
 
 DAY_S = 86_400
+SCORES = ("cpu_score", "gpu_score")
 _GIB_BITS = 30
 
 
@@ -55,6 +56,13 @@ class KindPrices(Struct, frozen=True):
     p90: int
 
 
+class Survey(Struct, frozen=True):
+    """One look at all offers."""
+
+    depth: "Depth"
+    scores: Mapping[tuple[str, str], int]  # median by (GPU model, name of the score)
+
+
 Depth = Mapping[Kind, tuple[Ask, ...]]  # kinds with most first; rising prices
 
 
@@ -65,7 +73,7 @@ def is_within(region: str, *, wanted: str) -> bool:
 
 def find_ask(offer: Offer) -> tuple[int, int]:
     """Give what one unit of the machine is asked for, and its units in thousandths."""
-    units_milli = len(offer.gpu_uuids) * 1_000 or offer.cpus_milli
+    units_milli = len(offer.gpu_uuids) * offer.gpu_share_milli or offer.cpus_milli
     whole = -(-offer.cpus_milli * offer.cpu_price_hour // 1_000)
     whole += -(-offer.memory_bytes * offer.memory_price_hour >> _GIB_BITS)
     whole += len(offer.gpu_uuids) * offer.gpu_price_hour
@@ -84,6 +92,22 @@ def list_offered(book: Book) -> tuple[OfferRecord, ...]:
     return tuple(offered)
 
 
+def survey(book: Book) -> Survey:
+    """Look at all offers once: how much at which price, and how fast."""
+    offered = list_offered(book)
+    scores: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for record in offered:
+        for name in SCORES:
+            score = getattr(record.offer, name)
+            if score:  # measured
+                key = (record.offer.gpu_model, name)
+                scores.setdefault(key, []).append((score, 1))
+    medians = {
+        key: find_percentiles(those, percents=[50])[0] for key, those in scores.items()
+    }
+    return Survey(sort_asks(offered), medians)
+
+
 def sort_asks(offered: Iterable[OfferRecord]) -> Depth:
     """Say how much is offered at which price, per kind of machine. Pure.
 
@@ -95,7 +119,7 @@ def sort_asks(offered: Iterable[OfferRecord]) -> Depth:
         price, units_milli = find_ask(offer)
         free_milli = max(0, offer.cpus_milli - record.cpus_milli_used)
         if offer.gpu_uuids:
-            free_milli = len(record.gpus_free()) * 1_000
+            free_milli = len(record.gpus_free()) * offer.gpu_share_milli
         if record.leases_free() < 1:
             free_milli = 0
         for region in dict.fromkeys((offer.region, ANYWHERE)):

@@ -31,6 +31,8 @@ GPUS = {
     [
         ({}, (18_000, 8_000)),  # 8 x $0.01 + 32 x $0.002, a CPU
         (GPUS, (572_000, 2_000)),  # the same and 2 x $0.50, a GPU
+        # Halves of a GPU: what a whole one would cost.
+        (GPUS | {"gpu_share_milli": 500, "gpu_sharing": "mig"}, (1_144_000, 1_000)),
         ({"memory_bytes": 1, "cpu_price_hour": 0}, (1, 8_000)),  # rounds up
         ({"cpus_milli": 1, "memory_bytes": GIB}, (2_010_000, 1)),
     ],
