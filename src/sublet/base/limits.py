@@ -47,6 +47,17 @@ TAPE_HOURS_MAX = 168  # hours that the tape keeps: a week
 TAPE_DEALS_MAX = 512  # newest deals of one kind that it keeps one by one
 TAPE_SERIES_MAX = 256  # pairs of GPU model and region
 
+# Orders that wait
+ORDERS_PER_TENANT_MAX = 256  # open at one time
+ORDERS_KEPT_MAX = 1_000  # that have ended, and that the book still remembers
+BIDS_PER_ORDER_MAX = 64  # the best ones, each of another provider
+PIECES_PER_ORDER_MAX = 256  # leases of one standing order
+BOOKINGS_PER_MACHINE_MAX = 64  # slices of one machine that are spoken for
+WINDOW_S_MAX = 3_600  # for bids, and then for the tenant to choose
+WAIT_S_MAX = 30 * 24 * 3_600  # that an order may stay open, or begin ahead
+NOTICE_S_MAX = 3_600  # that a spot lease may be sold with
+VOLUME_S_MAX = 1_024 * LEASE_S_MAX  # seconds of a slice, over all leases of an order
+
 # Requests to a node
 REQUEST_BYTES_MAX = 4_194_304
 REQUEST_AGE_S_MAX = 30  # seconds a signed request is good for

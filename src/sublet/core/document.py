@@ -42,11 +42,11 @@ from sublet.core.member import (
     Text,
     Texts,
     Version,
+    Volume,
     uint,
 )
 
-# Documents and facts are trees of values: there is no circle in them that a garbage
-# collector could find, and there are many of them. So it is spared them (gc=False).
+# Trees of values, and many: a garbage collector would find no circle (gc=False).
 
 
 class Document(
@@ -116,20 +116,14 @@ class Tick(Document, frozen=True, tag="Tick"):
 
 
 class Resume(Document, frozen=True, tag="Resume"):
-    """The market is served again: no node took documents since the last entry.
-
-    Nobody is late for what nobody could hear: open deadlines move by that gap.
-    """
+    """No node took documents since the last entry: open deadlines move by that gap."""
 
     signed_at_s: Seconds
     salt: Salt
 
 
 class Seal(Document, frozen=True, tag="Seal"):
-    """The operator's word for the state of the book after ``size`` entries.
-
-    It counts only as entry number ``size`` itself, directly behind them.
-    """
+    """The operator's word for the book after ``size`` entries: directly behind them."""
 
     size: Size
     book: Digest  # SHA-256 of the book's canonical bytes
@@ -138,10 +132,7 @@ class Seal(Document, frozen=True, tag="Seal"):
 
 
 class Upgrade(Document, frozen=True, tag="Upgrade"):
-    """From here on the rules of this version hold, and its kinds of documents.
-
-    A program that does not read that version stops serving here.
-    """
+    """From here on the rules of this version hold; older programs stop here."""
 
     version: Version
     signed_at_s: Seconds
@@ -206,14 +197,23 @@ class OfferWithdrawal(Document, frozen=True, tag="OfferWithdrawal"):
     salt: Salt
 
 
+class Bid(Document, frozen=True, tag="Bid"):
+    """The provider would take this live order, on this machine, at this price."""
+
+    order_id: Digest
+    offer_id: Digest  # of its own, in force
+    price_hour: Price  # micro-USD an hour for the whole slice
+    signed_at_s: Seconds
+    salt: Salt
+
+
 class LeaseTerms(Document, frozen=True, tag="LeaseTerms"):
     """The provider accepts a match and signs what it understood it to be.
 
-    The book refuses terms that differ from its own match, so a node that told a
-    party another price or partner is named by its own log.
+    Terms that differ from the book's match are refused: so a lying node shows.
     """
 
-    lease_id: Digest  # the order's id: one order, one lease
+    lease_id: Digest  # the order's id, where one order is one lease
     offer_id: Digest
     tenant: Address
     provider: Address
@@ -277,10 +277,9 @@ class Receipt(Document, frozen=True, tag="Receipt"):
 
 
 class Erasure(Document, frozen=True, tag="Erasure"):
-    """Nothing of the tenant's data is left: the digest of the statement that says how.
+    """Nothing of the tenant's data is left, by a statement that the tenant has.
 
-    The statement itself is private; the tenant has it. Where the order required
-    ``erasure``, the slice of the machine stays bound until this is in the log.
+    Where the order required ``erasure``, the slice is bound until this is in the log.
     """
 
     lease_id: Digest
@@ -315,8 +314,7 @@ class Attestation(Document, frozen=True, tag="Attestation"):
 class Order(Document, frozen=True, kw_only=True, tag="Order"):
     """A wish for one slice of one machine, at most at this price.
 
-    What the job is stays private: the order carries only a salted commitment to it.
-    What is left out is no wish.
+    The job stays private, behind a salted commitment. What is left out is no wish.
     """
 
     tenant: Address  # who pays; the signer is the tenant or its delegate
@@ -354,11 +352,34 @@ class Order(Document, frozen=True, kw_only=True, tag="Order"):
     total_max: Amount  # for the whole lease
     duration_s_max: Span
     pricing: Text = "second_score"  # or "pay_as_bid"
-    mode: Text = ""  # of the market; "" for instant
+    mode: Text = "instant"  # or live, standing, spot, reserved: see core.book.mode
+    window_s: Span = 0  # live: bids are taken for so long
+    choose_s: Span = 0  # live: then the tenant chooses for so long; 0: the best wins
+    open_until_s: Seconds = 0  # standing, spot: waits until then
+    volume_s: Volume = 0  # standing: of the slice, in all its leases; 0: one lease
+    starts_at_s: Seconds = 0  # reserved: from then on, for duration_s_max
+    notice_s: Span = 0  # spot: from the notice to the end, where another pays more
     deadline_s: Seconds = 0  # all is over by then; 0 for no such wish
     manifest: Digest  # commitment to the private manifest
     ssh_key: KeyLine  # the provider admits this key to the lease, and no other
     delegation: Digest  # NO_DIGEST where the tenant signs itself
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Choice(Document, frozen=True, tag="Choice"):
+    """The tenant takes one of the bids for its order, at that bid's price."""
+
+    order_id: Digest
+    bid_id: Digest
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Cancellation(Document, frozen=True, tag="Cancellation"):
+    """The tenant takes back an order that waits; leases that it has go on."""
+
+    order_id: Digest
     signed_at_s: Seconds
     salt: Salt
 
@@ -439,6 +460,7 @@ AnyDocument = (
     | Upgrade
     | Offer
     | OfferWithdrawal
+    | Bid
     | LeaseTerms
     | Delivery
     | Start
@@ -448,6 +470,8 @@ AnyDocument = (
     | Erasure
     | Attestation
     | Order
+    | Choice
+    | Cancellation
     | Delegation
     | Revocation
     | Channel
@@ -458,10 +482,9 @@ AnyDocument = (
 
 
 class Fact(Struct, frozen=True, gc=False):
-    """A document that has happened: who said it, and when the log heard it.
+    """A document that has happened; the book takes nothing else.
 
-    The book takes nothing else. ``signer`` was recovered from the signature by the
-    reader; ``at_s`` was stamped once, when the entry was appended.
+    ``signer`` was recovered from the signature; ``at_s`` was stamped by the log.
     """
 
     at_s: int

@@ -24,6 +24,7 @@ def text(most: int) -> Meta:
 
 Seconds = Annotated[int, uint(64, limits.TIME_S_MAX)]  # since the epoch, UTC
 Span = Annotated[int, uint(32, limits.LEASE_S_MAX)]  # a duration, in seconds
+Volume = Annotated[int, uint(64, limits.VOLUME_S_MAX)]  # of all leases, in seconds
 Millis = Annotated[int, uint(64, limits.LEASE_S_MAX * 1_000)]  # a duration, in ms
 Amount = Annotated[int, uint(128, limits.AMOUNT_MAX)]  # micro-USD
 Price = Annotated[int, uint(64, limits.PRICE_PER_HOUR_MAX)]  # micro-USD an hour

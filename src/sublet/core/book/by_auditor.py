@@ -88,4 +88,5 @@ def _put(
         signed_at_s=attestation.signed_at_s,
     )
     book.attestations[fact.signer] = said
+    book.fresh[attestation.provider] = None
     return ()

@@ -116,6 +116,7 @@ def _put(book: Book, fact: Fact, offer: Offer, now_s: int) -> tuple[Outcome, ...
             leases_used=was.leases_used,
         )
     book.offers.put(record, is_up=book.may_match(provider), now_s=now_s)
+    book.fresh[provider] = None
     return ()
 
 

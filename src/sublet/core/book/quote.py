@@ -16,6 +16,7 @@ from sublet.base.ids import Address, Digest
 from sublet.base.limits import LEASE_S_MAX
 from sublet.base.units import format_money
 from sublet.core.book.book import Book
+from sublet.core.book.booking import find_full
 from sublet.core.book.offer_table import (
     AT_LEAST,
     MIXED,
@@ -24,7 +25,7 @@ from sublet.core.book.offer_table import (
     Column,
 )
 from sublet.core.book.search import Candidate, find_two
-from sublet.core.book.wish import compile_wishes, models_of
+from sublet.core.book.wish import Wishes, compile_wishes, models_of
 from sublet.core.document import Order
 from sublet.core.wording import check_wording
 
@@ -66,7 +67,7 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
     """
     check_order(order)
     offers = book.offers
-    wishes = compile_wishes(book, order, now_s=now_s).values()
+    wishes = _compile(book, order, now_s=now_s).values()
 
     def judge(cells: Cells) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         fits = _has_enough(cells, order, now_s=now_s).all(axis=0)
@@ -82,7 +83,7 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
     if winner is None:
         raise _no_match(book, order, now_s=now_s)
     price_hour = _second_price(winner, runner_up)
-    duration_s = _duration(order, price_hour=price_hour)
+    duration_s = compute_duration(order, price_hour=price_hour)
     record = offers.get(winner.row)
     return Match(
         offer_id=record.id,
@@ -99,9 +100,45 @@ def count_fitting(book: Book, order: Order, *, now_s: int) -> int:
     """Count all offers that fit the order at ``now_s``; looks at each of them."""
     cells = book.offers.cells
     fits = _has_enough(cells, order, now_s=now_s).all(axis=0)
-    for is_met in compile_wishes(book, order, now_s=now_s).values():
+    for is_met in _compile(book, order, now_s=now_s).values():
         fits &= is_met(cells)
     return int(np.count_nonzero(fits & (_cost(cells, order) <= order.price_hour_max)))
+
+
+def may_take(book: Book, order: Order, offer_id: Digest, *, now_s: int) -> bool:
+    """Say whether one offer would take this order now, whatever it costs."""
+    row = book.offers.row_of.get(offer_id)
+    if row is None:
+        return False
+    cells = book.offers.cells[:, [row]]
+    wishes = _compile(book, order, now_s=now_s).values()
+    return bool(_has_enough(cells, order, now_s=now_s).all()) and all(
+        bool(is_met(cells)[0]) for is_met in wishes
+    )
+
+
+def find_kind(
+    book: Book, order: Order, cells: Cells, *, now_s: int
+) -> NDArray[np.bool_]:
+    """Say which rows are of the kind that is wanted, free or not; shape (n_rows,)."""
+    fits = np.ones(cells.shape[1], dtype=np.bool_)
+    fits &= cells[Column.GPU_MEMORY_BYTES] >= order.gpu_memory_bytes
+    for is_met in compile_wishes(book, order, now_s=now_s).values():
+        fits &= is_met(cells)
+    return fits
+
+
+def price(order: Order, cells: Cells) -> NDArray[np.int64]:
+    """Price the slice in some rows, micro-USD an hour; shape (n_rows,)."""
+    return _cost(cells, order)
+
+
+def _compile(book: Book, order: Order, *, now_s: int) -> Wishes:
+    """Make the tests of the order's wishes, and that no booking is in its way."""
+    wishes = compile_wishes(book, order, now_s=now_s)
+    if full := find_full(book, order, now_s=now_s):
+        wishes["booked"] = lambda cells: ~np.isin(cells[Column.NUMBER], full)
+    return wishes
 
 
 def check_order(order: Order) -> None:
@@ -192,7 +229,12 @@ def _second_price(winner: Candidate, runner_up: Candidate | None) -> int:
     return winner.score if runner_up is None else runner_up.score
 
 
-def _duration(order: Order, *, price_hour: int) -> int:
+def compute_duration(order: Order, *, price_hour: int) -> int:
+    """Say how long a lease may last at a price: as order, market and total allow.
+
+    Raises:
+        Refused: ``total_too_small`` where that is not one second.
+    """
     duration_s = min(order.duration_s_max, LEASE_S_MAX)
     if price_hour:
         affordable_s = order.total_max * _SECONDS_PER_HOUR // price_hour
@@ -213,7 +255,7 @@ def _no_match(book: Book, order: Order, *, now_s: int) -> NoMatch:
     offers = book.offers
     standing, *enough = _has_enough(offers.cells, order, now_s=now_s)
     fits = dict(zip(_AT_LEAST, enough, strict=True))
-    for name, is_met in compile_wishes(book, order, now_s=now_s).items():
+    for name, is_met in _compile(book, order, now_s=now_s).items():
         fits[name] = is_met(offers.cells)
     fits["price"] = _cost(offers.cells, order) <= order.price_hour_max
     excluded = {

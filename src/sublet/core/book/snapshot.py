@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from sublet.base.errors import Broken, Outdated
 from sublet.base.ids import Address, Digest
 from sublet.core.book.book import Book
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.book.record import (
     AttestationRecord,
     ChannelRecord,
@@ -57,6 +58,8 @@ class BookState(Struct, frozen=True, forbid_unknown_fields=True):
     delegations: list[DelegationRecord]
     tape: list[Series]
     attestations: list[AttestationRecord]
+    orders: list[OpenOrder]
+    ended: list[OpenOrder]
 
 
 class _Format(Struct, frozen=True):
@@ -105,6 +108,8 @@ def dump(book: Book) -> bytes:
                 for records in book.attestations.values()
                 for record in records.values()
             ],
+            orders=list(book.orders.values()),
+            ended=list(book.ended.values()),
         )
     )
 
@@ -162,6 +167,10 @@ def _make_book(state: BookState) -> Book:
     for lease in state.unerased:
         book.offers.bind(lease)
         book.add_unerased(lease)
+    for order in state.orders:
+        book.add_order(order)
+    book.ended = {order.id: order for order in state.ended}
+    book.fresh, book.unserved = {}, {}  # all was looked at when it was written
     return book
 
 
