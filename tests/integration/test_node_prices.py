@@ -134,7 +134,6 @@ async def test_command_shows_prices(guest: Guest, tmp_path: Path) -> None:
     assert code == 0, err
     assert [line.split() for line in out.splitlines()] == [
         ["MODEL", "REGION", "FREE", "ASKED", "P10", "MEDIAN", "P90", "LAST", "DEALS"],
-        ["h200", "any", "5/6", "$0.5120", *["$0.4320"] * 4, "1"],
         ["h200", "DE", "5/6", "$0.5120", *["$0.4320"] * 4, "1"],
     ]
     code, out, _ = await shell.type("prices", "NVIDIA H200", "--depth", "--csv")
@@ -146,6 +145,12 @@ async def test_command_shows_prices(guest: Guest, tmp_path: Path) -> None:
     code, out, _ = await shell.type("prices", "h200", "--history", "--json")
     assert code == 0
     assert json.loads(out)["kinds"][0]["rows"][0]["median"] == PAID
+
+
+async def test_command_draws_history(guest: Guest, tmp_path: Path) -> None:
+    await stock(guest, gpus=2)
+    await let_one(guest, gpus=1)
+    shell = Shell(guest.url, tmp_path)
     code, out, _ = await shell.type("prices", "h200", "--region", "DE", "--history")
     assert (code, "median  " in out, "█" in out) == (0, True, True)
     code, out, _ = await shell.type("prices", "cpu")

@@ -5,6 +5,7 @@ import csv
 import io
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -108,9 +109,11 @@ def format_overview(found: Any, *, width: int) -> str:
             *map(format_price, (row.ask, row.p10, row.median, row.p90, row.last)),
             str(row.deals),
         )
-        for row in sorted(found.rows, key=lambda row: (row.model, row.region))
+        for row in sorted(
+            drop_doubles(found.rows), key=lambda row: (row.model, row.region)
+        )
     ]
-    return format_table(head, rows) + _tell_rest(found, len(rows))
+    return format_table(head, rows) + _tell_rest(found, len(found.rows))
 
 
 def format_depth(found: Any, *, width: int) -> str:
@@ -118,7 +121,7 @@ def format_depth(found: Any, *, width: int) -> str:
     from sublet.cli.output import format_table
 
     blocks = []
-    for kind in found.kinds:
+    for kind in drop_doubles(found.kinds):
         most = max((row.units_milli for row in kind.rows), default=0)
         rows = [
             (
@@ -133,7 +136,7 @@ def format_depth(found: Any, *, width: int) -> str:
         more = kind.levels - len(rows)
         rest = f"\n… and {more} higher prices" if more > 0 else ""
         blocks.append(f"{_title(kind)}\n{table}{rest}")
-    return ("\n\n".join(blocks) or _NOTHING) + _tell_rest(found, len(blocks))
+    return ("\n\n".join(blocks) or _NOTHING) + _tell_rest(found, len(found.kinds))
 
 
 def format_history(found: Any, *, width: int) -> str:
@@ -141,7 +144,7 @@ def format_history(found: Any, *, width: int) -> str:
     from sublet.cli.output import format_table
 
     blocks = []
-    for kind in found.kinds:
+    for kind in drop_doubles(found.kinds):
         if not kind.rows:
             continue
         hours = {row.from_s: row for row in kind.rows}
@@ -168,6 +171,14 @@ def format_history(found: Any, *, width: int) -> str:
             f"deals   {draw_curve(deals)}\n" + format_table(head, rows)
         )
     return ("\n\n".join(blocks) or _NO_DEALS) + _tell_rest(found, len(found.kinds))
+
+
+def drop_doubles(kinds: Sequence[Any]) -> list[Any]:
+    """Leave out the sum over all regions where there is only one."""
+    regions = Counter(kind.model for kind in kinds if kind.region != ANYWHERE)
+    return [
+        kind for kind in kinds if kind.region != ANYWHERE or regions[kind.model] != 1
+    ]
 
 
 def draw_bar(value: int, *, most: int, length: int) -> str:

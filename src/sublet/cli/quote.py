@@ -1,5 +1,6 @@
 """What ``sublet quote`` says besides the price: when, how sure, and what clouds take."""
 
+import textwrap
 from collections.abc import Sequence
 
 from sublet.base.units import format_duration
@@ -9,9 +10,10 @@ from sublet.core.outlook import MILLION, Outlook
 from sublet.core.pricing.catalogue import CloudPrice
 
 HOUR_S = 3_600
+WIDTH_MIN = 40  # columns; a narrower terminal breaks lines itself
 
 
-def format_outlook(outlook: Outlook) -> str:
+def format_outlook(outlook: Outlook, *, width: int) -> str:
     """Say when a job begins and when it is done, and on what that rests."""
     lines = [f"begins  {_tell_wait(outlook)}"]
     if outlook.samples:
@@ -32,7 +34,10 @@ def format_outlook(outlook: Outlook) -> str:
             f"        for {format_duration(outlook.run_s)} of work{_tell_speed(outlook)}",
             f"        {_tell_chance(outlook)}",
         ]
-    return "\n".join(lines)
+    return "\n".join(
+        textwrap.fill(line, max(width, WIDTH_MIN), subsequent_indent=" " * 8)
+        for line in lines
+    )
 
 
 def _tell_wait(outlook: Outlook) -> str:
@@ -73,13 +78,13 @@ def format_clouds(clouds: Sequence[CloudPrice], *, run_s: int) -> str:
     """Lay out what clouds take, with the source and date of each price."""
     rows = []
     for each in clouds:
-        if not each.instance:
+        if not each.as_of:
             rows.append((each.provider, "not in the catalogue", *[""] * 4))
             continue
         rows.append(
             (
                 each.provider,
-                each.instance,
+                each.instance or "-",
                 f"{each.gpu_count} x {each.gpu}",
                 format_price(each.on_demand_hour),
                 format_price(each.spot_hour),
@@ -90,7 +95,7 @@ def format_clouds(clouds: Sequence[CloudPrice], *, run_s: int) -> str:
         *("CLOUD", "INSTANCE", "GPUS", "ON DEMAND/H", "SPOT/H"),
         f"FOR {format_duration(run_s)}",
     )
-    dates = sorted({(each.source, each.as_of) for each in clouds if each.instance})
+    dates = sorted({(each.source, each.as_of) for each in clouds if each.as_of})
     sources = "; ".join(f"{source}, {as_of}" for source, as_of in dates)
     said = f"\nprices of whole instances: {sources}" if dates else ""
     return format_table(head, rows) + said

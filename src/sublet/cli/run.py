@@ -1,6 +1,7 @@
 """``sublet run`` and ``sublet quote``."""
 
 import asyncio
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -390,7 +391,8 @@ def quote(
                 f"{format_money(found.hold)} are set aside\n"
                 f"{found.offers_matching} offers match\n"
             )
-        typer.echo(format_outlook(outlook))
+        width = shutil.get_terminal_size().columns
+        typer.echo(format_outlook(outlook, width=width))
         if clouds:
             typer.echo("\n" + format_clouds(clouds, run_s=order.duration_s_max))
     if found.fault is not None:

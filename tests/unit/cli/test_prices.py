@@ -1,10 +1,12 @@
 """What a terminal shows of prices, at the widths that terminals have."""
 
 import pytest
+from msgspec.structs import replace
 
 from sublet.cli.prices import (
     draw_bar,
     draw_curve,
+    drop_doubles,
     format_csv,
     format_depth,
     format_history,
@@ -153,3 +155,11 @@ def test_curve_runs_from_low_to_high(values: list[int], line: str) -> None:
 def test_little_is_still_seen() -> None:
     assert draw_bar(1, most=1_000_000, length=4) == "▏"
     assert draw_bar(0, most=1_000_000, length=4) == ""
+
+
+def test_sum_of_one_region_is_left_out() -> None:
+    everywhere = replace(ROW, region="*")
+    assert drop_doubles([everywhere, ROW]) == [ROW]
+    assert drop_doubles([everywhere]) == [everywhere]
+    two = [everywhere, ROW, replace(ROW, region="DE")]
+    assert drop_doubles(two) == two

@@ -72,7 +72,7 @@ UNKNOWN = {"finish_s_min": -1, "finish_s": -1, "finish_s_max": -1}
     ],
 )
 def test_says_on_what_it_rests(outlook: Outlook, says: str, says_not: str) -> None:
-    text = format_outlook(outlook)
+    text = format_outlook(outlook, width=400)
     assert says in text
     assert says_not not in text
 
@@ -87,3 +87,15 @@ def test_cloud_without_such_a_gpu_is_named() -> None:
     assert lines[2] == "GCP    not in the catalogue"
     assert lines[3] == "prices of whole instances: src, 2025-03-07"
     assert max(map(len, lines)) <= 80
+
+
+def test_instance_without_a_name_is_none_the_less() -> None:
+    price = CloudPrice("Acme", "", "A10", 1, 1_000_000, -1, "2025-03-07", "src")
+    assert "$1.00" in format_clouds((price,), run_s=3_600)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_lines_fit_the_terminal(width: int) -> None:
+    lines = format_outlook(FREE, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert [line for line in lines if line[0] != " "] == [lines[0], lines[2]]

@@ -82,12 +82,12 @@ class CloudPrice(Struct, frozen=True):
     """The cheapest instance of a cloud that does for a wish."""
 
     provider: str
-    instance: str = ""  # "" where the catalogue has none that does
+    instance: str = ""
     gpu: str = ""
     gpu_count: int = 0
     on_demand_hour: int = -1  # micro-USD for the whole instance; -1: no price
     spot_hour: int = -1
-    as_of: str = ""
+    as_of: str = ""  # "" where the catalogue has nothing that does
     source: str = ""
 
 
@@ -181,8 +181,7 @@ def _is_of(instance: Instance, kind: GpuKind) -> bool:
 
 
 def _cheapest(those: list[Instance]) -> CloudPrice:
-    """Take the one that is cheapest on demand, and the lowest spot price of any."""
-    spots = [each.spot_hour for each in those if each.spot_hour >= 0]
+    """Take the one that is cheapest on demand; its spot price is that of the same."""
     one = min(those, key=lambda each: (_price(each), each.name))
     return CloudPrice(
         provider=one.provider,
@@ -190,7 +189,7 @@ def _cheapest(those: list[Instance]) -> CloudPrice:
         gpu=one.gpu,
         gpu_count=one.gpu_count,
         on_demand_hour=one.on_demand_hour,
-        spot_hour=min(spots, default=-1),
+        spot_hour=one.spot_hour,
         as_of=one.as_of,
         source=one.source,
     )

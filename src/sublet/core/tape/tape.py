@@ -91,7 +91,7 @@ class Tape:
         least = min(
             self.series.values(),
             key=lambda each: (
-                sum(hour.deals for hour in list_hours(each, now_s=now_s)),
+                _count_deals(each, now_s=now_s),
                 each.last.at_s,
                 each.model,
                 each.region,
@@ -105,9 +105,22 @@ def list_hours(series: Series, *, now_s: int) -> tuple[Hour, ...]:
 
     The hour that is not over yet is the last of them, as it is so far.
     """
-    oldest = now_s // HOUR_S - TAPE_HOURS_MAX + 1
+    oldest = _oldest_hour(now_s)
     hours = (*series.hours, _sum_up(series))
     return tuple(hour for hour in hours if hour.hour >= oldest)
+
+
+def _oldest_hour(now_s: int) -> int:
+    return now_s // HOUR_S - TAPE_HOURS_MAX + 1
+
+
+def _count_deals(series: Series, *, now_s: int) -> int:
+    """Count the deals of the hours that are kept; ranks nothing."""
+    oldest = _oldest_hour(now_s)
+    is_open_kept = series.last.at_s // HOUR_S >= oldest
+    return series.open_deals * is_open_kept + sum(
+        hour.deals for hour in series.hours if hour.hour >= oldest
+    )
 
 
 def _add(series: Series, deal: Deal) -> Series:
