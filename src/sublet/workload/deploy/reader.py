@@ -92,10 +92,11 @@ class Reader:
             bare = one.type if isinstance(one, inspect.Metadata) else one
             if _fits(node, bare):
                 return self._read_one(node, bare, path, cure)
+        cures = (cure, *map(_cure, kind.types))
         self._found.add(
             path,
             f"is {_show(node)}",
-            cure or f"write {_describe(kind)}",
+            next(filter(None, cures), "") or f"write {_describe(kind)}",
             code="bad_value",
         )
         return make_hole(kind)
@@ -182,9 +183,9 @@ def _read_scalar(node: Scalar, kind: inspect.Type) -> tuple[bool, Any]:
         case inspect.StrType():
             if node.is_null or (kind.min_length or 0) > len(text):
                 return False, None
-            return not kind.pattern or bool(re.search(kind.pattern, text)), text
+            return not kind.pattern or bool(re.fullmatch(kind.pattern, text)), text
         case inspect.LiteralType():
-            return text in kind.values and not node.is_null, text
+            return text in map(str, kind.values) and not node.is_null, text
         case inspect.BoolType() if node.is_plain:
             return text in _TRUE or text in _FALSE, text in _TRUE
         case inspect.IntType() if node.is_plain and _INTEGER.match(text):

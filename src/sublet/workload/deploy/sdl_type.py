@@ -37,7 +37,7 @@ Image = Annotated[
 ]
 Mount = Annotated[
     str,
-    Meta(pattern=r"\A/", extra={"cure": "write an absolute path: /data"}),
+    Meta(pattern=r"/.*", extra={"cure": "write an absolute path: /data"}),
 ]
 Texts = tuple[str, ...]
 TRUE = frozenset({"true", "on", "yes"})  # of attributes, which are texts
