@@ -44,7 +44,11 @@ def check_plan(plan: DeployPlan) -> None:
         Faults: there is something; nothing of the plan is started.
     """
     unmet = [
-        Refused(f"{one.name}: {text}", code="unmet", field=f"services.{one.name}")
+        Refused(
+            f"{one.name} asks for what cannot be had here: {text}",
+            code="unmet",
+            field=f"services.{one.name}",
+        )
         for one in plan.services
         for text in one.unmet
     ]
