@@ -72,6 +72,7 @@ class Column(IntEnum):
     CPU_SCORE = 31
     DISK_SCORE = 32
     GPU_SCORE = 33
+    USUAL_PRICE_HOUR = 34  # of the usual slice, by which rows of a kind are ordered
 
 
 # Of these an order wants at least so much: they lie together, compared in one go.
@@ -84,14 +85,14 @@ LESS_IS_BETTER = (
     Column.CPU_PRICE_HOUR,
     Column.MEMORY_PRICE_HOUR,
     Column.GPU_PRICE_HOUR,
+    Column.USUAL_PRICE_HOUR,
 )
-# What rows are ordered by first. An ideal says MIXED where its rows differ.
-KINDS = (Column.GPU_MODEL, Column.REGION)
-MIXED = -1
+# By which rows are put into blocks; no two have the same number.
+ORDERED_BY = (Column.GPU_MODEL, Column.USUAL_PRICE_HOUR, Column.NUMBER)
 
-# Rows of one kind are ordered by the price of this slice, with a GPU where there is one.
-_USUAL_CPUS = 8
-_USUAL_GIB = 32
+# The usual slice: as much as an order takes with one GPU; without one, where there is none.
+USUAL_CPUS = 8
+USUAL_GIB = 32
 
 
 class OfferTable:
@@ -100,7 +101,8 @@ class OfferTable:
     def __init__(self) -> None:
         """Start without any offer."""
         self.cells = _zeros(BLOCKS_AT_FIRST * BLOCK_ROWS)
-        self.ideals = _zeros(BLOCKS_AT_FIRST)
+        self.ideals = _zeros(BLOCKS_AT_FIRST)  # of the models, it has the last …
+        self._first_models = np.zeros(BLOCKS_AT_FIRST, dtype=np.int64)  # … and this
         self._kept: list[Kept | None] = [None] * self.cells.shape[1]  # by row
         self.machines: dict[Address, dict[str, int]] = {}  # provider, machine: row
         self.row_of: dict[Digest, int] = {}  # by the id of the offer in force
@@ -120,6 +122,7 @@ class OfferTable:
         """Give an independent table; vocabularies only ever grow and are shared."""
         twin = copy(self)
         twin.cells, twin.ideals = self.cells.copy(), self.ideals.copy()
+        twin._first_models = self._first_models.copy()
         twin._kept = self._kept.copy()
         twin.machines = {key: rows.copy() for key, rows in self.machines.items()}
         twin.row_of = self.row_of.copy()
@@ -142,6 +145,15 @@ class OfferTable:
         if blocks is None:
             return self.ideals[:, : len(self._order)]
         return self.ideals.take(blocks, axis=1)
+
+    def blocks_with(self, models: Iterable[str]) -> NDArray[np.intp]:
+        """Give the blocks in which there may be machines with one of these GPUs."""
+        count = len(self._order)
+        first, last = self._first_models[:count], self.ideals[Column.GPU_MODEL, :count]
+        may_be = np.zeros(count, dtype=np.bool_)
+        for model in self.gpu_models.numbers_of(models):
+            may_be |= (first <= model) & (model <= last)
+        return may_be.nonzero()[0]
 
     def rows_of(self, blocks: NDArray[np.intp]) -> Cells:
         """Give the cells of all rows of these blocks, one block after another."""
@@ -284,6 +296,9 @@ class OfferTable:
             offer.cpu_score,
             offer.disk_score,
             offer.gpu_score,
+            USUAL_CPUS * offer.cpu_price_hour
+            + USUAL_GIB * offer.memory_price_hour
+            + (offer.gpu_price_hour if offer.gpu_uuids else 0),
         )
         return np.array(values, dtype=np.int64)
 
@@ -316,7 +331,18 @@ class OfferTable:
         """Compute the ideal of the block in which something changed."""
         block = row // BLOCK_ROWS
         rows = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
-        self.ideals[:, block] = _ideal(self.cells[:, rows])
+        cells = self.cells[:, rows]
+        may_match = (
+            (cells[Column.EXPIRES_AT_S] > 0)
+            & (cells[Column.IS_UP] > 0)
+            & (cells[Column.LEASES_FREE] > 0)
+        )
+        cells = cells[:, may_match]
+        if cells.shape[1]:
+            self.ideals[:, block] = _ideal(cells)
+            self._first_models[block] = cells[Column.GPU_MODEL].min()
+        else:
+            self.ideals[:, block] = 0  # has expired
 
     # ---- room -----------------------------------------------------------------
 
@@ -329,10 +355,11 @@ class OfferTable:
         return row
 
     def _split(self, block: int) -> None:
-        """Move the upper half of a full block to a new one."""
+        """Move the upper part of a full block to a new one."""
         first = block * BLOCK_ROWS
         rows = first + _sort(self.cells[:, first : first + BLOCK_ROWS])
-        upper = rows[BLOCK_ROWS // 2 :].tolist()
+        cut = _cut(self.cells[Column.GPU_MODEL, rows], 1, BLOCK_ROWS)
+        upper = rows[cut:].tolist()
         target = self._order.add(_key_of(self.cells[:, upper[0]]))
         for row in upper:
             moved = self._order.take(target)
@@ -350,10 +377,12 @@ class OfferTable:
                 self._clear(row)
         if len(self.row_of) <= self.count // 2:
             self._lay_out()
+        if self.count < self.cells.shape[1]:
             return
         more = max(1, len(self._order) // GROWTH)
         self.cells = np.concatenate([self.cells, _zeros(more * BLOCK_ROWS)], axis=1)
         self.ideals = np.concatenate([self.ideals, _zeros(more)], axis=1)
+        self._first_models = np.concatenate([self._first_models, _zeros(more)[0]])
         self._kept += [None] * (more * BLOCK_ROWS)
 
     def _lay_out(self) -> None:
@@ -363,10 +392,14 @@ class OfferTable:
         old_cells, old_kept = self.cells, self._kept
         self.cells, self.ideals = np.zeros_like(self.cells), np.zeros_like(self.ideals)
         self._kept = [None] * self.cells.shape[1]
-        parts = [
-            rows[first : first + BLOCK_ROWS_FILLED]
-            for first in range(0, rows.size, BLOCK_ROWS_FILLED)
-        ]
+        parts: list[NDArray[np.intp]] = []
+        while rows.size:
+            models = old_cells[Column.GPU_MODEL, rows[:BLOCK_ROWS_FILLED]]
+            size = models.size
+            if rows.size > size:
+                size = _cut(models, BLOCK_ROWS // 2, size)
+            parts.append(rows[:size])
+            rows = rows[size:]
         self._order = BlockOrder(
             used=[(_key_of(old_cells[:, part[0]]), part.size) for part in parts]
         )
@@ -382,50 +415,41 @@ def _zeros(length: int) -> Cells:
     return np.zeros((len(Column), length), dtype=np.int64)
 
 
-def _usual_price(cells: Cells) -> NDArray[np.int64]:
-    """Price the usual slice, micro-USD an hour; a row without GPUs sells none."""
-    cpu_price, memory_price, gpu_price = cells[PRICES]
-    usual: NDArray[np.int64] = (
-        _USUAL_CPUS * cpu_price
-        + _USUAL_GIB * memory_price
-        + gpu_price * (cells[Column.GPU_MEMORY_BYTES] > 0)
-    )
-    return usual
-
-
 def _key_of(cells: NDArray[np.int64]) -> Key:
-    """Say where a row, shape (columns,), belongs; its number makes the key unique."""
-    model, region = cells[list(KINDS)].tolist()
-    return model, region, int(_usual_price(cells)), int(cells[Column.NUMBER])
+    """Say where a row, shape (columns,), belongs."""
+    return tuple(cells[list(ORDERED_BY)].tolist())
 
 
 def _sort(cells: Cells) -> NDArray[np.intp]:
     """Give the places of the rows in the order of their keys."""
-    usual = _usual_price(cells)
-    model, region = (cells[kind] for kind in KINDS)
-    return np.lexsort((cells[Column.NUMBER], usual, region, model))
+    return np.lexsort(cells[list(reversed(ORDERED_BY))])
+
+
+def _cut(models: NDArray[np.int64], least: int, most: int) -> int:
+    """Say where to cut a block in order, so that few blocks have several models.
+
+    Args:
+        models: of the rows, in order.
+        least, most: between them the cut lies, in the middle where all are the same.
+    """
+    middle = (least + most) // 2
+    changes = np.flatnonzero(np.diff(models)) + 1
+    changes = changes[(changes >= least) & (changes <= most)]
+    if not changes.size:
+        return middle
+    return int(changes[np.abs(changes - middle).argmin()])
 
 
 def _ideal(cells: Cells) -> NDArray[np.int64]:
-    """Make the ideal of one block of rows; what cannot match does not count."""
-    may_match = (
-        (cells[Column.EXPIRES_AT_S] > 0)
-        & (cells[Column.IS_UP] > 0)
-        & (cells[Column.LEASES_FREE] > 0)
-    )
-    cells = cells[:, may_match]
-    if not cells.shape[1]:
-        return np.zeros(len(cells), dtype=np.int64)
+    """Make the ideal of these rows, of which there is one."""
     ideal: NDArray[np.int64] = cells.max(axis=1)
     least = cells.min(axis=1)
-    for kind in KINDS:
-        if ideal[kind] != least[kind]:
-            ideal[kind] = MIXED
     ideal[list(LESS_IS_BETTER)] = least[list(LESS_IS_BETTER)]
     # Who asks for a GPU does not get one where none is free, however cheap it is.
-    gpu_prices = cells[Column.GPU_PRICE_HOUR, cells[Column.GPUS_FREE] > 0]
-    if gpu_prices.size:
-        ideal[Column.GPU_PRICE_HOUR] = gpu_prices.min()
+    with_gpus = cells[:, cells[Column.GPUS_FREE] > 0]
+    if with_gpus.shape[1]:
+        for price in (Column.GPU_PRICE_HOUR, Column.USUAL_PRICE_HOUR):
+            ideal[price] = with_gpus[price].min()
     return ideal
 
 

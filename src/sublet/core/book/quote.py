@@ -19,8 +19,9 @@ from sublet.core.book.book import Book
 from sublet.core.book.booking import find_full
 from sublet.core.book.offer_table import (
     AT_LEAST,
-    MIXED,
     PRICES,
+    USUAL_CPUS,
+    USUAL_GIB,
     Cells,
     Column,
 )
@@ -163,19 +164,14 @@ def _promising(
     """Give the blocks in which an offer may fit, and what it costs there at least."""
     offers = book.offers
     scope = book.delegations.get(order.delegation)
-    within = offers.blocks_of(scope.providers) if scope and scope.providers else None
+    within = None
+    if models := models_of(order):
+        within = offers.blocks_with(models)
+    if scope is not None and scope.providers:
+        within = offers.blocks_of(scope.providers)
     ideals = offers.ideals_of(within)
-    for kind, vocabulary, words in (
-        (Column.GPU_MODEL, offers.gpu_models, models_of(order)),
-        (Column.REGION, offers.regions, order.regions),
-    ):
-        if words:
-            kinds = ideals[kind]
-            fits = vocabulary.match(kinds, words=words) | (kinds == MIXED)
-            within = fits.nonzero()[0] if within is None else within[fits]
-            ideals = offers.ideals_of(within)
     may_fit = _has_enough(ideals, order, now_s=now_s).all(axis=0)
-    bounds = _cost(ideals, order)
+    bounds = _least_cost(ideals, order)
     may_fit &= bounds <= order.price_hour_max
     blocks = may_fit.nonzero()[0]
     return (blocks if within is None else within[blocks]), bounds[blocks]
@@ -223,6 +219,32 @@ def _cost(cells: Cells, order: Order) -> NDArray[np.int64]:
     if order.gpu_count:
         cost += order.gpu_count * gpu_price
     return cost
+
+
+def _least_cost(ideals: Cells, order: Order) -> NDArray[np.int64]:
+    """Say what the slice costs at least in the blocks of these ideals.
+
+    No row has all the lowest prices of its block at once. So as much of the slice as can
+    be is priced as usual ones, whose price is near the same in a block.
+    """
+    usual_milli = min(
+        order.gpu_count * 1_000,
+        order.cpus_milli // USUAL_CPUS,
+        order.memory_bytes * 1_000 // (USUAL_GIB << _GIB_BITS),
+    )
+    if not usual_milli:
+        return _cost(ideals, order)
+    cpus_milli = order.cpus_milli - usual_milli * USUAL_CPUS
+    memory_bytes = order.memory_bytes - -(
+        -usual_milli * (USUAL_GIB << _GIB_BITS) // 1_000
+    )
+    cpu_price, memory_price, gpu_price = ideals[PRICES]
+    thousandths = usual_milli * ideals[Column.USUAL_PRICE_HOUR]
+    thousandths += cpus_milli * cpu_price
+    thousandths += (order.gpu_count * 1_000 - usual_milli) * gpu_price
+    least: NDArray[np.int64] = thousandths // 1_000
+    least += (memory_bytes >> _GIB_BITS) * memory_price
+    return least
 
 
 def _second_price(winner: Candidate, runner_up: Candidate | None) -> int:

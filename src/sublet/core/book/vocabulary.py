@@ -45,7 +45,7 @@ class Vocabulary:
         Returns:
             One truth per cell, shape (n_rows,).
         """
-        numbers = {number for word in words for number in self._having(word)}
+        numbers = self.numbers_of(words)
         if len(numbers) == 1:  # by far the most common, and the quickest to compare
             is_it: NDArray[np.bool_] = column == numbers.pop()
             return is_it
@@ -54,6 +54,10 @@ class Vocabulary:
         has_word = np.zeros(max(1, len(self._numbers)), dtype=np.bool_)
         has_word[list(numbers)] = True
         return has_word[column]
+
+    def numbers_of(self, words: Iterable[str]) -> set[int]:
+        """Give the numbers of all values that have any of these words."""
+        return {number for word in words for number in self._having(word)}
 
     def _having(self, word: str) -> Iterable[int]:
         number = self._numbers.get(word)

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from sublet.core.book.block import BLOCK_ROWS
-from sublet.core.book.offer_table import MIXED, Column, OfferTable
+from sublet.core.book.offer_table import Column, OfferTable
 from sublet.core.book.record import OfferRecord
 from tests.unit.core.book.world import (
     PROVIDER,
@@ -144,8 +144,10 @@ def test_ideal_is_as_good_as_the_best() -> None:
     assert ideal[Column.CPU_PRICE_HOUR] == 1
     assert ideal[Column.GPU_PRICE_HOUR] == 5
     assert ideal[Column.GPU_MODEL] == table.cells[Column.GPU_MODEL, row_of(table, 0)]
+    assert table.blocks_with(["", "a100"]).tolist() == []
     fill(table, range(2, 3))
-    assert table.ideals_of()[Column.GPU_MODEL].tolist() == [MIXED]
+    assert table.blocks_with([""]).tolist() == [0]
+    assert table.blocks_with(["h200"]).tolist() == [0]
 
 
 def test_what_cannot_match_is_no_ideal() -> None:
