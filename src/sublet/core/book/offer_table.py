@@ -165,12 +165,9 @@ class OfferTable:
 
     def blocks_of(self, providers: Iterable[Address]) -> NDArray[np.intp]:
         """Give the blocks in which these providers have machines, ascending."""
-        rows = (
-            row
-            for provider in providers
-            for row in self.machines.get(provider, {}).values()
-        )
-        return np.array(sorted({row // BLOCK_ROWS for row in rows}), dtype=np.intp)
+        owned = [self.machines.get(provider, {}) for provider in providers]
+        blocks = {row // BLOCK_ROWS for rows in owned for row in rows.values()}
+        return np.array(sorted(blocks), dtype=np.intp)
 
     def get(self, row: int) -> OfferRecord:
         """Give the record in a row that is known to hold one."""
@@ -331,13 +328,7 @@ class OfferTable:
         """Compute the ideal of the block in which something changed."""
         block = row // BLOCK_ROWS
         rows = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
-        cells = self.cells[:, rows]
-        may_match = (
-            (cells[Column.EXPIRES_AT_S] > 0)
-            & (cells[Column.IS_UP] > 0)
-            & (cells[Column.LEASES_FREE] > 0)
-        )
-        cells = cells[:, may_match]
+        cells = _matchable(self.cells[:, rows])
         if cells.shape[1]:
             self.ideals[:, block] = _ideal(cells)
             self._first_models[block] = cells[Column.GPU_MODEL].min()
@@ -392,14 +383,7 @@ class OfferTable:
         old_cells, old_kept = self.cells, self._kept
         self.cells, self.ideals = np.zeros_like(self.cells), np.zeros_like(self.ideals)
         self._kept = [None] * self.cells.shape[1]
-        parts: list[NDArray[np.intp]] = []
-        while rows.size:
-            models = old_cells[Column.GPU_MODEL, rows[:BLOCK_ROWS_FILLED]]
-            size = models.size
-            if rows.size > size:
-                size = _cut(models, BLOCK_ROWS // 2, size)
-            parts.append(rows[:size])
-            rows = rows[size:]
+        parts = _parts(rows, old_cells[Column.GPU_MODEL, rows])
         self._order = BlockOrder(
             used=[(_key_of(old_cells[:, part[0]]), part.size) for part in parts]
         )
@@ -438,6 +422,28 @@ def _cut(models: NDArray[np.int64], least: int, most: int) -> int:
     if not changes.size:
         return middle
     return int(changes[np.abs(changes - middle).argmin()])
+
+
+def _parts(rows: NDArray[np.intp], models: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Cut rows in order, of these models, into parts that leave room in a block."""
+    parts: list[NDArray[np.intp]] = []
+    while rows.size:
+        size = min(BLOCK_ROWS_FILLED, rows.size)
+        if rows.size > size:
+            size = _cut(models[:size], BLOCK_ROWS // 2, size)
+        parts.append(rows[:size])
+        rows, models = rows[size:], models[size:]
+    return parts
+
+
+def _matchable(cells: Cells) -> Cells:
+    """Leave out what cannot match now, whatever an order wants."""
+    may_match = (
+        (cells[Column.EXPIRES_AT_S] > 0)
+        & (cells[Column.IS_UP] > 0)
+        & (cells[Column.LEASES_FREE] > 0)
+    )
+    return cells[:, may_match]
 
 
 def _ideal(cells: Cells) -> NDArray[np.int64]:
