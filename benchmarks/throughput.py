@@ -19,7 +19,7 @@ from statistics import mean
 
 from benchmarks import packing
 from benchmarks.rig import gpu_trace
-from benchmarks.rig.frame import close, median, percentile, show
+from benchmarks.rig.frame import console, median, percentile, show
 from sublet.core.placement.fleet import Fleet, Machine, Place
 from sublet.core.placement.packer import Packer
 from sublet.core.placement.shape import Shape
@@ -91,12 +91,10 @@ def main() -> None:
             ("the same in packing, %", f"{expected:.2f}", "± 0.5"),
         ],
     )
-    close(
-        "throughput",
-        placements_per_s=round(per_s),
-        p99_ms=p99_ms,
-        allocated=round(allocated, 2),
-        packing=round(expected, 2),
+    console.print(
+        f"result: throughput placements_per_s={per_s:.0f} p99_ms={p99_ms:.2f} "
+        f"allocated={allocated:.2f} packing={expected:.2f}",
+        soft_wrap=True,
     )
 
 

@@ -143,7 +143,7 @@ class Fgd:
         change = worth.of(line, gpus)
         change -= worth.of(worth.line(model, fleet.cpus[rows]), gpus)
         if shape.gpu_count == 1 and shape.gpu_milli < WHOLE:
-            gains = worth.gains(line, gpus, np.array([shape.gpu_milli]))
+            gains = worth.gains(line, gpus, shape.gpu_milli)
         else:
             free = (gpus == WHOLE).sum(axis=1)
             gains = worth.several[line, free - shape.gpu_count]

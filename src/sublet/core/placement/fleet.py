@@ -70,25 +70,27 @@ class Fleet:
         Raises:
             Broken: it does not fit; whoever chose the place looked at other machines.
         """
-        row, slots = place.row, list(place.slots)
+        row, gpus = place.row, self.gpus[place.row]
         fits = (
             self.cpus[row] >= shape.cpus_milli
             and self.memory[row] >= shape.memory_bytes
-            and len(set(slots)) == shape.gpu_count
-            and bool((self.gpus[row, slots] >= shape.gpu_milli).all())
+            and len(place.slots) == len(set(place.slots)) == shape.gpu_count
+            and all(gpus[slot] >= shape.gpu_milli for slot in place.slots)
         )
         if not fits:
             raise Broken(f"a slice was placed on machine {row}, where it does not fit")
-        self._change(row, slots, shape, sign=-1)
+        self._change(place, shape, sign=-1)
 
     def release(self, place: Place, shape: Shape) -> None:
         """Give back what a slice of this shape took there."""
-        self._change(place.row, list(place.slots), shape, sign=1)
+        self._change(place, shape, sign=1)
 
-    def _change(self, row: int, slots: list[int], shape: Shape, *, sign: int) -> None:
+    def _change(self, place: Place, shape: Shape, *, sign: int) -> None:
+        row, gpus = place.row, self.gpus[place.row]
         self.cpus[row] += sign * shape.cpus_milli
         self.memory[row] += sign * shape.memory_bytes
-        self.gpus[row, slots] += sign * shape.gpu_milli
+        for slot in place.slots:
+            gpus[slot] += sign * shape.gpu_milli
 
     def room(self, shape: Shape) -> NDArray[np.int64]:
         """Count how many slices of this shape each machine could still take.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sublet.core.placement.fleet import Fleet, Place
 from sublet.core.placement.shape import WHOLE, Shape, check_shape
-from sublet.core.placement.worth import Worth, appraise
+from sublet.core.placement.worth import NO_GAIN, Worth, appraise
 
 SHAPES_MAX = 4_096  # that scores are kept for; beyond, the longest known is forgotten
 STEP_MILLI = 100  # thousandths of a GPU: scores closer than this are equal
@@ -39,8 +39,8 @@ class Packer:
     def learn(self, counts: Mapping[Shape, int]) -> None:
         """Score by these wishes from now on."""
         self._worth = appraise(counts, self.fleet)
-        for number in self._rows.values():
-            self._score_shape(number)
+        for shape, number in self._rows.items():
+            self._score_shape(number, shape)
 
     def find(self, shape: Shape) -> Place | None:
         """Choose where a slice of this shape goes; None where it fits nowhere.
@@ -80,14 +80,12 @@ class Packer:
     def slots(self, row: int, shape: Shape) -> tuple[int, ...]:
         """Choose the GPUs of a machine that has room for the shape."""
         gpus = self.fleet.gpus[row]
-        if shape.gpu_count != 1 or shape.gpu_milli == WHOLE:
-            free = np.flatnonzero(gpus >= shape.gpu_milli)[: shape.gpu_count]
+        if not _is_part(shape):
+            free = np.flatnonzero(gpus == WHOLE)[: shape.gpu_count]
             return tuple(free.tolist())
-        model = self.fleet.model[row : row + 1]
         cpus = self.fleet.cpus[row : row + 1] - shape.cpus_milli
-        line = self._worth.line(model, cpus)
-        milli = np.array([shape.gpu_milli])
-        gains = self._worth.gains(line, gpus[None, :], milli)
+        line = self._worth.line(self.fleet.model[row : row + 1], cpus)
+        gains = self._worth.gains(line, gpus[None, :], shape.gpu_milli)
         return (int(gains[0].argmax()),)
 
     def _number(self, shape: Shape) -> int:
@@ -103,55 +101,83 @@ class Packer:
             self._columns.grow()
         self._rows[shape] = number
         self._columns.put(number, shape, self.fleet.models)
-        self._score_shape(number)
+        self._score_shape(number, shape)
         return number
 
-    def _score_shape(self, number: int) -> None:
+    def _score_shape(self, number: int, shape: Shape) -> None:
         """Score all machines for one shape."""
-        fleet, wish = self.fleet, self._columns.pick(slice(number, number + 1))
-        enough = (fleet.cpus >= wish.cpus) & (fleet.memory >= wish.memory)
-        enough &= (fleet.gpus >= wish.milli[:, None]).sum(axis=1) >= wish.count
-        enough &= wish.accepts[0, fleet.model]
+        fleet, worth = self.fleet, self._worth
+        enough = (fleet.cpus >= shape.cpus_milli) & (fleet.memory >= shape.memory_bytes)
+        enough &= (fleet.gpus >= shape.gpu_milli).sum(axis=1) >= shape.gpu_count
+        enough &= self._columns.accepts[number, fleet.model]
         rows = np.flatnonzero(enough)
+        model, cpus, gpus = fleet.model[rows], fleet.cpus[rows], fleet.gpus[rows]
+        line = worth.line(model, cpus - shape.cpus_milli)
+        change = worth.of(line, gpus) - worth.of(worth.line(model, cpus), gpus)
+        if _is_part(shape):
+            change += worth.gains(line, gpus, shape.gpu_milli).max(axis=1)
+        else:
+            free = (gpus == WHOLE).sum(axis=1)
+            change += worth.several[line, free - shape.gpu_count]
+            change -= worth.several[line, free]
+            change -= shape.gpu_count * worth.single[line, WHOLE]
         scores = self._scores[number]
         scores[:] = NO_ROOM
-        scores[rows] = _score(
-            self._worth, fleet.model[rows], fleet.cpus[rows], fleet.gpus[rows], wish
-        )
+        scores[rows] = _score(change, shape.gpus_milli(), worth.total)
 
     def _score_machine(self, row: int) -> None:
-        """Score one machine for all shapes."""
-        fleet, known = self.fleet, len(self._rows)
-        wish = self._columns
-        gpus, cpus = fleet.gpus[row], fleet.cpus[row]
-        model = fleet.model[row]
-        most = np.sort(gpus)[::-1]  # a shape fits where its last GPU has enough
-        last = np.concatenate([[WHOLE], most])
-        numbers = np.flatnonzero(
-            (wish.cpus[:known] <= cpus)
-            & (wish.memory[:known] <= fleet.memory[row])
-            & (wish.count[:known] <= gpus.size)
-            & wish.accepts[:known, model]
-            & (last[np.minimum(wish.count[:known], gpus.size)] >= wish.milli[:known])
-        )
-        self._scores[:known, row] = NO_ROOM
-        if numbers.size:
-            self._scores[numbers, row] = _score(
-                self._worth,
-                fleet.model[row : row + 1],
-                fleet.cpus[row : row + 1],
-                gpus[None, :],
-                wish.pick(numbers),
-            )
+        """Score one machine for all shapes: the same sums, read the other way.
+
+        GPUs with as much free are equal, and the model's part of the tables is small.
+        """
+        fleet, worth, known = self.fleet, self._worth, len(self._rows)
+        wish, width = self._columns, fleet.width
+        cpus, model = fleet.cpus[row], fleet.model[row]
+        free_milli = sorted(fleet.gpus[row].tolist(), reverse=True)
+        # A shape fits where the last GPU that it needs has enough.
+        last = np.array([WHOLE, *free_milli])[np.minimum(wish.count[:known], width)]
+        fits = (wish.cpus[:known] <= cpus) & (wish.memory[:known] <= fleet.memory[row])
+        fits &= (wish.count[:known] <= width) & (wish.milli[:known] <= last)
+        fits &= wish.accepts[:known, model]
+        numbers = np.flatnonzero(fits)
+        column = self._scores[:known, row]
+        column[:] = NO_ROOM
+        if not numbers.size:
+            return
+        free = free_milli.count(WHOLE)
+        lefts = list(dict.fromkeys(free_milli))
+        lines = worth.lines_of(int(model))
+        single, several = worth.single[lines], worth.several[lines]
+        each = single[:, lefts]
+        base = each @ np.array([free_milli.count(left) for left in lefts])
+        base += several[:, free]
+        step = np.searchsorted(worth.steps, cpus - wish.cpus[numbers], side="right")
+        change = base[step] - base[np.searchsorted(worth.steps, cpus, side="right")]
+        is_part = wish.is_part[numbers]
+        part, whole = is_part.nonzero()[0], (~is_part).nonzero()[0]
+        if whole.size:
+            at, count = step[whole], wish.count[numbers[whole]]
+            change[whole] += several[at, free - count] - several[at, free]
+            change[whole] -= count * single[at, WHOLE]
+        if part.size:
+            at, milli = step[part], wish.milli[numbers[part]]
+            left = np.array(lefts) - milli[:, None]
+            gains = single[at[:, None], np.maximum(left, 0)] - each[at]
+            if free:  # the first of the lefts is WHOLE
+                gains[:, 0] += several[at, free - 1] - several[at, free]
+            gains[left < 0] = NO_GAIN
+            change[part] += gains.max(axis=1)
+        column[numbers] = _score(change, wish.taken[numbers], worth.total)
 
 
 class _Columns:
     """Shapes in columns, by number."""
 
     def __init__(self, *, capacity: int, models: int) -> None:
-        self.cpus, self.memory, self.count, self.milli = np.zeros(
-            (4, capacity), dtype=np.int64
+        self.cpus, self.memory, self.count, self.milli, self.taken = np.zeros(
+            (5, capacity), dtype=np.int64
         )
+        self.is_part = np.zeros(capacity, dtype=np.bool_)
         self.accepts = np.zeros((capacity, models), dtype=np.bool_)
 
     def grow(self) -> None:
@@ -163,39 +189,18 @@ class _Columns:
         self.memory[number] = shape.memory_bytes
         self.count[number] = shape.gpu_count
         self.milli[number] = shape.gpu_milli
+        self.taken[number] = shape.gpus_milli()
+        self.is_part[number] = _is_part(shape)
         self.accepts[number] = [shape.accepts(model) for model in models]
 
-    def pick(self, numbers: slice | NDArray[np.int64]) -> "_Columns":
-        picked = _Columns.__new__(_Columns)
-        for name, column in vars(self).items():
-            setattr(picked, name, column[numbers])
-        return picked
+
+def _is_part(shape: Shape) -> bool:
+    return shape.gpu_count == 1 and shape.gpu_milli < WHOLE
 
 
 def _score(
-    worth: Worth,
-    model: NDArray[np.int64],
-    cpus: NDArray[np.int64],
-    gpus: NDArray[np.int64],
-    wish: _Columns,
+    change: NDArray[np.int64], taken: NDArray[np.int64] | int, total: int
 ) -> NDArray[np.int64]:
-    """Score pairs of a machine and a shape that fits it.
-
-    Either side may have the length 1, and then goes with all of the other's.
-
-    Returns:
-        Steps of STEP_MILLI; shape (n_pairs,).
-    """
-    before = worth.of(worth.line(model, cpus), gpus)
-    line = worth.line(model, cpus - wish.cpus)
-    after = worth.of(line, np.broadcast_to(gpus, (line.size, gpus.shape[1])))
-    free = (gpus == WHOLE).sum(axis=1)
-    is_part = (wish.count == 1) & (wish.milli < WHOLE)
-    left = free - np.where(is_part, 0, wish.count)
-    whole = worth.several[line, left] - worth.several[line, free]
-    whole += (left - free) * worth.single[line, WHOLE]
-    part = worth.gains(line, gpus, wish.milli).max(axis=1)
-    after += np.where(is_part, part, whole)
-    taken = wish.count * wish.milli * worth.total
-    scores: NDArray[np.int64] = (after - before + taken) // (worth.total * STEP_MILLI)
+    """Turn a change of worth into a score: what was not lost, in steps."""
+    scores: NDArray[np.int64] = (change + taken * total) // (total * STEP_MILLI)
     return scores

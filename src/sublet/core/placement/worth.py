@@ -43,6 +43,11 @@ class Worth(NamedTuple):
         lines: NDArray[np.int64] = model * (self.steps.size + 1) + step
         return lines
 
+    def lines_of(self, model: int) -> slice:
+        """Give the lines of one model: none of its steps is reached, the first, …"""
+        per_model = self.steps.size + 1
+        return slice(model * per_model, (model + 1) * per_model)
+
     def of(self, line: NDArray[np.int64], gpus: NDArray[np.int64]) -> NDArray[np.int64]:
         """Say what the GPUs of machines are worth; shapes (n,) and (n, width)."""
         worth: NDArray[np.int64] = self.single[line[:, None], gpus].sum(axis=1)
@@ -50,22 +55,19 @@ class Worth(NamedTuple):
         return worth
 
     def gains(
-        self,
-        line: NDArray[np.int64],
-        gpus: NDArray[np.int64],
-        milli: NDArray[np.int64],
+        self, line: NDArray[np.int64], gpus: NDArray[np.int64], milli: int
     ) -> NDArray[np.int64]:
         """Say how the worth changes if a part is cut from each of the GPUs.
 
         Args:
             line: of the machines once the CPUs are taken, shape (n,).
-            gpus: free thousandths, shape (n or 1, width).
-            milli: the part, shape (n or 1,).
+            gpus: free thousandths, shape (n, width).
+            milli: the part.
 
         Returns:
             Shape (n, width); less than half of NO_GAIN where too little is left.
         """
-        lines, left = line[:, None], gpus - milli[:, None]
+        lines, left = line[:, None], gpus - milli
         gains: NDArray[np.int64] = self.single[lines, np.maximum(left, 0)]
         gains -= self.single[lines, gpus]
         is_whole = gpus == WHOLE

@@ -47,8 +47,7 @@ def test_worth_is_what_an_average_wish_could_use() -> None:
             for shape, weight in weights.items()
         )
         assert worth.of(line, np.array([gpus])).tolist() == [expected]
-        part = np.array([250])
-        gains = worth.gains(line, np.array([gpus]), part)[0].tolist()
+        gains = worth.gains(line, np.array([gpus]), 250)[0].tolist()
         for slot, gain in enumerate(gains):
             if gpus[slot] < 250:
                 assert gain < -(1 << 60)
