@@ -1,6 +1,7 @@
 """The instant reverse auction: who would get this order, and for how much.
 
-The lowest cost wins, the older offer where two are equal. The winner is paid what the
+The lowest cost wins, the older offer where two are equal; where one owner asks the same
+for several machines, the one on which least room is broken up. The winner is paid what the
 runner-up, the cheapest fitting offer of another provider, would have cost: then the
 honest floor is the best one to ask. Where there is no runner-up the winner is paid
 what it asks itself: a lone seller must not be handed the order's maximum, or tenants
@@ -24,10 +25,12 @@ from sublet.core.book.offer_table import (
     USUAL_GIB,
     Cells,
     Column,
+    OfferTable,
 )
-from sublet.core.book.search import Candidate, find_two
+from sublet.core.book.search import Candidate, Judge, find_two
 from sublet.core.book.wish import Wishes, compile_wishes, models_of
 from sublet.core.document import Order
+from sublet.core.placement.tie import Contender, choose
 from sublet.core.wording import check_wording
 
 _GIB_BITS = 30  # memory is priced by 2^30 bytes
@@ -36,6 +39,11 @@ _SECONDS_PER_HOUR = 3_600
 # What an offer lacks, for the columns of AT_LEAST behind the first.
 _AT_LEAST = (
     *("provider_up", "cpus", "memory", "disk", "gpu_count", "leases", "gpu_memory"),
+)
+# What a Contender's line is made of.
+_ROOM = (
+    *(Column.GPUS_FREE, Column.CPUS_MILLI_FREE, Column.MEMORY_BYTES_FREE),
+    Column.NUMBER,
 )
 
 
@@ -85,7 +93,7 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
         raise _no_match(book, order, now_s=now_s)
     price_hour = _second_price(winner, runner_up)
     duration_s = compute_duration(order, price_hour=price_hour)
-    record = offers.get(winner.row)
+    record = offers.get(_settle_tie(offers, winner, judge))
     return Match(
         offer_id=record.id,
         provider=record.provider,
@@ -95,6 +103,18 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
         duration_s=duration_s,
         hold=-(-price_hour * duration_s // _SECONDS_PER_HOUR),
     )
+
+
+def _settle_tie(offers: OfferTable, winner: Candidate, judge: Judge) -> int:
+    """Choose among the winner's own machines that cost the same; give the row."""
+    machines = offers.machines[offers.get(winner.row).provider]
+    if len(machines) == 1:
+        return winner.row
+    rows = np.array(list(machines.values()))
+    places, scores = judge(offers.cells[:, rows])
+    tied = rows[places[scores == winner.score]]
+    room = offers.cells[np.ix_(_ROOM, tied)].tolist()
+    return choose(map(Contender, *room, tied.tolist()))
 
 
 def count_fitting(book: Book, order: Order, *, now_s: int) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sublet.base import limits
 from sublet.base.errors import Refused
@@ -110,6 +111,43 @@ def test_lowest_cost_wins_at_second() -> None:
 
 def test_equal_costs_go_to_the_older() -> None:
     assert ask(make_book({}, {}, {})).offer_id == digest(0)
+
+
+def gpu_machines(*counts: int, **same: Any) -> list[dict[str, Any]]:
+    return [
+        {"gpu_model": "A", "gpu_uuids": tuple(f"{n}-{m}" for m in range(count))} | same
+        for n, count in enumerate(counts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [(1, 1), (2, 2), (3, 0), (4, 0), (0, 3)]
+)
+def test_an_owners_equal_machines_are_filled_without_breaking_up_room(
+    wanted: int, expected: int
+) -> None:
+    book = make_book(*gpu_machines(8, 1, 2, 0, provider=7))
+    match = ask(book, gpu_count=wanted, gpu_memory_bytes=0)
+    assert match.offer_id == digest(expected)
+
+
+def test_a_tie_between_owners_is_the_olders_and_a_cheaper_machine_wins() -> None:
+    book = make_book(*gpu_machines(8), {"provider": 8} | gpu_machines(1)[0])
+    assert ask(book, gpu_count=1, gpu_memory_bytes=0).offer_id == digest(0)
+    cheap, dear = gpu_machines(8, 1, provider=7)
+    book = make_book(cheap, dear | {"cpu_price_hour": 99_000})
+    assert ask(book, gpu_count=1, gpu_memory_bytes=0).offer_id == digest(0)
+
+
+def test_a_machine_in_use_is_filled_first() -> None:
+    one, other = gpu_machines(2, 2, provider=7)
+    book = make_book(one, other)
+    record = book.offers.find(digest(1))
+    assert record is not None
+    taken = replace(record, gpus_used=frozenset(["1-0"]), leases_used=1)
+    book.offers.put(taken, is_up=True, now_s=START_S)
+    assert ask(book, gpu_count=1, gpu_memory_bytes=0).offer_id == digest(1)
+    assert ask(book, gpu_count=2, gpu_memory_bytes=0).offer_id == digest(0)
 
 
 def test_own_machines_are_no_runner_up() -> None:
@@ -263,6 +301,12 @@ def slow_winner(table: OfferTable, order: Order) -> tuple[str, int] | None:
     if not fitting:
         return None
     asked, _, winner = min(fitting)
+    tied = [
+        (record.offer.cpus_milli, record.offer.memory_bytes, record.number, record)
+        for cost, _, record in fitting
+        if cost == asked and record.provider == winner.provider
+    ]
+    *_, winner = min(tied)  # nothing is taken, and there are no GPUs
     others = [c for c, _, record in fitting if record.provider != winner.provider]
     return winner.id, min(others, default=asked)
 

@@ -163,15 +163,27 @@ def slow_two(book: Book, order: Order, *, now_s: int) -> tuple[str, int] | None:
         )
 
     fitting = [
-        (cost(record), record.number, record.provider, record.id)
+        (cost(record), record.number, record)
         for _, record in book.offers.records()
         if fits(record)
     ]
     assert len(fitting) == count_fitting(book, order, now_s=now_s)
     if not fitting:
         return None
-    asked, _, winner, offer_id = min(fitting)
-    return offer_id, min((c for c, _, p, _ in fitting if p != winner), default=asked)
+    asked, _, first = min(fitting)
+    tied = [
+        (
+            len(record.gpus_free()),
+            record.offer.cpus_milli - record.cpus_milli_used,
+            record.offer.memory_bytes - record.memory_bytes_used,
+            number,
+            record.id,
+        )
+        for price, number, record in fitting
+        if price == asked and record.provider == first.provider
+    ]
+    others = [price for price, _, one in fitting if one.provider != first.provider]
+    return min(tied)[-1], min(others, default=asked)
 
 
 def found(book: Book, order: Order, *, now_s: int) -> tuple[str, int] | None:
