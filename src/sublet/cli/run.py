@@ -106,6 +106,16 @@ def run(
         ),
     ] = None,
     timeout: TimeoutOption = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            "--mode",
+            metavar="MODE:TIME",
+            help="How to find a machine: standing:10m waits at your price, live:10s "
+            "lets providers bid, spot:60s is cheap and may be ended with that notice, "
+            "reserved:2h begins then.  [default: instant]",
+        ),
+    ] = None,
     wait: Annotated[
         str | None,
         typer.Option(
@@ -214,6 +224,7 @@ def run(
         "checkpoint": checkpoint,
         "retries": retries,
         "timeout": timeout,
+        "mode": mode,
         "wait": wait,
         "env": env or (),
         "secrets": secret or (),

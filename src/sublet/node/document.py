@@ -149,6 +149,7 @@ def _answer(outcome: Result | SubletError) -> Appended:
         index=outcome.index,
         at_s=outcome.at_s,
         lease=outcome.lease,
+        order=outcome.order,
         fault=None if outcome.refusal is None else fault_of(outcome.refusal),
     )
 

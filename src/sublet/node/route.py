@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from msgspec import Struct
 
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease
 from sublet.core.outlook import Outlook
@@ -32,6 +33,7 @@ from sublet.wire.message import (
     Leases,
     MarketInfo,
     Offers,
+    Orders,
     Quote,
     Submission,
 )
@@ -133,6 +135,21 @@ ROUTES: tuple[Route, ...] = (
         gives=Leases,
         query=("all",),
         is_signed=True,
+    ),
+    Route(
+        "GET",
+        "/v1/orders",
+        view.get_orders,
+        "The caller's orders that wait, and those that lately did",
+        gives=Orders,
+        is_signed=True,
+    ),
+    Route(
+        "GET",
+        "/v1/orders/{id}",
+        view.get_order,
+        "One order that waits, or did, with its bids",
+        gives=OpenOrder,
     ),
     Route(
         "GET",

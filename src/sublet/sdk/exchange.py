@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease
 from sublet.core.outlook import Outlook
@@ -25,6 +26,7 @@ from sublet.wire.message import (
     Leases,
     MarketInfo,
     Offers,
+    Orders,
     Quote,
     Signed,
     Submission,
@@ -103,6 +105,16 @@ def ask_leases(*, is_all: bool) -> Call[Leases]:
 def ask_lease(lease_id: Digest) -> Call[Lease]:
     """One lease of the caller."""
     return Call("GET", f"/v1/leases/{lease_id}", Lease, is_signed=True)
+
+
+def ask_orders() -> Call[Orders]:
+    """The caller's orders that wait, and those that lately did."""
+    return Call("GET", "/v1/orders", Orders, is_signed=True)
+
+
+def ask_order(order_id: Digest) -> Call[OpenOrder]:
+    """One order that waits, or did, with its bids."""
+    return Call("GET", f"/v1/orders/{order_id}", OpenOrder)
 
 
 def ask_faucet() -> Call[Account]:

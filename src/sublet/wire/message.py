@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.document import AnyDocument
 from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Lease
@@ -73,6 +74,7 @@ class Appended(Message, frozen=True):
     at_s: int = 0
     lease: Lease | None = None  # the lease that it made or moved, as it is now
     fault: Fault | None = None  # refused: not in the log, or void in it
+    order: OpenOrder | None = None  # that waits, or did: which it placed or moved
 
 
 class Appendix(Message, frozen=True):
@@ -125,6 +127,12 @@ class Leases(Message, frozen=True):
     """GET /v1/leases (signed): the caller's, as tenant or provider."""
 
     leases: tuple[Lease, ...]
+
+
+class Orders(Message, frozen=True):
+    """GET /v1/orders (signed): the caller's that wait, and those that lately did."""
+
+    orders: tuple[OpenOrder, ...]
 
 
 class OfferRow(Message, frozen=True):

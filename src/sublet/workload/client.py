@@ -88,6 +88,7 @@ class Options(Needed, total=False):
     checkpoint: str | None
     retries: int | None
     wait: str | None
+    mode: str | None  # "standing:10m", "live:10s", "spot:60s", "reserved:2h"
     env: Sequence[str]  # "K=V", or "K": taken from ``environment``
     secrets: Sequence[str]  # "K": taken from ``environment``; "K=@FILE"
     erasure: bool  # encrypted scratch, and a signed statement that it is gone

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from sublet.base.ids import Address, Digest
 from sublet.core.book.book import Book
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.settlement import total_due
 from sublet.core.lease.phase import Lease
@@ -88,6 +89,12 @@ def leases_of(book: Book, party: Address) -> list[Lease]:
         if party in lease.line
     ]
     return settled + open_leases_of(book, party)
+
+
+def orders_of(book: Book, party: Address) -> list[OpenOrder]:
+    """List the orders of a tenant, or a delegate: those that ended lately, then open."""
+    every = (*book.ended.values(), *book.orders.values())
+    return [order for order in every if party in (order.tenant, order.signer)]
 
 
 def channel_total(book: Book, lease_id: Digest) -> int:

@@ -12,6 +12,7 @@ from sublet.base.ids import NO_DIGEST, Digest
 from sublet.core.document import LeaseTerms, Offer, Order, Receipt, UsageRecord
 from sublet.core.gpu_kind import fits_any
 from sublet.core.lease.phase import Lease
+from sublet.core.lease.piece import is_lease_of
 from sublet.wire import codec
 from sublet.wire.manifest import check_tree, count_bytes, egress_digest, tree_id
 from sublet.wire.message import Ended, Metered, Missing, Signed, Terms, Tree
@@ -27,7 +28,7 @@ def check_lease(lease: Lease, *, order: Order, order_id: Digest) -> None:
         PeerFault: another lease, dearer, smaller, or somebody else's.
     """
     facts = {
-        "id": lease.id == order_id,
+        "id": lease.order == order_id and is_lease_of(lease.id, order_id),
         "tenant": lease.tenant == order.tenant,
         "manifest": lease.manifest == order.manifest,
         "ssh_key": lease.ssh_key == order.ssh_key,

@@ -39,6 +39,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     retries: int | None = None
     timeout: str | None = None
     wait: str | None = None
+    mode: str | None = None
     env: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     egress: tuple[str, ...] = ()
@@ -62,6 +63,8 @@ class Needs(Struct, frozen=True):
     sandbox: str = ""  # the class that it has to be; "" for any
     egress: tuple[str, ...] = ()  # destinations, as the manifest has them
     erasure: bool = False  # encrypted scratch, and a statement that it is gone
+    mode: str = "instant"  # how the market is to find a lease
+    mode_s: int = 0  # what it needs: window, wait, notice, or until it begins
     image: Reference | None = None  # as typed: an archive's path is a local one
 
 

@@ -48,6 +48,7 @@ ORDER = Order(
 )
 LEASE = Lease(
     id=ID,
+    order=ID,
     offer_id=ID,
     tenant=ORDER.tenant,
     provider=PROVIDER.address,
