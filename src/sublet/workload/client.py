@@ -470,21 +470,11 @@ class AsyncClient:
 
 def make_wish(target: Sequence[str], options: Needed | Options) -> Wish:
     """Give what was asked for, as it was typed."""
-    lists = (
-        "gpu_kinds",
-        "attributes",
-        "regions",
-        "inputs",
-        "outputs",
-        "env",
-        "secrets",
-        "egress",
-    )
-    values = {
-        name: tuple(value) if name in lists else value  # type: ignore[arg-type]
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list | tuple) else value
         for name, value in options.items()
     }
-    return Wish(target=tuple(target), **values)  # type: ignore[arg-type]
+    return Wish(target=tuple(target), **values)
 
 
 async def _hear_nothing(said: AnyMapEvent) -> None:
