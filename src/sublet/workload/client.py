@@ -67,6 +67,8 @@ class Needed(TypedDict, total=False):
     """What a job may ask of a machine; texts as on the command line."""
 
     gpu: str | None  # "h200:1", "2"
+    gpu_kinds: Sequence[str]  # any of: "a100/80GiB/sxm"
+    attributes: Sequence[str]  # all of: "tier=datacenter"
     vram: str | None  # "24GB", of each GPU
     cpus: str | None  # "2", "0.5"
     memory: str | None
@@ -469,12 +471,11 @@ class AsyncClient:
 
 def make_wish(target: Sequence[str], options: Needed | Options) -> Wish:
     """Give what was asked for, as it was typed."""
-    lists = ("regions", "inputs", "outputs", "env", "secrets", "egress")
-    values = {
-        name: tuple(value) if name in lists else value  # type: ignore[arg-type]
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list | tuple) else value
         for name, value in options.items()
     }
-    return Wish(target=tuple(target), **values)  # type: ignore[arg-type]
+    return Wish(target=tuple(target), **values)
 
 
 async def _hear_nothing(said: AnyMapEvent) -> None:

@@ -56,7 +56,14 @@ class OwnGpu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """GPUs of each copy."""
 
     count: Annotated[int, Meta(ge=1, le=64, description="How many.")] = 1
-    model: Annotated[str, Meta(description="Such as h100; without it, any.")] = ""
+    model: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9]{0,64}$",
+            description="Such as h100; without it, any.",
+            extra={"cure": "write letters and digits: h100, rtx4090"},
+        ),
+    ] = ""
     memory: Annotated[
         Size | None, Meta(description="Memory of each GPU, at least: 24GB.")
     ] = None
@@ -201,7 +208,7 @@ def _plan(
         if gpu is None
         else Gpus(
             count=gpu.count,
-            models=(gpu.model,) if gpu.model else (),
+            kinds=(gpu.model.lower(),) if gpu.model else (),
             memory_bytes=_size(gpu.memory or "0B", (*path, "gpu", "memory"), found),
         ),
         ports=tuple(map(Port, service.ports)),

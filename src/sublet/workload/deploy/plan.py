@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.units import format_money, format_size
 from sublet.core.image import parse_reference
@@ -35,9 +36,8 @@ class Gpus(Struct, frozen=True):
     """Which GPUs, of each copy."""
 
     count: int = 0
-    models: tuple[str, ...] = ()  # any of; empty for any
+    kinds: tuple[str, ...] = ()  # any of: "h100", "a100/80GiB/sxm"; empty for any
     memory_bytes: int = 0  # at least, of each
-    interface: str = ""
 
 
 class Volume(Struct, frozen=True):
@@ -63,6 +63,7 @@ class ServicePlan(Struct, frozen=True, kw_only=True):
     ports: tuple[Port, ...] = ()
     volumes: tuple[Volume, ...] = ()
     regions: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()  # "key=value", that the owner has to say
     egress: tuple[str, ...] = ()
     after: tuple[str, ...] = ()  # services that start before it
     price_hour_max: int | None = None  # micro-USD for one copy
@@ -150,13 +151,8 @@ def _with_unmet(service: ServicePlan) -> ServicePlan:
         )
     if any(port.proto == "UDP" for port in service.ports):
         unmet.append("UDP ports: what is forwarded is TCP")
-    if len(service.gpus.models) > 1:
-        unmet.append(
-            f"alternatives of GPU models ({', '.join(service.gpus.models)}): name one, "
-            "or none for any"
-        )
-    if service.gpus.interface:
-        unmet.append(f"the GPU interface {service.gpus.interface}: leave it out")
+    if len(service.gpus.kinds) > limits.LIST_LENGTH_MAX:
+        unmet.append(f"more than {limits.LIST_LENGTH_MAX} GPU models: name fewer")
     return replace(service, unmet=tuple(unmet))
 
 
@@ -165,9 +161,7 @@ def describe(plan: DeployPlan) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for one in plan.services:
         gpus = one.gpus
-        gpu = (
-            f"{gpus.count} x {' / '.join(gpus.models) or 'any'}" if gpus.count else "-"
-        )
+        gpu = f"{gpus.count} x {' / '.join(gpus.kinds) or 'any'}" if gpus.count else "-"
         if gpus.memory_bytes:
             gpu += f", at least {format_size(gpus.memory_bytes)}"
         price = one.price_hour_max
@@ -214,12 +208,13 @@ def make_options(service: ServicePlan, name: str) -> Mapping[str, object]:
         "memory": f"{service.memory_bytes}B",
         "disk": f"{service.disk_bytes}B",
         "regions": service.regions,
+        "attributes": service.attributes,
         "egress": service.egress,
         "env": tuple(f"{key}={value}" for key, value in service.env.items()),
     }
     if gpus.count:
-        model = gpus.models[0] if gpus.models else ""
-        options["gpu"] = f"{model}:{gpus.count}" if model else str(gpus.count)
+        options["gpu"] = str(gpus.count)
+        options["gpu_kinds"] = gpus.kinds
     if gpus.memory_bytes:
         options["vram"] = f"{gpus.memory_bytes}B"
     if service.checkpoint:

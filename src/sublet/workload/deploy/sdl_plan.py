@@ -5,6 +5,7 @@ for ``uakt`` the reader of the file says what an AKT is worth. What Akash's prov
 and ours do not is named as unmet, never passed over.
 """
 
+import re
 from decimal import Decimal
 
 from sublet.workload.deploy.plan import (
@@ -27,6 +28,7 @@ from sublet.workload.deploy.sdl_type import (
     volumes_of,
 )
 
+_NOT_MODEL = re.compile(r"[^a-z0-9]")
 BLOCKS_PER_HOUR = 600  # one in six seconds
 
 
@@ -72,6 +74,7 @@ def plan_sdl(
                     gpus=_gpus(compute.resources.gpu),
                     ports=_ports(service),
                     volumes=_volumes(service, compute),
+                    attributes=() if is_any_provider else _attributes(placement),
                     after=tuple(one.service for one in service.dependencies),
                     price_hour_max=price,
                     unmet=(
@@ -103,15 +106,20 @@ def _gpus(gpu: Gpu | None) -> Gpus:
     if gpu is None or not gpu.units:
         return Gpus()
     models = (gpu.attributes.vendor.nvidia if gpu.attributes else None) or ()
-    named = tuple(dict.fromkeys(one.model for one in models if one.model != "*"))
-    sizes = [find_bytes(one.ram or "") or 0 for one in models]
-    interfaces = {one.interface or "" for one in models}
-    return Gpus(
-        count=gpu.units,
-        models=named,
-        memory_bytes=max(sizes, default=0),  # what suffices for each alternative
-        interface="" if interfaces <= {""} else " / ".join(sorted(interfaces - {""})),
-    )
+    least = [(find_bytes(one.ram or "") or 0) for one in models]
+    if any(one.model == "*" for one in models):  # any model, with the least of all
+        return Gpus(count=gpu.units, memory_bytes=min(least))
+    kinds = [
+        "/".join(
+            (
+                _NOT_MODEL.sub("", one.model.lower()),
+                *((f"{-(-size // (1 << 30))}GiB",) if size else ()),  # up: at least
+                *((one.interface,) if one.interface else ()),
+            )
+        )
+        for one, size in zip(models, least, strict=True)
+    ]
+    return Gpus(count=gpu.units, kinds=tuple(dict.fromkeys(kinds)))
 
 
 def _ports(service: Service) -> tuple[Port, ...]:
@@ -151,14 +159,15 @@ def _unmet(service: Service, compute: Compute) -> tuple[str, ...]:
 
 
 def _unmet_placement(placement: Placement) -> tuple[str, ...]:
-    unmet = [
-        f"the placement attribute {key}: remove it, or pass over it with --any-provider"
-        for key in placement.attributes or {}
-        if key != "host"  # Akash's label of its own network
-    ]
-    if placement.signed_by.any_of or placement.signed_by.all_of:
-        unmet.append(
-            "signedBy: Akash's auditors sign nothing here; remove it, or pass over it "
-            "with --any-provider"
-        )
-    return tuple(unmet)
+    if not placement.signed_by.any_of and not placement.signed_by.all_of:
+        return ()
+    return (
+        "signedBy: Akash's auditors sign nothing here; remove it, or pass over it with "
+        "--any-provider",
+    )
+
+
+def _attributes(placement: Placement) -> tuple[str, ...]:
+    given = placement.attributes or {}
+    # "host" is Akash's label of its own network.
+    return tuple(f"{key}={value}" for key, value in given.items() if key != "host")

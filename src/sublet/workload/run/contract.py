@@ -65,6 +65,7 @@ def make_order(
         regions=needs.regions,
         sandbox=needs.sandbox,
         features=_find_features(needs),
+        attributes=needs.attributes,
         avoid=avoid,
         price_hour_max=needs.price_hour_max,
         total_max=max(needs.total_max - spent, 0),

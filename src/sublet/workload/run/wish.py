@@ -24,6 +24,8 @@ class Wish(Struct, frozen=True, kw_only=True):
     target: tuple[str, ...]  # script, folder or command, then its arguments
     is_command: bool = False  # it stood behind --
     gpu: str | None = None
+    gpu_kinds: tuple[str, ...] = ()  # any of, as an order has them: "a100/80GiB/sxm"
+    attributes: tuple[str, ...] = ()  # all of: "tier=datacenter"
     vram: str | None = None
     cpus: str | None = None
     memory: str | None = None
@@ -65,6 +67,7 @@ class Needs(Struct, frozen=True):
     erasure: bool = False  # encrypted scratch, and a statement that it is gone
     mode: str = "instant"  # how the market is to find a lease
     mode_s: int = 0  # what it needs: window, wait, notice, or until it begins
+    attributes: tuple[str, ...] = ()  # that the owner has to say of it
     image: Reference | None = None  # as typed: an archive's path is a local one
 
 

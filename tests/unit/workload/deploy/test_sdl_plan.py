@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from sublet.workload.deploy.file import read_file
-from sublet.workload.deploy.plan import Gpus
+from sublet.workload.deploy.plan import Gpus, make_options
 from tests.unit.workload.deploy.sdl_text import SDL
 
 
@@ -38,7 +38,7 @@ def test_resources_are_those_of_one_copy() -> None:
         512 << 20,
         3 << 30,
     )
-    assert web.gpus == Gpus(1, ("rtx4090",), 24 << 30)
+    assert web.gpus == Gpus(1, ("rtx4090/24GiB",))
     assert (web.copies, web.env) == (2, {"MODE": "fast"})
 
 
@@ -47,21 +47,24 @@ def test_what_cannot_be_had_is_named() -> None:
     text = text.replace(
         "      pricing:", "      signedBy: {anyOf: [x]}\n      pricing:"
     )
-    text = text.replace(
+    _, web = plan_of(text)
+    told = "\n".join(web.unmet)
+    assert "args without" in told and "signedBy" in told
+
+
+def test_gpus_and_attributes_become_wishes() -> None:
+    text = SDL.replace(
         "- model: rtx4090",
-        "- model: a100\n                  interface: sxm\n"
+        "- model: A100\n                  interface: sxm\n"
         "                - model: rtx4090",
     )
     _, web = plan_of(text)
-    told = "\n".join(web.unmet)
-    for words in (
-        "args without",
-        "region",
-        "signedBy",
-        "alternatives",
-        "interface sxm",
-    ):
-        assert words in told
+    assert web.gpus.kinds == ("a100/sxm", "rtx4090/24GiB")
+    assert web.attributes == ("region=us-west",)
+    options = make_options(web, "x")
+    assert (options["gpu"], options["gpu_kinds"]) == ("1", web.gpus.kinds)
+    assert options["attributes"] == web.attributes
+    assert plan_of(text, is_any_provider=True)[1].attributes == ()
 
 
 def test_mount_below_work_is_kept() -> None:
