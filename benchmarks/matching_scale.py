@@ -35,7 +35,8 @@ from benchmarks.rig.frame import (
 from benchmarks.rig.offers import GIB, NOW_S, LargeMarket, Wish, document_id, order_of
 from sublet.core.book.book import Book
 from sublet.core.book.offer_table import Column
-from sublet.core.book.quote import Match, NoMatch, quote
+from sublet.core.book.quote import Match, quote
+from sublet.core.book.why_not import NoMatch
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease, Phase
 

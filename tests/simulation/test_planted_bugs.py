@@ -290,7 +290,9 @@ def _hold_is_kept(patch: pytest.MonkeyPatch) -> None:
 
 
 def _not_the_second_price(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(quote, "_second_price", lambda winner, runner_up: winner.score)
+    patch.setattr(
+        quote._Auction, "_pay", lambda self, one, runner_up: self._ask(one.row)
+    )
 
 
 def _own_machine_as_runner_up(patch: pytest.MonkeyPatch) -> None:

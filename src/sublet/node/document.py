@@ -107,6 +107,8 @@ async def post_quote(node: Node, request: web.Request) -> web.StreamResponse:
             duration_s=match.duration_s,
             hold=match.hold,
             offers_matching=node.market.count_fitting(order),
+            winner=match.winner,
+            runner_up=match.runner_up,
         )
     )
 

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.core.book.open_order import OpenOrder
+from sublet.core.book.score import Standing
 from sublet.core.document import AnyDocument
 from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Lease
@@ -110,6 +111,8 @@ class Quote(Message, frozen=True):
     duration_s: int = 0
     hold: int = 0
     offers_matching: int = 0
+    winner: Standing | None = None  # each term of its score
+    runner_up: Standing | None = None
     fault: Fault | None = None  # no match: why
 
 

@@ -115,7 +115,12 @@ def _put(book: Book, fact: Fact, offer: Offer, now_s: int) -> tuple[Outcome, ...
             gpus_used=was.gpus_used,
             leases_used=was.leases_used,
         )
-    book.offers.put(record, is_up=book.may_match(provider), now_s=now_s)
+    book.offers.put(
+        record,
+        is_up=book.may_match(provider),
+        now_s=now_s,
+        lasts_s=book.find_provider(provider).lasts_s,
+    )
     book.fresh[provider] = None
     return ()
 

@@ -14,7 +14,8 @@ from msgspec import Struct
 from sublet.base.ids import NO_ADDRESS, Digest
 from sublet.core.book.book import Book
 from sublet.core.book.prices import Survey
-from sublet.core.book.quote import NoMatch, quote
+from sublet.core.book.quote import quote
+from sublet.core.book.why_not import NoMatch
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease, Phase
 from sublet.core.lease.table import holds_slice

@@ -27,6 +27,7 @@ from sublet.core.book.kept import Kept, keep, restore
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.vocabulary import Vocabulary
 from sublet.core.lease.phase import Lease
+from sublet.core.reliability.chance import PRIOR_S
 
 Cells = NDArray[np.int64]  # shape (columns, rows or blocks)
 
@@ -73,6 +74,7 @@ class Column(IntEnum):
     DISK_SCORE = 32
     GPU_SCORE = 33
     USUAL_PRICE_HOUR = 34  # of the usual slice, by which rows of a kind are ordered
+    LASTS_S = 35  # predicted, of its provider
 
 
 # Of these an order wants at least so much: they lie together, compared in one go.
@@ -206,9 +208,16 @@ class OfferTable:
 
     # ---- writing --------------------------------------------------------------
 
-    def put(self, record: OfferRecord, *, is_up: bool, now_s: int) -> None:
+    def put(
+        self,
+        record: OfferRecord,
+        *,
+        is_up: bool,
+        now_s: int,
+        lasts_s: int = PRIOR_S,
+    ) -> None:
         """Set the record of a machine, in its row or in a new one."""
-        cells = self._cells_of(record, is_up=is_up)
+        cells = self._cells_of(record, is_up=is_up, lasts_s=lasts_s)
         key = _key_of(cells)
         row = self.machines.get(record.provider, {}).get(record.offer.machine)
         if row is not None and self._order.home(key) == row // BLOCK_ROWS:
@@ -235,6 +244,13 @@ class OfferTable:
                 self.cells[Column.IS_UP, row] = is_up
                 self._refresh(row)
 
+    def set_lasts(self, provider: Address, *, lasts_s: int) -> None:
+        """Note how long the provider is predicted to last between two faults."""
+        for row in self.machines.get(provider, {}).values():
+            if self.cells[Column.LASTS_S, row] != lasts_s:
+                self.cells[Column.LASTS_S, row] = lasts_s
+                self._refresh(row)
+
     def bind(self, lease: Lease) -> None:
         """Take the lease's slice out of what is free."""
         self._use(lease, sign=1)
@@ -259,7 +275,9 @@ class OfferTable:
         self.cells[Column.CPUS_MILLI_FREE : Column.LEASES_FREE + 1, row] = _free(record)
         self._refresh(row)
 
-    def _cells_of(self, record: OfferRecord, *, is_up: bool) -> NDArray[np.int64]:
+    def _cells_of(
+        self, record: OfferRecord, *, is_up: bool, lasts_s: int
+    ) -> NDArray[np.int64]:
         offer = record.offer
         country = offer.region.partition("-")[0]
         values = (
@@ -296,6 +314,7 @@ class OfferTable:
             USUAL_CPUS * offer.cpu_price_hour
             + USUAL_GIB * offer.memory_price_hour
             + (offer.gpu_price_hour if offer.gpu_uuids else 0),
+            lasts_s,
         )
         return np.array(values, dtype=np.int64)
 

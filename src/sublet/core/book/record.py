@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Offer
+from sublet.core.reliability.chance import lasts_s
 
 UNLIMITED = 1 << 31  # leases on a machine whose owner names no number
 
@@ -17,6 +18,12 @@ class ProviderRecord(Struct, frozen=True):
     times_lost: int = 0
     leases_completed: int = 0  # ran, and ended without anyone's fault
     leases_at_fault: int = 0  # settled by the provider's fault
+    ran_s: int = 0  # seconds that its settled leases ran
+
+    @property
+    def lasts_s(self) -> int:
+        """Seconds between two faults, as predicted."""
+        return lasts_s(ran_s=self.ran_s, faults=self.leases_at_fault)
 
 
 class ChannelRecord(Struct, frozen=True):

@@ -19,13 +19,9 @@ from sublet.core.book.grant import Award, may_lease
 from sublet.core.book.offer_table import Column
 from sublet.core.book.open_order import Booking, OpenOrder, OrderPhase
 from sublet.core.book.outcome import Outcome
-from sublet.core.book.quote import (
-    NoMatch,
-    compute_duration,
-    find_kind,
-    price,
-)
+from sublet.core.book.quote import compute_duration, find_kind, price
 from sublet.core.book.record import OfferRecord
+from sublet.core.book.why_not import NoMatch
 from sublet.core.document import Fact, Order
 from sublet.core.lease.table import ERASURE
 

@@ -195,4 +195,5 @@ def _put_offer(book: Book, state: OfferState) -> None:
         replace(record, is_withdrawn=state.is_withdrawn),
         is_up=book.find_provider(state.provider).is_up,
         now_s=book.now_s,
+        lasts_s=book.find_provider(state.provider).lasts_s,
     )

@@ -27,6 +27,11 @@ OF_GPU: Mapping[str, Column] = {
     "gpu_driver": Column.GPU_DRIVER,
     "cuda": Column.CUDA,
 }
+SPEEDS: Mapping[str, Column] = {
+    "cpu": Column.CPU_SCORE,
+    "disk": Column.DISK_SCORE,
+    "gpu": Column.GPU_SCORE,
+}
 OF_NETWORK: Mapping[str, Column] = {
     "up_mbit_s": Column.UP_MBIT_S,
     "down_mbit_s": Column.DOWN_MBIT_S,
@@ -53,6 +58,8 @@ def compile_wishes(book: Book, order: Order, *, now_s: int) -> Wishes:
         wishes["disk_class"] = _any_of(
             offers.kinds, Column.DISK_CLASS, order.disk_classes
         )
+    if order.work:
+        wishes["speed"] = _is_least(SPEEDS[order.work], 1)  # it was measured
     return wishes | _of_parties(book, order) | _of_attributes(book, order, now_s=now_s)
 
 

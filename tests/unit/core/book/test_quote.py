@@ -11,8 +11,9 @@ from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.core.book.book import Book
 from sublet.core.book.offer_table import OfferTable
-from sublet.core.book.quote import Match, NoMatch, count_fitting, quote
+from sublet.core.book.quote import Match, count_fitting, quote
 from sublet.core.book.record import OfferRecord
+from sublet.core.book.why_not import NoMatch
 from sublet.core.document import Offer, Order
 from tests.unit.core.book.world import (
     GIB,
@@ -161,9 +162,22 @@ def test_lone_seller_gets_its_own_price() -> None:
     assert ask(make_book({}), price_hour_max=9_000_000).price_hour == 28_000
 
 
-def test_runner_up_above_maximum_is_none() -> None:
+def test_rivals_above_maximum_leave_it_to_the_winner() -> None:
     book = make_book({"cpu_price_hour": 9_000}, {"cpu_price_hour": 90_000})
-    assert ask(book, price_hour_max=30_000).price_hour == 26_000
+    match = ask(book, price_hour_max=30_000)
+    assert (match.price_hour, match.runner_up) == (30_000, None)
+
+
+def test_pays_as_bid_where_that_is_asked() -> None:
+    book = make_book({"cpu_price_hour": 9_000}, {"cpu_price_hour": 10_000})
+    assert ask(book, pricing="pay_as_bid").price_hour == 26_000
+
+
+def test_deadline_cuts_the_duration() -> None:
+    assert ask(make_book({}), deadline_s=START_S + 100).duration_s == 100
+    with pytest.raises(Refused) as refusal:
+        ask(make_book({}), deadline_s=START_S)
+    assert refusal.value.code == "deadline_passed"
 
 
 def test_each_part_is_rounded_up() -> None:
@@ -285,8 +299,8 @@ def slow_winner(table: OfferTable, order: Order) -> tuple[str, int] | None:
             -order.memory_bytes * offer.memory_price_hour // GIB
         )
 
-    fitting = [
-        (cost(record.offer), record.number, record)
+    all_fitting = [
+        record
         for record in table.standing(START_S)
         if record.offer.cpus_milli >= order.cpus_milli
         and record.offer.memory_bytes >= order.memory_bytes
@@ -296,7 +310,11 @@ def slow_winner(table: OfferTable, order: Order) -> tuple[str, int] | None:
             or record.offer.region.split("-")[0] in order.regions
         )
         and record.provider not in order.avoid
-        and cost(record.offer) <= order.price_hour_max
+    ]
+    fitting = [
+        (cost(record.offer), record.number, record)
+        for record in all_fitting
+        if cost(record.offer) <= order.price_hour_max
     ]
     if not fitting:
         return None
@@ -307,8 +325,14 @@ def slow_winner(table: OfferTable, order: Order) -> tuple[str, int] | None:
         if cost == asked and record.provider == winner.provider
     ]
     *_, winner = min(tied)  # nothing is taken, and there are no GPUs
-    others = [c for c, _, record in fitting if record.provider != winner.provider]
-    return winner.id, min(others, default=asked)
+    others = [r for r in all_fitting if r.provider != winner.provider]
+    if not others:
+        return winner.id, asked
+    # All are unknown, so of one weight: the next asks what the winner may.
+    ranks = [(c, n) for c, n, r in fitting if r.provider != winner.provider]
+    if not ranks:
+        return winner.id, order.price_hour_max
+    return winner.id, min(ranks)[0]
 
 
 @settings(max_examples=150, deadline=None)

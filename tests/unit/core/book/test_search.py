@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from sublet.core.book.block import BLOCK_ROWS
 from sublet.core.book.book import Book
 from sublet.core.book.offer_table import OfferTable
-from sublet.core.book.quote import NoMatch, count_fitting, quote
+from sublet.core.book.quote import count_fitting, quote
 from sublet.core.book.record import OfferRecord
+from sublet.core.book.why_not import NoMatch
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease
 from tests.unit.core.book.world import (
@@ -159,7 +160,6 @@ def slow_two(book: Book, order: Order, *, now_s: int) -> tuple[str, int] | None:
             and (not order.sandbox or order.sandbox in offer.sandboxes)
             and record.provider not in order.avoid
             and order.tenant not in offer.refuses
-            and cost(record) <= order.price_hour_max
         )
 
     fitting = [
@@ -167,10 +167,11 @@ def slow_two(book: Book, order: Order, *, now_s: int) -> tuple[str, int] | None:
         for _, record in book.offers.records()
         if fits(record)
     ]
-    assert len(fitting) == count_fitting(book, order, now_s=now_s)
-    if not fitting:
+    within = [one for one in fitting if one[0] <= order.price_hour_max]
+    assert len(within) == count_fitting(book, order, now_s=now_s)
+    if not within:
         return None
-    asked, _, first = min(fitting)
+    asked, _, first = min(within)
     tied = [
         (
             len(record.gpus_free()),
@@ -179,11 +180,13 @@ def slow_two(book: Book, order: Order, *, now_s: int) -> tuple[str, int] | None:
             number,
             record.id,
         )
-        for price, number, record in fitting
+        for price, number, record in within
         if price == asked and record.provider == first.provider
     ]
-    others = [price for price, _, one in fitting if one.provider != first.provider]
-    return min(tied)[-1], min(others, default=asked)
+    if all(one.provider == first.provider for _, _, one in fitting):
+        return min(tied)[-1], asked
+    others = [price for price, _, one in within if one.provider != first.provider]
+    return min(tied)[-1], min(others, default=order.price_hour_max)
 
 
 def found(book: Book, order: Order, *, now_s: int) -> tuple[str, int] | None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sublet.base.limits import DOCUMENT_AGE_S_MAX
-from sublet.core.book.quote import NoMatch
+from sublet.core.book.why_not import NoMatch
 from sublet.core.document import Attestation
 from tests.unit.core.book.test_quote import GPUS, ask, make_book
 from tests.unit.core.book.world import (
