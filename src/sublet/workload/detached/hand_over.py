@@ -162,6 +162,7 @@ def seal_work(
         whole,
         kind=SEALED,
         argv=(),
+        image="",
         env={},
         secrets={},
         inputs=inputs,
