@@ -1,8 +1,14 @@
 """All targets, by name."""
 
-from tests.fuzz import proxy_targets, statement_targets, text_targets, wire_targets
+from tests.fuzz import (
+    image_targets,
+    proxy_targets,
+    statement_targets,
+    text_targets,
+    wire_targets,
+)
 from tests.fuzz.target import TARGETS
 
 __all__ = ["TARGETS"]
 
-_ = proxy_targets, statement_targets, text_targets, wire_targets
+_ = image_targets, proxy_targets, statement_targets, text_targets, wire_targets

@@ -49,9 +49,9 @@ class Market:
 
 @asynccontextmanager
 async def running_market(folder: Path, **rules: int) -> AsyncIterator[Market]:
-    """Run a node with a tenant; its lost providers are noticed after two seconds."""
+    """Run a node with a tenant; its lost providers are noticed after four seconds."""
     world = World()
-    limits = {"lost_after_s": 2, "ping_s": 1}
+    limits = {"lost_after_s": 4, "ping_s": 1}
     settings = {"limits": limits, "faucet": "10.00", "market": rules}
     async with running_node(folder / "node", world, **settings) as guest:
         house = Market(guest, world, folder)

@@ -11,6 +11,7 @@ from sublet.adapter.sandbox_oci import GvisorSandbox, PodmanSandbox
 from sublet.adapter.scratch_gocryptfs import GocryptfsScratch
 from sublet.core.image import ImageRules, Registry
 from sublet.service.ports import Sandbox
+from sublet.workload.detached.client import attach, detach
 from sublet.workload.run import event
 from tests.image_rig import (
     BUSYBOX_CONFIG,
@@ -111,6 +112,28 @@ async def test_runs_in_an_image_on_encrypted_scratch(tmp_path: Path, kind: str) 
                     break
                 await asyncio.sleep(0.05)
         assert set(lease.features) == {"erasure", "image"}
+
+
+async def test_runs_detached_in_an_image_that_was_brought(tmp_path: Path) -> None:
+    archive = busybox_image().write_archive(tmp_path / "box.tar")
+    async with (
+        running_house(tmp_path, sandbox=PodmanSandbox()) as house,
+        tenant_of(tmp_path, house.guest) as client,
+    ):
+        record = await detach(
+            *(client, "sh", "-c", LOOK),
+            image=f"oci-archive:{archive}",
+            is_command=True,
+            outputs=[f"result:{tmp_path / 'got'}"],
+            **MONEY,  # type: ignore[arg-type]
+        )
+        async with asyncio.timeout(120):
+            result = await attach(client, record.id)
+        await wait_settled(client)
+    assert result.exit_code == 0, result
+    said = await asyncio.to_thread(read, result.stdout)
+    assert said.startswith("hello from the image\n")
+    assert await asyncio.to_thread(read, tmp_path / "got") == "made inside\n"
 
 
 async def test_runs_the_program_of_an_image_of_a_registry(tmp_path: Path) -> None:

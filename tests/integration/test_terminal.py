@@ -45,7 +45,8 @@ def _work_in_terminal(person: Person) -> None:
     time.sleep(0.5)
     person.type(b"\x03")  # ends the sleep, and neither the shell nor ssh
     person.ask(b"echo again-$((6*6))", b"again-36")
-    person.ask(b"cat > typed", b"cat > typed")
+    # Typed before the command has the terminal, a Ctrl-D would be a letter to it.
+    person.ask(b"echo reads-$((3*3)); cat > typed", b"reads-9")
     person.type("gr\u00fc\u00dfe\n".encode() + b"\x04")
     person.ask(b"cat typed; echo done-$((7*7))", b"done-49")
     person.type(b"exit 23\n")
@@ -76,7 +77,7 @@ async def test_control_d_leaves(tools: Tools) -> None:
     person = Person(sublet(("ssh", "lab")), {**tools.env, "TERM": "xterm"})
 
     def leave() -> int:
-        person.ask(b"echo up-$((40+2))", b"up-42")
+        person.ask(b"PS1='ready-$((3*3))> '", b"ready-9> ")  # not before it reads
         person.type(b"\x04")
         return person.leave()
 

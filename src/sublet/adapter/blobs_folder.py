@@ -8,12 +8,12 @@ checked again each time it is read. Layout: ``ab/cdef…`` under the folder, and
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from blake3 import blake3
 
+from sublet.adapter import private_file
 from sublet.base import limits
 from sublet.base.errors import Broken, Refused, Unavailable
 from sublet.base.ids import Digest
@@ -60,7 +60,9 @@ class FolderBlobs:
         if place.is_file():
             return key
         try:
-            self._write(place, content)
+            private_file.write(
+                place, content, is_synced=self._is_durable, drafts=self.path / "new"
+            )
         except OSError as exc:
             raise Unavailable(
                 f"cannot keep a chunk in {self.path}: {exc.strerror}; "
@@ -83,10 +85,10 @@ class FolderBlobs:
         try:
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self._is_durable:
-                _sync(file)
+                private_file.sync(file)
             file.rename(place)
             if self._is_durable:
-                _sync(place.parent)
+                private_file.sync(place.parent)
         except OSError as exc:
             raise Unavailable(
                 f"cannot keep a chunk in {self.path}: {exc.strerror}; "
@@ -142,30 +144,3 @@ class FolderBlobs:
         ):
             raise Refused(f"{key[:80]!r} is not a chunk's key", code="bad_key")
         return self.path / name[:2] / name[2:]
-
-    def _write(self, place: Path, content: bytes) -> None:
-        fresh = self.path / "new"
-        for folder in (fresh, place.parent):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = fresh / secrets.token_hex(8)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-                file.write(content)
-                file.flush()
-                if self._is_durable:
-                    os.fsync(file.fileno())
-            draft.rename(place)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
-        if self._is_durable:
-            _sync(place.parent)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

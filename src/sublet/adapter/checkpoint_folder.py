@@ -11,11 +11,11 @@ forgot what it signed could be made to sign two histories.
 import contextlib
 import fcntl
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
+from sublet.adapter import private_file
 from sublet.base.errors import Unavailable
 from sublet.base.ids import Digest
 from sublet.wire.note import NOTE_BYTES_MAX
@@ -72,7 +72,7 @@ class CheckpointFolder:
         folder = self._path / "evidence"
         name = f"{market[2:18]}-{sha256(content).hexdigest()[:16]}.json"
         with _translate(folder):
-            _make_folder(folder)
+            private_file.make_folder(folder)
             if not (folder / name).exists():
                 if len(list(folder.iterdir())) >= EVIDENCE_MAX:
                     raise Unavailable(
@@ -93,25 +93,13 @@ class CheckpointFolder:
                     if not each.name.startswith(".")}  # fmt: skip
 
     def _write(self, place: Path, content: bytes) -> None:
-        draft = place.with_name(f".{place.name}.{secrets.token_hex(6)}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with _translate(place):
-            _make_folder(place.parent)
-            try:
-                with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                draft.rename(place)
-            except OSError:
-                draft.unlink(missing_ok=True)
-                raise
-            _sync(place.parent)
+            private_file.write(place, content)
 
     @contextlib.contextmanager
     def _lock(self, place: Path) -> Iterator[None]:
         with _translate(place):
-            _make_folder(place.parent)
+            private_file.make_folder(place.parent)
             handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -130,17 +118,3 @@ def _translate(place: Path) -> Iterator[None]:
             "kept, so nothing is said about it",
             code="disk_failed",
         ) from exc
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

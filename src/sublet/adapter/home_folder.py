@@ -18,7 +18,6 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from typing import TypeVar
 
 import msgspec
 
+from sublet.adapter import private_file
 from sublet.base.errors import Broken, Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.document import Market
@@ -147,7 +147,7 @@ class Home:
         """Give the folder of a job; made where it is missing."""
         folder = self.path / "jobs" / job_id
         with _translate(folder):
-            _make_folder(folder)
+            private_file.make_folder(folder)
         return folder
 
     def write_job(self, record: JobRecord) -> None:
@@ -250,27 +250,13 @@ class Home:
             ) from exc
 
     def _write(self, place: Path, content: bytes, *, is_synced: bool = False) -> None:
-        draft = place.with_name(f".{place.name}.{secrets.token_hex(6)}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with _translate(place):
-            _make_folder(place.parent)
-            try:
-                with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-                    file.write(content)
-                    if is_synced:
-                        file.flush()
-                        os.fsync(file.fileno())
-                draft.rename(place)
-            except OSError:
-                draft.unlink(missing_ok=True)
-                raise
-            if is_synced:
-                _sync_folder(place.parent)
+            private_file.write(place, content, is_synced=is_synced)
 
     @contextlib.contextmanager
     def _lock(self, place: Path) -> Iterator[None]:
         with _translate(place):
-            _make_folder(place.parent)
+            private_file.make_folder(place.parent)
             handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -293,18 +279,3 @@ def _unavailable(place: Path, exc: OSError) -> Unavailable:
         "with SUBLET_HOME",
         code="disk_failed",
     )
-
-
-def _make_folder(folder: Path) -> None:
-    """Make what is missing, private; ``mkdir(parents=True)`` would not be."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from sublet.adapter import private_file
 from sublet.base.errors import Refused, Unavailable
 from sublet.wire.cosignature import WitnessKey
 from sublet.wire.note import NoteKey
@@ -133,7 +134,7 @@ def _check_private(path: Path, status: os.stat_result) -> None:
 
 def _create(path: Path, text: str) -> None:
     try:
-        _make_folder(path.parent)
+        private_file.make_folder(path.parent)
         _write_new(path, text.encode() + b"\n")
     except FileExistsError as exc:
         raise Refused(
@@ -144,13 +145,6 @@ def _create(path: Path, text: str) -> None:
         raise Unavailable(
             f"the key could not be kept at {path}: {exc.strerror}", code="disk"
         ) from exc
-
-
-def _make_folder(folder: Path) -> None:
-    """Make what is missing, private; folders that exist are left as they are."""
-    if not folder.exists():
-        _make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _write_new(path: Path, content: bytes) -> None:
@@ -166,12 +160,4 @@ def _write_new(path: Path, content: bytes) -> None:
         os.link(part, path)
     finally:
         part.unlink()
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    private_file.sync(path.parent)

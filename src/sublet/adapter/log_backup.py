@@ -4,11 +4,11 @@ SQLite copies in one read transaction: the copy is the log as it was at one mome
 the node neither waits nor is able to make the copy begin anew.
 """
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from sublet.adapter import private_file
 from sublet.adapter.log_sqlite import SqliteLogReader
 from sublet.adapter.sqlite_file import translated
 from sublet.base.errors import Refused
@@ -47,9 +47,9 @@ def back_up(source: Path, target: Path) -> int:
         copy = SqliteLogReader(draft)
         entries = copy.size()
         copy.close()
-        _sync(draft)
+        private_file.sync(draft)
         draft.replace(target)
-        _sync(target.parent)
+        private_file.sync(target.parent)
     except OSError as error:
         raise Refused(
             f"{target} cannot be written ({error.strerror}); name a file where there "
@@ -60,11 +60,3 @@ def back_up(source: Path, target: Path) -> int:
     finally:
         draft.unlink(missing_ok=True)
     return entries
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -13,7 +13,6 @@ Not here: who may open what, and what is sealed when (``provider.sealing``,
 ``workload.detached``).
 """
 
-import os
 import secrets
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -31,6 +30,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from sublet.adapter import private_file
 from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
@@ -95,14 +95,8 @@ class SealKey:
     @classmethod
     def _create(cls, path: Path) -> "SealKey":
         key = cls.generate()
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(key._private.private_bytes_raw())
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(path)
+            private_file.write(path, key._private.private_bytes_raw())
         except OSError as exc:
             raise _disk_failed(path, exc) from exc
         return key

@@ -11,7 +11,6 @@ holds a claim is remembered by the process alone, and is free again when it is g
 
 import os
 import re
-import secrets
 import shutil
 import threading
 import time
@@ -19,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sublet.adapter import private_file
 from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.base.errors import Refused, Unavailable
 from sublet.base.ids import Address, Digest
@@ -86,7 +86,7 @@ class FolderJob:
         with self._claims.lock, _disk_of(self.path):
             known = _read(self.path / PLAN)
             if known is None:
-                _write(self.path / PLAN, plan)
+                private_file.write(self.path / PLAN, plan)
             return plan if known is None else known
 
     def read_plan(self) -> bytes | None:
@@ -115,7 +115,7 @@ class FolderJob:
             if stands is None or stands.ended_at_s or stands.is_held:
                 return None
             epoch = self._epoch() + 1
-            _write(self.path / EPOCH, str(epoch).encode())
+            private_file.write(self.path / EPOCH, str(epoch).encode())
             self._claims.held[name] = (holder, time.monotonic() + span_ms / 1_000)
             return epoch
 
@@ -133,7 +133,7 @@ class FolderJob:
     def write(self, name: str, content: bytes, *, epoch: int) -> None:
         """As the port says."""
         with self._under(epoch):
-            _write(self._record(name), content)
+            private_file.write(self._record(name), content)
 
     def read_stream(
         self, lease: Digest, stream: str, *, offset: int, limit: int
@@ -170,7 +170,7 @@ class FolderJob:
     def _mark(self, mark: str) -> None:
         with self._claims.lock, _disk_of(self.path):
             if (self.path / PLAN).exists() and not (self.path / mark).exists():
-                _write(self.path / mark, b"")
+                private_file.write(self.path / mark, b"")
 
     @contextmanager
     def _under(self, epoch: int) -> Iterator[None]:
@@ -250,26 +250,6 @@ def _read(place: Path) -> bytes | None:
         return place.read_bytes()
     except FileNotFoundError:
         return None
-
-
-def _write(place: Path, content: bytes) -> None:
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = place.with_name(f".{place.name}.{secrets.token_hex(6)}")
-    try:
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(place)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-    folder = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from sublet.provider.account import SECURED_ONLY
 from sublet.provider.collection import Leftovers, collect, make_failure, make_receipt
 from sublet.provider.desk import Desk
 from sublet.provider.erasure import Eraser, must_erase
+from sublet.provider.image_program import check_image
 from sublet.provider.lease_state import Order, find_reason
 from sublet.provider.preparation import find_wanted, lay_out, make_spec
 from sublet.provider.reception import Reception
@@ -129,6 +130,7 @@ class Effects:
         inner = desk.cover.open_trees(outer, desk.find_manifest(), source=desk.blobs)
         for chunk in find_wanted(outer):
             desk.blobs.drop(chunk)
+        check_image(inner, self._around)  # nobody could before
         desk.manifest = inner
         return inner
 

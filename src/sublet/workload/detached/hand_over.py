@@ -163,6 +163,7 @@ def seal_work(
         whole,
         kind=SEALED,
         argv=(),
+        image="",
         env={},
         secrets={},
         inputs=inputs,

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from sublet.adapter.private_file import sync
 from sublet.base.errors import Refused, Unavailable
 from sublet.workload.map.result import TaskResult
 
@@ -119,7 +120,7 @@ class Store:
                 _sync_tree(files)
                 shutil.rmtree(target, ignore_errors=True)
                 files.rename(target)
-                _sync_folder(target.parent)
+                sync(target.parent)
             content = msgspec.json.encode(result) + b"\n"
             size = os.fstat(self._file).st_size
             try:
@@ -198,26 +199,14 @@ def _write_synced(place: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(place)
-    _sync_folder(place.parent)
+    sync(place.parent)
 
 
 def _sync_tree(folder: Path) -> None:
     for path, _, names in os.walk(folder):
         for name in names:
-            handle = os.open(Path(path) / name, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-        _sync_folder(Path(path))
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            sync(Path(path) / name)
+        sync(Path(path))
 
 
 @contextlib.contextmanager
