@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,8 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+
+from tests.rig.open_folder import make_open_folder
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
 START_S = 60
@@ -162,7 +163,7 @@ def private_folder() -> Iterator[Path]:
     """Lend a folder that PostgreSQL's user may use; pytest's own are closed to it."""
     if not BINARIES:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="sublet-pg-"))
+    folder = make_open_folder("sublet-pg-")
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, USER, USER)

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tests.integration.provider_house import (
     wait_settled,
     wait_true,
 )
+from tests.rig.open_folder import make_open_folder
 
 pytestmark = pytest.mark.container
 
@@ -33,7 +33,7 @@ while :; do :; done
 @pytest.fixture
 def base() -> Iterator[Path]:
     """A folder that every uid can look into, unlike pytest's."""
-    place = Path(tempfile.mkdtemp(prefix="sublet-test-"))
+    place = make_open_folder("sublet-test-")
     place.chmod(0o755)
     yield place
     shutil.rmtree(place)

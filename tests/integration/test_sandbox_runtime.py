@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from sublet.adapter.sandbox_oci import GvisorSandbox, PodmanSandbox
 from sublet.adapter.sandbox_warden import WardenSandbox
 from sublet.base.errors import Unavailable
 from sublet.service.ports import Bind, SandboxSpec
+from tests.rig.open_folder import make_open_folder
 
 pytestmark = pytest.mark.container
 
@@ -33,7 +33,7 @@ KINDS = {"podman": PodmanSandbox, "gvisor": GvisorSandbox}
 @pytest.fixture
 def base() -> Iterator[Path]:
     """A folder that every uid can look into, unlike pytest's."""
-    place = Path(tempfile.mkdtemp(prefix="sublet-test-"))
+    place = make_open_folder("sublet-test-")
     place.chmod(0o755)
     (place / "work").mkdir()
     yield place

@@ -8,13 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.rig.open_folder import make_open_folder
 
 ROOT = Path(__file__).parents[2]
 START_S = 60
@@ -81,7 +82,7 @@ def mounted_disk() -> Iterator[Disk]:
     """Lend a new, empty disk."""
     if not Path("/dev/fuse").exists() or shutil.which("fusermount3") is None:
         pytest.skip("no FUSE here: apt-get install fuse3")
-    folder = Path(tempfile.mkdtemp(prefix="sublet-disk-"))
+    folder = make_open_folder("sublet-disk-")
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.rig.frail_disk", str(folder)],
         cwd=ROOT,

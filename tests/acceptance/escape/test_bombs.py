@@ -6,7 +6,6 @@ the same machine as an honest job, which does all of its work while they go on.
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from sublet.adapter.cgroup import Group
 from sublet.adapter.remains import remove_folder
 from sublet.service.ports import SandboxState
 from tests.acceptance.escape.cellblock import EACH, KINDS, MIB, Inmate
+from tests.rig.open_folder import make_open_folder
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -164,7 +164,7 @@ class Ward:
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=EACH)
 async def ward(request: pytest.FixtureRequest) -> AsyncIterator[Ward]:
     # Not a folder of pytest's, which could not remove what the bombs leave in it.
-    base = Path(tempfile.mkdtemp(prefix="sublet-bombs-"))
+    base = make_open_folder("sublet-bombs-")
     found = Ward(request.param, base)
     try:
         await found.go()
