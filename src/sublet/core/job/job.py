@@ -56,6 +56,7 @@ STEPS: Mapping[JobPhase, Mapping[type[fact.Fact], Step]] = {
         fact.ChannelBroken: move.redial,
         fact.ProgramStarted: move.stay,
         fact.NoticeGiven: move.stay,
+        fact.CheckpointStored: move.stay,  # fetched while the program ended
         fact.ReceiptShown: move.collect,
         fact.ReceiptOverdue: move.stay,
         fact.OutputsStored: move.conclude,

@@ -242,6 +242,14 @@ def test_meter_never_goes_back() -> None:
     assert story.job.attempts[0].outcome == "meter_went_back"
 
 
+def test_checkpoint_that_arrives_after_the_end_changes_nothing() -> None:
+    story = running().show_receipt(after_ms=2_000, ran_ms=2_000)
+    before = story.job
+    story.tell(fact.CheckpointStored, number=1, ran_ms=1_500, tree_id=TREE)
+    assert story.orders == ()
+    assert story.job == before
+
+
 def test_checkpoint_from_the_future_is_a_lie() -> None:
     story = running()
     story.tell(
