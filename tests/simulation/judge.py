@@ -34,7 +34,7 @@ from sublet.core.document import (
     UsageRecord,
     Voucher,
 )
-from sublet.core.lease.phase import Lease
+from sublet.core.lease.phase import Fault, Lease
 from sublet.core.ledger.ledger import Ledger
 
 GIB = 1 << 30
@@ -218,24 +218,70 @@ class Judge:
         assert used + lease.hold <= delegation.budget, "over the delegation's budget"
 
     def _check_match(self, order: Order, lease: Lease) -> None:
-        """The cheapest fitting offer won, for what the next provider would cost."""
-        costs = {
+        """The best score won, for the price at which it would just tie the next."""
+        fitting = {
             key: self._cost(order, offer)
             for key, (provider, offer) in self.offers.items()
             if self._fits(order, provider, offer)
         }
-        costs = {k: cost for k, cost in costs.items() if cost <= order.price_hour_max}
+        costs = {k: cost for k, cost in fitting.items() if cost <= order.price_hour_max}
         assert lease.offer_id in costs, "the winner does not fit"
         provider, offer = self.offers[lease.offer_id]
         assert lease.provider == provider
-        assert costs[lease.offer_id] == min(costs.values()), "not the cheapest won"
-        others = [cost for k, cost in costs.items() if self.offers[k][0] != provider]
-        price = min(others, default=costs[lease.offer_id])
-        assert lease.price_hour == price, "not the second price"
+        chances = {p: self._chance_ppm(p, order) for p, _ in self.offers.values()}
+        scale = (1 << 62) // max(1, order.price_hour_max)
+        scores = {
+            k: cost * scale // chances[self.offers[k][0]] for k, cost in costs.items()
+        }
+        assert scores[lease.offer_id] == min(scores.values()), "not the best score won"
+        if all(self.offers[k][0] == provider for k in fitting):
+            price = costs[lease.offer_id]  # a lone seller is paid what it asks
+        elif all(self.offers[k][0] == provider for k in costs):
+            price = order.price_hour_max
+        else:
+            next_score = min(
+                score for k, score in scores.items() if self.offers[k][0] != provider
+            )
+            # With scales as large as here no two prices have one score.
+            price = -(-next_score * chances[provider] // scale)
+            while (price + 1) * scale // chances[provider] <= next_score:
+                price += 1
+            while price * scale // chances[provider] > next_score:
+                price -= 1
+            if self._is_younger_than_next(lease.offer_id, scores, next_score):
+                ties = price * scale // chances[provider] == next_score
+                price += 0 if ties else 1
+            price = min(price, order.price_hour_max)
+        assert lease.price_hour == price, "not the second score"
         used = self._used(provider, offer.machine)
         gpus = {uuid for one in used for uuid in one.gpu_uuids}
         assert len(set(lease.gpu_uuids)) == order.gpu_count
         assert set(lease.gpu_uuids) <= set(offer.gpu_uuids) - gpus, "a GPU twice"
+
+    def _chance_ppm(self, provider: str, order: Order) -> int:
+        """A day without faults, and what was seen since."""
+        seen = [
+            case
+            for case in self.cases.values()
+            if case.phase == "settled" and case.lease.provider == provider
+        ]
+        ran_s = sum(case.lease.ran_ms // 1_000 for case in seen)
+        faults = sum(case.lease.fault is Fault.PROVIDER for case in seen)
+        lasts_s = (86_400 + ran_s) // (1 + faults)
+        lasts_s -= lasts_s % 3_600 if lasts_s > 3_600 else 0
+        return 1 + lasts_s * 999_999 // (lasts_s + order.duration_s_max)
+
+    def _is_younger_than_next(
+        self, key: str, scores: dict[str, int], next_score: int
+    ) -> bool:
+        """Say whether the one that it has to beat was offered before it."""
+        places = {one: place for place, one in enumerate(self.offers)}
+        rivals = [
+            places[one]
+            for one, score in scores.items()
+            if score == next_score and self.offers[one][0] != self.offers[key][0]
+        ]
+        return min(rivals) < places[key]
 
     def _fits(self, order: Order, provider: str, offer: Offer) -> bool:
         used = self._used(provider, offer.machine)
@@ -252,7 +298,7 @@ class Judge:
             and (not offer.leases_max or len(used) < offer.leases_max)
             and set(order.features) <= set(offer.features)
             and (not order.sandbox or order.sandbox in offer.sandboxes)
-            and (not order.gpu_model or order.gpu_model == offer.gpu_model)
+            and (not order.gpu_models or offer.gpu_model in order.gpu_models)
             and order.gpu_memory_bytes <= offer.gpu_memory_bytes
             and order.gpu_count <= len(set(offer.gpu_uuids) - gpus)
             and all(

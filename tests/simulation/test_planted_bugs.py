@@ -21,6 +21,7 @@ from sublet.core.book import (
     by_tenant,
     offer_table,
     quote,
+    search,
     settlement,
     step,
 )
@@ -290,19 +291,19 @@ def _hold_is_kept(patch: pytest.MonkeyPatch) -> None:
 
 def _not_the_second_price(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        quote,
-        "_second_price",
-        lambda offers, rows, costs, *, winner: int(costs[winner]),
+        quote._Auction, "_pay", lambda self, one, runner_up: self._ask(one.row)
     )
 
 
 def _own_machine_as_runner_up(patch: pytest.MonkeyPatch) -> None:
     # An owner with two machines sets its own price.
-    def second(offers: Any, rows: Any, costs: Any, *, winner: int) -> int:
-        rest = np.delete(costs, winner)
-        return int(rest.min() if rest.size else costs[winner])
+    def find_two(offers: Any, blocks: Any, bounds: Any, judge: Any) -> Any:
+        rows, scores = judge(offers.cells)
+        order = np.lexsort((offers.cells[offer_table.Column.NUMBER, rows], scores))
+        best = [search.Candidate(int(scores[n]), 0, 0, int(rows[n])) for n in order]
+        return (*best[:2], None, None)[:2]
 
-    patch.setattr(quote, "_second_price", second)
+    patch.setattr(quote, "find_two", find_two)
 
 
 def _withdrawn_offer_matches(patch: pytest.MonkeyPatch) -> None:

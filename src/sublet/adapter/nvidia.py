@@ -25,6 +25,7 @@ from sublet.adapter.cdi import (
     read_cdi,
 )
 from sublet.base.errors import Unavailable
+from sublet.core.gpu_model import normalize_model
 from sublet.service.ports import Bind, Gpu
 
 _log = logging.getLogger(__name__)
@@ -36,11 +37,6 @@ _DRIVER = r"lib(?:cuda|cudadebugger|nvidia-[\w-]+|nvcuvid|nvoptix)\.so[^ /]*"
 _LISTED = re.compile(rf"\s({_DRIVER}) \([^)]*,(?:x86-64|AArch64).*=> (/\S+)$")
 _UNLISTED = Path("/usr/local/nvidia/lib64")  # clouds keep the driver here, unlisted
 _LDCONFIG_TIMEOUT_S = 10
-# Words of a product name that say nothing about the model: makers, cooling, memory.
-_NOISE = re.compile(
-    r"\A(nvidia|geforce|tesla|quadro|gpu|graphics|generation|edition|server|workstation"
-    r"|pcie|nvl|sxm\d*|hbm\d*e?|\d+gb)\Z"
-)
 
 
 class GpuFiles(Struct, frozen=True):
@@ -49,16 +45,6 @@ class GpuFiles(Struct, frozen=True):
     devices: tuple[str, ...]  # device nodes
     binds: tuple[Bind, ...]  # libraries, in GPU_FOLDER
     env: dict[str, str]
-
-
-def normalize_model(name: str) -> str:
-    """Turn a driver's product name into the one that offers and orders use.
-
-    >>> normalize_model("NVIDIA GeForce RTX 4090"), normalize_model("NVIDIA H200")
-    ('rtx4090', 'h200')
-    """
-    words = re.split(r"[^a-z0-9]+", name.lower())
-    return "".join(word for word in words if not _NOISE.match(word))
 
 
 @contextlib.contextmanager

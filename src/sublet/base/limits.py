@@ -24,6 +24,9 @@ MEMORY_BYTES_MAX = 1 << 46  # 64 TiB
 DISK_BYTES_MAX = 1 << 50  # 1 PiB
 GPU_COUNT_MAX = 64
 GPU_MEMORY_BYTES_MAX = 1 << 42  # 4 TiB a GPU
+GPU_SHARE_WHOLE = 1_000  # thousandths of a GPU
+RATE_MBIT_S_MAX = 10_000_000  # 10^6 bits a second: 10 Tbit/s
+LATENCY_MS_MAX = 1_000  # that an offer or order may say of a place
 
 # Money and time
 PRICE_PER_HOUR_MAX = 1_000_000_000  # micro-USD per hour and unit: $1,000
@@ -35,13 +38,31 @@ TIME_S_MAX = 253_402_300_799  # seconds since the epoch: the end of the year 999
 OFFERS_PER_PROVIDER_MAX = 64
 LEASES_PER_TENANT_MAX = 1_024  # open at one time
 DELEGATIONS_PER_TENANT_MAX = 64
+ATTESTATIONS_PER_AUDITOR_MAX = 1_024  # that stand at one time
 UNERASED_PER_PROVIDER_MAX = 1_024  # leases whose erasure a provider may owe
 LEASES_KEPT_MAX = 10_000  # settled leases that the book still remembers
+
+# What machines were let for
+TAPE_HOURS_MAX = 168  # hours that the tape keeps: a week
+TAPE_DEALS_MAX = 512  # newest deals of one kind that it keeps one by one
+TAPE_SERIES_MAX = 256  # pairs of GPU model and region
+
+# Orders that wait
+ORDERS_PER_TENANT_MAX = 256  # open at one time
+ORDERS_KEPT_MAX = 1_000  # that have ended, and that the book still remembers
+BIDS_PER_ORDER_MAX = 64  # the best ones, each of another provider
+PIECES_PER_ORDER_MAX = 256  # leases of one standing order
+BOOKINGS_PER_MACHINE_MAX = 64  # slices of one machine that are spoken for
+WINDOW_S_MAX = 3_600  # for bids, and then for the tenant to choose
+WAIT_S_MAX = 30 * 24 * 3_600  # that an order may stay open, or begin ahead
+NOTICE_S_MAX = 3_600  # that a spot lease may be sold with
+VOLUME_S_MAX = 1_024 * LEASE_S_MAX  # seconds of a slice, over all leases of an order
 
 # Requests to a node
 REQUEST_BYTES_MAX = 4_194_304
 REQUEST_AGE_S_MAX = 30  # seconds a signed request is good for
 PAGE_ENTRIES_MAX = 1_000  # log entries in one answer
+PRICE_PAGE_MAX = 100  # kinds of machine, or levels of one kind, in one answer
 RELAY_BYTES_PER_MESSAGE_MAX = 262_144
 
 # Jobs

@@ -51,6 +51,8 @@ LATE = (
     "sublet.workload.bill",
     "sublet.workload.client",
     "sublet.workload.copy",
+    "sublet.workload.outlook",
+    "sublet.workload.prices",
     "typer._click.decorators",
 )
 
@@ -66,7 +68,10 @@ class Verb(NamedTuple):
 VERBS = {
     "run": Verb("run", "Run a script, a folder or a command on a rented machine."),
     "map": Verb("map", "Run a program once for each of many tasks."),
+    "deploy": Verb("deploy", "Run the services of a file: SDL, Compose, sublet.yaml."),
+    "deployments": Verb("deploy", "List deployments, or stop one."),
     "quote": Verb("run", "Ask what a machine would cost now; nothing is bought."),
+    "prices": Verb("prices", "Show what machines are offered for and were let for."),
     "ps": Verb("jobs", "List jobs."),
     "logs": Verb("jobs", "Show what a job wrote."),
     "attach": Verb("detached", "Follow a detached job, and fetch what it made."),

@@ -1,8 +1,10 @@
 """``sublet run`` and ``sublet quote``."""
 
 import asyncio
+import shutil
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -104,6 +106,16 @@ def run(
         ),
     ] = None,
     timeout: TimeoutOption = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            "--mode",
+            metavar="MODE:TIME",
+            help="How to find a machine: standing:10m waits at your price, live:10s "
+            "lets providers bid, spot:60s is cheap and may be ended with that notice, "
+            "reserved:2h begins then.  [default: instant]",
+        ),
+    ] = None,
     wait: Annotated[
         str | None,
         typer.Option(
@@ -212,6 +224,7 @@ def run(
         "checkpoint": checkpoint,
         "retries": retries,
         "timeout": timeout,
+        "mode": mode,
         "wait": wait,
         "env": env or (),
         "secrets": secret or (),
@@ -322,11 +335,23 @@ def quote(
     sandbox: SandboxOption = None,
     image: ImageOption = None,
     timeout: TimeoutOption = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(
+            "--catalogue",
+            metavar="FILE",
+            help="Clouds' prices to compare with: CSV with the columns of the one that "
+            "comes along.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     market: MarketOption = None,
     home: HomeOption = HOME,
 ) -> None:
     """Ask what a machine would cost now; nothing is bought.
+
+    It says, too, when the job would begin and be done, on what that rests, and what
+    AWS, GCP and Azure take for the cheapest instance that would do.
 
     \b
     Example:
@@ -334,12 +359,18 @@ def quote(
     """
     import msgspec
 
+    from sublet.adapter.catalogue_file import read_catalogue
     from sublet.base.errors import Unavailable
     from sublet.base.units import format_duration, format_money
+    from sublet.cli.output import clean
+    from sublet.cli.quote import format_clouds, format_outlook
+    from sublet.workload.outlook import compare_clouds, fetch_outlook
+
+    instances = read_catalogue(catalogue)
 
     async def ask() -> Any:
         async with make_client(market, home) as client:
-            return await client.quote(
+            order = client.draft_order(
                 gpu=gpu,
                 vram=vram,
                 cpus=cpus,
@@ -352,18 +383,28 @@ def quote(
                 image=image,
                 timeout=timeout,
             )
+            outlook = await fetch_outlook(client, order)
+            return await client.connection.quote(order), outlook, order
 
-    found = asyncio.run(ask())
+    found, outlook, order = asyncio.run(ask())
+    clouds = compare_clouds(instances, order)
     if as_json:
-        typer.echo(msgspec.json.encode(found).decode())
+        said = msgspec.to_builtins(found)
+        said |= {"outlook": outlook, "clouds": clouds}
+        typer.echo(msgspec.json.encode(said).decode())
+    else:
         if found.fault is None:
-            return
+            typer.echo(
+                f"{format_money(found.price_hour)}/h on {clean(found.machine)} of "
+                + found.provider
+                + (f" in {clean(found.region)}" if found.region else "")
+                + f"\nfor at most {format_duration(found.duration_s)}, "
+                f"{format_money(found.hold)} are set aside\n"
+                f"{found.offers_matching} offers match\n"
+            )
+        width = shutil.get_terminal_size().columns
+        typer.echo(format_outlook(outlook, width=width))
+        if clouds:
+            typer.echo("\n" + format_clouds(clouds, run_s=order.duration_s_max))
     if found.fault is not None:
         raise Unavailable(found.fault.message, code=found.fault.code)
-    typer.echo(
-        f"{format_money(found.price_hour)}/h on {found.machine} of {found.provider}"
-        + (f" in {found.region}" if found.region else "")
-        + f"\nfor at most {format_duration(found.duration_s)}, "
-        f"{format_money(found.hold)} are set aside\n"
-        f"{found.offers_matching} offers match"
-    )

@@ -34,6 +34,7 @@ from sublet.node.relay import Relay
 from sublet.node.route import ROUTES
 from sublet.node.socket import Sockets
 from sublet.node.state import Node
+from sublet.node.twin import Twin
 from sublet.node.watch import Watch
 from sublet.service.market import MarketService
 from sublet.service.ports import Clock, Ground, Log, Overtaken, Presence
@@ -327,4 +328,5 @@ def _make_node(
         controllers=controllers,
         openapi=compute_openapi(ROUTES),
         proofs=proofs,
+        twin=Twin(market, clock=clock),
     )

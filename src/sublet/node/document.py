@@ -106,7 +106,9 @@ async def post_quote(node: Node, request: web.Request) -> web.StreamResponse:
             price_hour=match.price_hour,
             duration_s=match.duration_s,
             hold=match.hold,
-            offers_matching=match.offers_matching,
+            offers_matching=node.market.count_fitting(order),
+            winner=match.winner,
+            runner_up=match.runner_up,
         )
     )
 
@@ -149,6 +151,7 @@ def _answer(outcome: Result | SubletError) -> Appended:
         index=outcome.index,
         at_s=outcome.at_s,
         lease=outcome.lease,
+        order=outcome.order,
         fault=None if outcome.refusal is None else fault_of(outcome.refusal),
     )
 

@@ -15,6 +15,7 @@ from sublet.node.metrics import NodeMetrics
 from sublet.node.rate import RateLimit
 from sublet.node.relay import Relay
 from sublet.node.socket import Sockets
+from sublet.node.twin import Twin
 from sublet.node.watch import Watch
 from sublet.service.market import MarketService
 from sublet.service.ports import Clock
@@ -43,4 +44,5 @@ class Node:
     controllers: Controllers
     openapi: bytes  # the API's description, as JSON
     proofs: asyncio.Lock  # one at a time
+    twin: Twin
     faucet: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -12,6 +12,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from sublet.base.errors import Refused, SubletError
+from sublet.base.ids import NO_DIGEST
 from sublet.core.document import GiveBack, Receipt
 from sublet.core.lease.phase import Lease, Phase, is_older
 from sublet.provider import lease_state as ls
@@ -144,6 +145,10 @@ class LeaseRunner:
             self.desk.tell(ls.MarketSettled())
         elif lease.phase is Phase.CLOSING:
             self.desk.tell(ls.StopAsked(reason=lease.reason or "stopped"))
+        elif lease.displaced_by != NO_DIGEST:
+            # Sold to be displaced: the same as if the owner wanted the machine back.
+            ends_s = lease.give_back_by_s - self._around.report_s
+            self.give_back(notice_s=max(0, ends_s - self._around.clock.now_s()))
 
     def start_heard(self, lease: Lease) -> None:
         """The log has taken the Start: from its time stamp on, seconds are billed."""

@@ -19,7 +19,7 @@ from sublet.service.fold import Fold
 from sublet.service.keeper import Keeper
 from sublet.service.others import Others
 from sublet.service.ports import Clock, Codec, Ground, Log
-from sublet.service.submission import Result, find_lease_id
+from sublet.service.submission import Result, find_lease_id, find_order_id
 
 T = TypeVar("T")
 Listener = Callable[[Lease], None]
@@ -142,7 +142,9 @@ class Follower:
             lease = find_lease(self.fold.book, lease_id)
         else:
             lease = next(iter(reversed(_moved(step))), None)  # a voucher may settle one
-        return Result(fact.id, index, fact.at_s, lease, step.refusal)
+        order_id = find_order_id(fact)
+        order = None if order_id is None else self.fold.book.find_order(order_id)
+        return Result(fact.id, index, fact.at_s, lease, step.refusal, order)
 
 
 def _moved(step: Step) -> list[Lease]:

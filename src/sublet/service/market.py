@@ -15,7 +15,7 @@ from sublet.base import limits
 from sublet.base.errors import Unavailable
 from sublet.base.ids import Address, Digest
 from sublet.core.book.book import Book
-from sublet.core.book.quote import Match, quote
+from sublet.core.book.quote import Match, count_fitting, quote
 from sublet.core.book.view import find_lease
 from sublet.core.document import AnyDocument, Order, Tick
 from sublet.core.lease.phase import Lease
@@ -175,6 +175,11 @@ class MarketService:
             NoMatch: no offer fits; says how many each requirement excluded.
         """
         return quote(self.book, order, now_s=self._writer.follower.now_s())
+
+    def count_fitting(self, order: Order) -> int:
+        """Count the offers that fit an order now, the one that would win included."""
+        now_s = self._writer.follower.now_s()
+        return count_fitting(self.book, order, now_s=now_s)
 
     async def find_lease(self, lease_id: Digest) -> Lease | None:
         """Give a lease, also a settled one that the book has forgotten; or None.

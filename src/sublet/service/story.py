@@ -204,9 +204,8 @@ def _seconds(ran_ms: int) -> str:
 
 
 def _tell_order(order: Order, lease: Lease | None) -> str:
-    gpus = (
-        f", {order.gpu_count} GPU {order.gpu_model}".rstrip() if order.gpu_count else ""
-    )
+    models = " or ".join(order.gpu_models)
+    gpus = f", {order.gpu_count} GPU {models}".rstrip() if order.gpu_count else ""
     wish = (
         f"an order for {order.cpus_milli / 1_000:g} CPU, "
         f"{format_size(order.memory_bytes)} memory{gpus}, "

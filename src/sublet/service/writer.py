@@ -44,6 +44,7 @@ from sublet.service.submission import (
     Waiting,
     check_age,
     find_lease_id,
+    find_order_id,
     wait_together,
 )
 
@@ -339,14 +340,17 @@ class Writer:
             lease_id = find_lease_id(candidate)
             lease = find_lease(self.follower.fold.book, lease_id) if lease_id else None
             lease = lease or settled
+            order_id = find_order_id(candidate)
+            book = self.follower.fold.book
+            order = None if order_id is None else book.find_order(order_id)
             refusal = None
-            if lease is None and isinstance(candidate.document, Order):
+            if not (lease or order) and isinstance(candidate.document, Order):
                 refusal = Refused(
                     f"this order stands in the log as entry {index}, where the market "
                     "refused it; sign a new one",
                     code="void_order",
                 )
-            waiting.resolve(Result(candidate.id, index, at_s, lease, refusal))
+            waiting.resolve(Result(candidate.id, index, at_s, lease, refusal, order))
 
     # ---- the operator's own word ----------------------------------------------
 

@@ -10,9 +10,12 @@ from msgspec import Meta, Struct
 
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
-from sublet.core.document import AnyDocument, Seconds
+from sublet.core.book.open_order import OpenOrder
+from sublet.core.book.score import Standing
+from sublet.core.document import AnyDocument
 from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Lease
+from sublet.core.member import Seconds
 
 PROTOCOL_VERSION = 1
 
@@ -72,6 +75,7 @@ class Appended(Message, frozen=True):
     at_s: int = 0
     lease: Lease | None = None  # the lease that it made or moved, as it is now
     fault: Fault | None = None  # refused: not in the log, or void in it
+    order: OpenOrder | None = None  # that waits, or did: which it placed or moved
 
 
 class Appendix(Message, frozen=True):
@@ -107,6 +111,8 @@ class Quote(Message, frozen=True):
     duration_s: int = 0
     hold: int = 0
     offers_matching: int = 0
+    winner: Standing | None = None  # each term of its score
+    runner_up: Standing | None = None
     fault: Fault | None = None  # no match: why
 
 
@@ -124,6 +130,12 @@ class Leases(Message, frozen=True):
     """GET /v1/leases (signed): the caller's, as tenant or provider."""
 
     leases: tuple[Lease, ...]
+
+
+class Orders(Message, frozen=True):
+    """GET /v1/orders (signed): the caller's that wait, and those that lately did."""
+
+    orders: tuple[OpenOrder, ...]
 
 
 class OfferRow(Message, frozen=True):
@@ -148,6 +160,7 @@ class OfferRow(Message, frozen=True):
     gpu_price_hour: int
     sandboxes: tuple[str, ...]
     cpu_score: int
+    gpu_interface: str = ""
 
 
 class Offers(Message, frozen=True):

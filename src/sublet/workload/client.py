@@ -31,6 +31,7 @@ from sublet.adapter.home_folder import Home
 from sublet.adapter.key_file import load_or_create_key
 from sublet.base.errors import SubletError, Unavailable
 from sublet.base.ids import Digest
+from sublet.core.document import Order
 from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Lease
 from sublet.sdk.connection import Connection
@@ -66,6 +67,8 @@ class Needed(TypedDict, total=False):
     """What a job may ask of a machine; texts as on the command line."""
 
     gpu: str | None  # "h200:1", "2"
+    gpu_kinds: Sequence[str]  # any of: "a100/80GiB/sxm"
+    attributes: Sequence[str]  # all of: "tier=datacenter"
     vram: str | None  # "24GB", of each GPU
     cpus: str | None  # "2", "0.5"
     memory: str | None
@@ -87,6 +90,7 @@ class Options(Needed, total=False):
     checkpoint: str | None
     retries: int | None
     wait: str | None
+    mode: str | None  # "standing:10m", "live:10s", "spot:60s", "reserved:2h"
     env: Sequence[str]  # "K=V", or "K": taken from ``environment``
     secrets: Sequence[str]  # "K": taken from ``environment``; "K=@FILE"
     erasure: bool  # encrypted scratch, and a signed statement that it is gone
@@ -293,11 +297,20 @@ class AsyncClient:
         Raises:
             Faults: sizes or prices that mean nothing.
         """
+        order = self.draft_order(**needed)
+        await self.pin()
+        return await self.connection.quote(order)
+
+    def draft_order(self, **needed: Unpack[Needed]) -> Order:
+        """Write the order that a job with these needs would begin with; unsigned.
+
+        Raises:
+            Faults: sizes or prices that mean nothing.
+        """
         found = Collector()
         needs = parse_needs(make_wish((), needed), found)
         found.check()
-        await self.pin()
-        order = make_order(
+        return make_order(
             needs,
             tenant=self.key.address,
             manifest=None,
@@ -307,7 +320,6 @@ class AsyncClient:
             at_s=self._clock.now_s(),
             salt=0,
         )
-        return await self.connection.quote(order)
 
     def jobs(self) -> list[JobRecord]:
         """List the jobs that this home remembers, newest first."""
@@ -459,12 +471,11 @@ class AsyncClient:
 
 def make_wish(target: Sequence[str], options: Needed | Options) -> Wish:
     """Give what was asked for, as it was typed."""
-    lists = ("regions", "inputs", "outputs", "env", "secrets", "egress")
-    values = {
-        name: tuple(value) if name in lists else value  # type: ignore[arg-type]
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list | tuple) else value
         for name, value in options.items()
     }
-    return Wish(target=tuple(target), **values)  # type: ignore[arg-type]
+    return Wish(target=tuple(target), **values)
 
 
 async def _hear_nothing(said: AnyMapEvent) -> None:

@@ -3,12 +3,13 @@
 from functools import partial
 
 from sublet.base.errors import Refused
-from sublet.base.limits import OFFERS_PER_PROVIDER_MAX
+from sublet.base.limits import GPU_SHARE_WHOLE, OFFERS_PER_PROVIDER_MAX
 from sublet.core.book.book import Book
 from sublet.core.book.change import Change
 from sublet.core.book.outcome import Outcome
 from sublet.core.book.record import OfferRecord
 from sublet.core.document import Fact, Offer, OfferWithdrawal
+from sublet.core.wording import check_wording
 
 
 def decide_offer(book: Book, fact: Fact, offer: Offer, now_s: int) -> Change:
@@ -17,7 +18,7 @@ def decide_offer(book: Book, fact: Fact, offer: Offer, now_s: int) -> Change:
     Leases keep what they use of the machine, even where the new offer is smaller.
 
     Raises:
-        Refused: ``bad_offer``, ``offer_expired``, ``gpu_offered_twice`` or
+        Refused: ``bad_offer``, ``bad_wording``, ``offer_expired``, ``gpu_offered_twice`` or
             ``too_many_offers``.
     """
     _check_whole(offer)
@@ -46,6 +47,7 @@ def _check_whole(offer: Offer) -> None:
                 code="bad_offer",
                 field=f"offer.{field}",
             )
+    check_wording(offer, whose="offer")
     if len(set(offer.gpu_uuids)) != len(offer.gpu_uuids) or "" in offer.gpu_uuids:
         raise Refused(
             "the offer names one GPU twice, or one without a UUID; list each once",
@@ -57,6 +59,14 @@ def _check_whole(offer: Offer) -> None:
             "the offer has a GPU model without GPUs, or GPUs without a model",
             code="bad_offer",
             field="offer.gpu_model",
+        )
+    if bool(offer.gpu_sharing) == (offer.gpu_share_milli == GPU_SHARE_WHOLE):
+        raise Refused(
+            f"the offer sells {offer.gpu_share_milli} thousandths of each GPU, shared by "
+            f"{offer.gpu_sharing!r}; name a way of sharing where it sells less than "
+            f"{GPU_SHARE_WHOLE}, and none where it sells whole ones",
+            code="bad_offer",
+            field="offer.gpu_sharing",
         )
 
 
@@ -105,7 +115,13 @@ def _put(book: Book, fact: Fact, offer: Offer, now_s: int) -> tuple[Outcome, ...
             gpus_used=was.gpus_used,
             leases_used=was.leases_used,
         )
-    book.offers.put(record, is_up=book.may_match(provider), now_s=now_s)
+    book.offers.put(
+        record,
+        is_up=book.may_match(provider),
+        now_s=now_s,
+        lasts_s=book.find_provider(provider).lasts_s,
+    )
+    book.fresh[provider] = None
     return ()
 
 

@@ -1,12 +1,19 @@
-"""All offers in columns, so that 100,000 of them are matched by vector operations.
+"""All offers in columns, so that they are matched by vector operations, and few of them.
 
-One row per (provider, machine). Rows are reused; where a row lies says nothing. A row
-that is dead (expired or withdrawn) and that no lease uses is as good as gone: it is
-reclaimed when the table is full, and never seen by anybody.
+One row per (provider, machine). Rows lie in blocks of alike ones, in the order (GPU
+model, region, usual price, age), and move where they have to: where a row lies says
+nothing to anybody else. A row that is dead (expired or withdrawn) and that no lease
+uses is as good as gone: it is reclaimed when the table is full, and never seen.
+
+Of each block the *ideal* is known: an offer that nobody made, as good in each column as
+the best row of the block that might match. What an order misses in the ideal it misses
+in each of these rows, and what the ideal costs none of them costs less. So whoever
+looks for the best asks the ideals first, and then only the rows of a few blocks.
 
 Not here: who may offer (``by_provider``), which offer wins (``quote``).
 """
 
+from collections.abc import Iterable, Iterator
 from copy import copy
 from enum import IntEnum
 
@@ -15,11 +22,18 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from sublet.base.ids import Address, Digest
+from sublet.core.book.block import BLOCK_ROWS, BlockOrder, Key
+from sublet.core.book.kept import Kept, keep, restore
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.vocabulary import Vocabulary
 from sublet.core.lease.phase import Lease
+from sublet.core.reliability.chance import PRIOR_S
 
-CAPACITY_AT_FIRST = 64  # rows
+Cells = NDArray[np.int64]  # shape (columns, rows or blocks)
+
+BLOCKS_AT_FIRST = 2
+GROWTH = 4  # a full table grows by a quarter
+BLOCK_ROWS_FILLED = BLOCK_ROWS * 3 // 4  # when the table is laid out anew
 
 
 class Column(IntEnum):
@@ -43,11 +57,44 @@ class Column(IntEnum):
     GPU_PRICE_HOUR = 15
     FEATURES = 16  # interned
     REFUSES = 17  # interned
+    DISK_CLASS = 18  # interned
+    GPU_VENDOR = 19  # interned
+    GPU_INTERFACE = 20  # interned
+    GPU_SHARING = 21  # interned
+    GPU_SHARE_MILLI = 22
+    GPU_COMPUTE = 23
+    GPU_DRIVER = 24
+    CUDA = 25
+    UP_MBIT_S = 26
+    DOWN_MBIT_S = 27
+    JURISDICTION = 28  # interned
+    ATTRIBUTES = 29  # interned
+    LATENCIES = 30  # interned
+    CPU_SCORE = 31
+    DISK_SCORE = 32
+    GPU_SCORE = 33
+    USUAL_PRICE_HOUR = 34  # of the usual slice, by which rows of a kind are ordered
+    LASTS_S = 35  # predicted, of its provider
 
 
 # Of these an order wants at least so much: they lie together, compared in one go.
 AT_LEAST = slice(Column.EXPIRES_AT_S, Column.GPU_MEMORY_BYTES + 1)
 PRICES = slice(Column.CPU_PRICE_HOUR, Column.GPU_PRICE_HOUR + 1)
+
+# What an ideal has the least of; of all others it has the most.
+LESS_IS_BETTER = (
+    Column.NUMBER,
+    Column.CPU_PRICE_HOUR,
+    Column.MEMORY_PRICE_HOUR,
+    Column.GPU_PRICE_HOUR,
+    Column.USUAL_PRICE_HOUR,
+)
+# By which rows are put into blocks; no two have the same number.
+ORDERED_BY = (Column.GPU_MODEL, Column.USUAL_PRICE_HOUR, Column.NUMBER)
+
+# The usual slice: as much as an order takes with one GPU; without one, where there is none.
+USUAL_CPUS = 8
+USUAL_GIB = 32
 
 
 class OfferTable:
@@ -55,42 +102,82 @@ class OfferTable:
 
     def __init__(self) -> None:
         """Start without any offer."""
-        self.cells: NDArray[np.int64] = np.zeros(
-            (len(Column), CAPACITY_AT_FIRST), dtype=np.int64
-        )
-        self.count = 0  # rows that were ever used; the rest is blank
-        self.records: list[OfferRecord | None] = []  # by row
+        self.cells = _zeros(BLOCKS_AT_FIRST * BLOCK_ROWS)
+        self.ideals = _zeros(BLOCKS_AT_FIRST)  # of the models, it has the last …
+        self._first_models = np.zeros(BLOCKS_AT_FIRST, dtype=np.int64)  # … and this
+        self._kept: list[Kept | None] = [None] * self.cells.shape[1]  # by row
         self.machines: dict[Address, dict[str, int]] = {}  # provider, machine: row
         self.row_of: dict[Digest, int] = {}  # by the id of the offer in force
-        self.blank: list[int] = []  # rows below count that hold nothing
+        self._order = BlockOrder()
         self.providers = Vocabulary()
         self.gpu_models = Vocabulary()
         self.regions = Vocabulary()
         self.sandboxes = Vocabulary()
         self.features = Vocabulary()
         self.refused = Vocabulary()
+        self.kinds = Vocabulary()  # disk classes, vendors, interfaces, ways of sharing
+        self.jurisdictions = Vocabulary()
+        self.attributes = Vocabulary()
+        self.latencies = Vocabulary()
 
     def copy(self) -> "OfferTable":
         """Give an independent table; vocabularies only ever grow and are shared."""
         twin = copy(self)
-        twin.cells = self.cells.copy()
-        twin.records = self.records.copy()
+        twin.cells, twin.ideals = self.cells.copy(), self.ideals.copy()
+        twin._first_models = self._first_models.copy()
+        twin._kept = self._kept.copy()
         twin.machines = {key: rows.copy() for key, rows in self.machines.items()}
         twin.row_of = self.row_of.copy()
-        twin.blank = self.blank.copy()
+        twin._order = self._order.copy()
         return twin
 
     # ---- reading --------------------------------------------------------------
 
+    @property
+    def count(self) -> int:
+        """How many rows there are, blank ones included: in blocks that are in use."""
+        return len(self._order) * BLOCK_ROWS
+
     def column(self, name: Column) -> NDArray[np.int64]:
-        """Give one column over all rows in use, shape (count,); a view, not a copy."""
+        """Give one column over all rows, shape (count,); a view, not a copy."""
         return self.cells[name, : self.count]
+
+    def ideals_of(self, blocks: NDArray[np.intp] | None = None) -> Cells:
+        """Give the ideals of these blocks, or of all; blank where none can match."""
+        if blocks is None:
+            return self.ideals[:, : len(self._order)]
+        return self.ideals.take(blocks, axis=1)
+
+    def blocks_with(self, models: Iterable[str]) -> NDArray[np.intp]:
+        """Give the blocks in which there may be machines with one of these GPUs."""
+        count = len(self._order)
+        first, last = self._first_models[:count], self.ideals[Column.GPU_MODEL, :count]
+        may_be = np.zeros(count, dtype=np.bool_)
+        for model in self.gpu_models.numbers_of(models):
+            may_be |= (first <= model) & (model <= last)
+        return may_be.nonzero()[0]
+
+    def rows_of(self, blocks: NDArray[np.intp]) -> Cells:
+        """Give the cells of all rows of these blocks, one block after another."""
+        if blocks.size == 1:  # by far the most common: a view
+            first = int(blocks[0]) * BLOCK_ROWS
+            return self.cells[:, first : first + BLOCK_ROWS]
+        in_blocks = self.cells.reshape(len(Column), -1, BLOCK_ROWS)
+        return in_blocks.take(blocks, axis=1).reshape(len(Column), -1)
+
+    def blocks_of(self, providers: Iterable[Address]) -> NDArray[np.intp]:
+        """Give the blocks in which these providers have machines, ascending."""
+        owned = [self.machines.get(provider, {}) for provider in providers]
+        blocks = {row // BLOCK_ROWS for rows in owned for row in rows.values()}
+        return np.array(sorted(blocks), dtype=np.intp)
 
     def get(self, row: int) -> OfferRecord:
         """Give the record in a row that is known to hold one."""
-        record = self.records[row]
-        assert record is not None
-        return record
+        return restore(self._get(row))
+
+    def records(self) -> Iterator[tuple[int, OfferRecord]]:
+        """Give all records, dead or alive, each after its row; in no order."""
+        return ((row, restore(kept)) for row, kept in enumerate(self._kept) if kept)
 
     def find(self, offer_id: Digest) -> OfferRecord | None:
         """Give the offer in force with this id, or None."""
@@ -108,11 +195,11 @@ class OfferTable:
 
     def standing(self, now_s: int) -> list[OfferRecord]:
         """List what is live or still in use, in log order."""
-        records = [
+        records = (
             record
-            for record in self.records
-            if record is not None and (record.is_live(now_s) or record.is_used())
-        ]
+            for _, record in self.records()
+            if record.is_live(now_s) or record.is_used()
+        )
         return sorted(records, key=lambda record: record.number)
 
     def count_live(self, now_s: int) -> int:
@@ -121,29 +208,48 @@ class OfferTable:
 
     # ---- writing --------------------------------------------------------------
 
-    def put(self, record: OfferRecord, *, is_up: bool, now_s: int) -> None:
+    def put(
+        self,
+        record: OfferRecord,
+        *,
+        is_up: bool,
+        now_s: int,
+        lasts_s: int = PRIOR_S,
+    ) -> None:
         """Set the record of a machine, in its row or in a new one."""
-        machines = self.machines.setdefault(record.provider, {})
-        row = machines.get(record.offer.machine)
-        if row is None:
-            row = self._take_row(now_s)
-            # Making room may have dropped the provider's other, dead machines.
-            self.machines.setdefault(record.provider, {})[record.offer.machine] = row
+        cells = self._cells_of(record, is_up=is_up, lasts_s=lasts_s)
+        key = _key_of(cells)
+        row = self.machines.get(record.provider, {}).get(record.offer.machine)
+        if row is not None and self._order.home(key) == row // BLOCK_ROWS:
+            del self.row_of[self._get(row).id]
         else:
-            self.row_of.pop(self.get(row).id, None)
-        self.row_of[record.id] = row
-        self._write(row, record, is_up=is_up)
+            if row is not None:
+                self._clear(row)
+                self._refresh(row)
+            row = self._take_row(key, now_s)
+        self._set(row, keep(record), cells)
+        self._refresh(row)
 
     def withdraw(self, offer_id: Digest) -> None:
         """Let the offer match no more; what leases use of it stays theirs."""
         row = self.row_of[offer_id]
-        self.records[row] = replace(self.get(row), is_withdrawn=True)
+        self._kept[row] = replace(self._get(row), is_withdrawn=True)
         self.cells[Column.EXPIRES_AT_S, row] = 0
+        self._refresh(row)
 
     def set_up(self, provider: Address, *, is_up: bool) -> None:
         """Let the provider's machines match, or not."""
         for row in self.machines.get(provider, {}).values():
-            self.cells[Column.IS_UP, row] = int(is_up)
+            if self.cells[Column.IS_UP, row] != is_up:
+                self.cells[Column.IS_UP, row] = is_up
+                self._refresh(row)
+
+    def set_lasts(self, provider: Address, *, lasts_s: int) -> None:
+        """Note how long the provider is predicted to last between two faults."""
+        for row in self.machines.get(provider, {}).values():
+            if self.cells[Column.LASTS_S, row] != lasts_s:
+                self.cells[Column.LASTS_S, row] = lasts_s
+                self._refresh(row)
 
     def bind(self, lease: Lease) -> None:
         """Take the lease's slice out of what is free."""
@@ -165,58 +271,211 @@ class OfferTable:
             gpus_used=was.gpus_used | gpus if sign > 0 else was.gpus_used - gpus,
             leases_used=was.leases_used + sign,
         )
-        self.records[row] = record
+        self._kept[row] = keep(record)
         self.cells[Column.CPUS_MILLI_FREE : Column.LEASES_FREE + 1, row] = _free(record)
+        self._refresh(row)
 
-    def _write(self, row: int, record: OfferRecord, *, is_up: bool) -> None:
+    def _cells_of(
+        self, record: OfferRecord, *, is_up: bool, lasts_s: int
+    ) -> NDArray[np.int64]:
         offer = record.offer
         country = offer.region.partition("-")[0]
-        self.records[row] = record
-        self.cells[:, row] = (
+        values = (
             record.number,
-            self.providers.intern(record.provider, words=[record.provider]),
+            self.providers.intern(record.provider),
             0 if record.is_withdrawn else offer.expires_at_s,
             int(is_up),
             *_free(record),
             offer.gpu_memory_bytes,
-            self.gpu_models.intern(offer.gpu_model, words=[offer.gpu_model]),
-            self.regions.intern(offer.region, words=[offer.region, country]),
+            self.gpu_models.intern(offer.gpu_model),
+            self.regions.intern(offer.region, words=[country]),
             self.sandboxes.intern(offer.sandboxes, words=offer.sandboxes),
             offer.cpu_price_hour,
             offer.memory_price_hour,
             offer.gpu_price_hour,
             self.features.intern(offer.features, words=offer.features),
             self.refused.intern(offer.refuses, words=offer.refuses),
+            self.kinds.intern(offer.disk_class),
+            self.kinds.intern(offer.gpu_vendor),
+            self.kinds.intern(offer.gpu_interface),
+            self.kinds.intern(offer.gpu_sharing),
+            offer.gpu_share_milli,
+            offer.gpu_compute,
+            offer.gpu_driver,
+            offer.cuda,
+            offer.up_mbit_s,
+            offer.down_mbit_s,
+            self.jurisdictions.intern(offer.jurisdiction),
+            self.attributes.intern(offer.attributes, words=offer.attributes),
+            self.latencies.intern(offer.latencies, words=offer.latencies),
+            offer.cpu_score,
+            offer.disk_score,
+            offer.gpu_score,
+            USUAL_CPUS * offer.cpu_price_hour
+            + USUAL_GIB * offer.memory_price_hour
+            + (offer.gpu_price_hour if offer.gpu_uuids else 0),
+            lasts_s,
         )
+        return np.array(values, dtype=np.int64)
 
-    def _take_row(self, now_s: int) -> int:
-        if not self.blank and self.count == self.cells.shape[1]:
-            self._reclaim(now_s)
-            if len(self.blank) < self.count // 4:
-                # Few were dead: double, so that reclaiming stays rare.
-                self.cells = np.concatenate(
-                    [self.cells, np.zeros_like(self.cells)], axis=1
-                )
-        if self.blank:
-            return self.blank.pop()
-        self.records.append(None)
-        self.count += 1
-        return self.count - 1
+    def _get(self, row: int) -> Kept:
+        kept = self._kept[row]
+        assert kept is not None
+        return kept
 
-    def _reclaim(self, now_s: int) -> None:
-        dead = np.flatnonzero(self.column(Column.EXPIRES_AT_S) <= now_s)
-        for row in dead.tolist():
-            record = self.records[row]
-            if record is None or record.is_used():
-                continue
-            machines = self.machines[record.provider]
-            del machines[record.offer.machine]
-            if not machines:
-                del self.machines[record.provider]
-            del self.row_of[record.id]
-            self.records[row] = None
-            self.cells[:, row] = 0
-            self.blank.append(row)
+    def _set(self, row: int, kept: Kept, cells: NDArray[np.int64]) -> None:
+        self.cells[:, row] = cells
+        self._kept[row] = kept
+        self.row_of[kept.id] = row
+        self.machines.setdefault(kept.provider, {})[kept.machine] = row
+
+    def _clear(self, row: int) -> None:
+        kept = self._get(row)
+        machines = self.machines[kept.provider]
+        del machines[kept.machine]
+        if not machines:
+            del self.machines[kept.provider]
+        del self.row_of[kept.id]
+        self._blank(row)
+
+    def _blank(self, row: int) -> None:
+        self._kept[row] = None
+        self.cells[:, row] = 0
+        self._order.give(row)
+
+    def _refresh(self, row: int) -> None:
+        """Compute the ideal of the block in which something changed."""
+        block = row // BLOCK_ROWS
+        rows = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
+        cells = _matchable(self.cells[:, rows])
+        if cells.shape[1]:
+            self.ideals[:, block] = _ideal(cells)
+            self._first_models[block] = cells[Column.GPU_MODEL].min()
+        else:
+            self.ideals[:, block] = 0  # has expired
+
+    # ---- room -----------------------------------------------------------------
+
+    def _take_row(self, key: Key, now_s: int) -> int:
+        while (row := self._order.take(self._order.home(key))) is None:
+            if self.count < self.cells.shape[1]:
+                self._split(self._order.home(key))
+            else:
+                self._make_room(now_s)
+        return row
+
+    def _split(self, block: int) -> None:
+        """Move the upper part of a full block to a new one."""
+        first = block * BLOCK_ROWS
+        rows = first + _sort(self.cells[:, first : first + BLOCK_ROWS])
+        cut = _cut(self.cells[Column.GPU_MODEL, rows], 1, BLOCK_ROWS)
+        upper = rows[cut:].tolist()
+        target = self._order.add(_key_of(self.cells[:, upper[0]]))
+        for row in upper:
+            moved = self._order.take(target)
+            assert moved is not None
+            self._set(moved, self._get(row), self.cells[:, row])
+            self._blank(row)
+        self._refresh(first)
+        self._refresh(target * BLOCK_ROWS)
+
+    def _make_room(self, now_s: int) -> None:
+        """Drop what is dead; then lay out anew what is left, or grow."""
+        for row in np.flatnonzero(self.column(Column.EXPIRES_AT_S) <= now_s).tolist():
+            kept = self._kept[row]
+            if kept is not None and not kept.leases_used:
+                self._clear(row)
+        if len(self.row_of) <= self.count // 2:
+            self._lay_out()
+        if self.count < self.cells.shape[1]:
+            return
+        more = max(1, len(self._order) // GROWTH)
+        self.cells = np.concatenate([self.cells, _zeros(more * BLOCK_ROWS)], axis=1)
+        self.ideals = np.concatenate([self.ideals, _zeros(more)], axis=1)
+        self._first_models = np.concatenate([self._first_models, _zeros(more)[0]])
+        self._kept += [None] * (more * BLOCK_ROWS)
+
+    def _lay_out(self) -> None:
+        """Put all rows in order, in blocks with some room each; the others are blank."""
+        rows = np.array(list(self.row_of.values()), dtype=np.intp)
+        rows = rows[_sort(self.cells[:, rows])]
+        old_cells, old_kept = self.cells, self._kept
+        self.cells, self.ideals = np.zeros_like(self.cells), np.zeros_like(self.ideals)
+        self._kept = [None] * self.cells.shape[1]
+        parts = _parts(rows, old_cells[Column.GPU_MODEL, rows])
+        self._order = BlockOrder(
+            used=[(_key_of(old_cells[:, part[0]]), part.size) for part in parts]
+        )
+        for block, part in enumerate(parts):
+            for row, old in enumerate(part.tolist(), start=block * BLOCK_ROWS):
+                kept = old_kept[old]
+                assert kept is not None
+                self._set(row, kept, old_cells[:, old])
+            self._refresh(block * BLOCK_ROWS)
+
+
+def _zeros(length: int) -> Cells:
+    return np.zeros((len(Column), length), dtype=np.int64)
+
+
+def _key_of(cells: NDArray[np.int64]) -> Key:
+    """Say where a row, shape (columns,), belongs."""
+    return tuple(cells[list(ORDERED_BY)].tolist())
+
+
+def _sort(cells: Cells) -> NDArray[np.intp]:
+    """Give the places of the rows in the order of their keys."""
+    return np.lexsort(cells[list(reversed(ORDERED_BY))])
+
+
+def _cut(models: NDArray[np.int64], least: int, most: int) -> int:
+    """Say where to cut a block in order, so that few blocks have several models.
+
+    Args:
+        models: of the rows, in order.
+        least, most: between them the cut lies, in the middle where all are the same.
+    """
+    middle = (least + most) // 2
+    changes = np.flatnonzero(np.diff(models)) + 1
+    changes = changes[(changes >= least) & (changes <= most)]
+    if not changes.size:
+        return middle
+    return int(changes[np.abs(changes - middle).argmin()])
+
+
+def _parts(rows: NDArray[np.intp], models: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Cut rows in order, of these models, into parts that leave room in a block."""
+    parts: list[NDArray[np.intp]] = []
+    while rows.size:
+        size = min(BLOCK_ROWS_FILLED, rows.size)
+        if rows.size > size:
+            size = _cut(models[:size], BLOCK_ROWS // 2, size)
+        parts.append(rows[:size])
+        rows, models = rows[size:], models[size:]
+    return parts
+
+
+def _matchable(cells: Cells) -> Cells:
+    """Leave out what cannot match now, whatever an order wants."""
+    may_match = (
+        (cells[Column.EXPIRES_AT_S] > 0)
+        & (cells[Column.IS_UP] > 0)
+        & (cells[Column.LEASES_FREE] > 0)
+    )
+    return cells[:, may_match]
+
+
+def _ideal(cells: Cells) -> NDArray[np.int64]:
+    """Make the ideal of these rows, of which there is one."""
+    ideal: NDArray[np.int64] = cells.max(axis=1)
+    least = cells.min(axis=1)
+    ideal[list(LESS_IS_BETTER)] = least[list(LESS_IS_BETTER)]
+    # Who asks for a GPU does not get one where none is free, however cheap it is.
+    with_gpus = cells[:, cells[Column.GPUS_FREE] > 0]
+    if with_gpus.shape[1]:
+        for price in (Column.GPU_PRICE_HOUR, Column.USUAL_PRICE_HOUR):
+            ideal[price] = with_gpus[price].min()
+    return ideal
 
 
 def _free(record: OfferRecord) -> tuple[int, int, int, int, int]:

@@ -1,13 +1,14 @@
 """The instant reverse auction: who would get this order, and for how much.
 
-The lowest cost wins, the older offer where two are equal. The winner is paid what the
-runner-up, the cheapest fitting offer of another provider, would have cost: then the
-honest floor is the best one to ask. Where there is no runner-up the winner is paid
-what it asks itself: a lone seller must not be handed the order's maximum, or tenants
-would have to hide what the work is worth to them.
+The lowest expected cost of finished work wins (``score``), the older offer where two are
+equal. The winner is paid the highest price with which it still beats the runner-up, the
+best offer of another provider: then the honest floor is the best one to ask. Of
+several machines that its owner has in the running, it is the one that leaves the owner
+most: the tenant's cost for finished work is that of the runner-up with each of them, and
+so nothing is gained by hiding one. Where the rivals are all above the order's maximum the
+winner is paid that. A lone seller is paid what it asks: were it handed the
+maximum, tenants would have to hide what the work is worth to them.
 """
-
-from collections.abc import Mapping
 
 import numpy as np
 from msgspec import Struct
@@ -18,16 +19,28 @@ from sublet.base.ids import Address, Digest
 from sublet.base.limits import LEASE_S_MAX
 from sublet.base.units import format_money
 from sublet.core.book.book import Book
-from sublet.core.book.offer_table import AT_LEAST, PRICES, Column, OfferTable
-from sublet.core.document import Order
-
-_GIB_BITS = 30  # memory is priced by 2^30 bytes
-_GIB_MASK = (1 << _GIB_BITS) - 1
-_SECONDS_PER_HOUR = 3_600
-# What an offer lacks, for the columns of AT_LEAST behind the first.
-_AT_LEAST = (
-    *("provider_up", "cpus", "memory", "disk", "gpu_count", "leases", "gpu_memory"),
+from sublet.core.book.fit import (
+    compile_tests,
+    compute_cost,
+    find_promising,
+    has_enough,
 )
+from sublet.core.book.offer_table import Cells, Column
+from sublet.core.book.score import Scorer, Standing
+from sublet.core.book.search import Candidate, find_two
+from sublet.core.book.why_not import explain
+from sublet.core.book.wish import compile_wishes
+from sublet.core.document import Order
+from sublet.core.placement.tie import Contender, choose
+from sublet.core.wording import check_wording
+
+_SECONDS_PER_HOUR = 3_600
+PAY_AS_BID = "pay_as_bid"
+# What a Contender's line is made of.
+_ROOM = [
+    *(Column.GPUS_FREE, Column.CPUS_MILLI_FREE, Column.MEMORY_BYTES_FREE),
+]
+UNBOUNDED = 1 << 62  # micro-USD an hour: more than any slice costs
 
 
 class Match(Struct, frozen=True):
@@ -37,16 +50,11 @@ class Match(Struct, frozen=True):
     provider: Address
     machine: str
     region: str
-    price_hour: int  # micro-USD for the whole slice: the runner-up's cost
-    duration_s: int  # longest that total, order and market allow
+    price_hour: int  # micro-USD for the whole slice
+    duration_s: int  # longest that total, deadline, order and market allow
     hold: int  # micro-USD that the lease may cost at most
-    offers_matching: int  # that fit, the winner included
-
-
-class NoMatch(Refused):
-    """No offer fits this order now; ask for less, pay more, or try again later."""
-
-    code = "no_match"
+    winner: Standing  # each term of its score
+    runner_up: Standing | None  # of another provider, within the order's maximum
 
 
 def quote(book: Book, order: Order, *, now_s: int) -> Match:
@@ -56,27 +64,20 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
 
     Raises:
         NoMatch: ``detail`` says how many offers each requirement excluded.
-        Refused: ``bad_order`` or ``total_too_small``.
+        Refused: ``bad_order``, ``bad_wording``, ``deadline_passed`` or
+            ``total_too_small``.
     """
     check_order(order)
-    offers = book.offers
-    fits = _has_enough(offers, order, now_s=now_s).all(axis=0)
-    scope = book.delegations.get(order.delegation)
-    providers = () if scope is None else scope.providers
-    for mask in _wishes(offers, order, providers).values():
-        fits &= mask
-    rows = np.nonzero(fits)[0]
-    costs = _cost(offers, order, rows)
-    is_cheap = costs <= order.price_hour_max
-    rows, costs = rows[is_cheap], costs[is_cheap]
-    if rows.size == 0:
-        raise _no_match(offers, order, providers, now_s=now_s)
-    cheapest = np.nonzero(costs == costs.min())[0]
-    numbers = offers.cells[Column.NUMBER, rows[cheapest]]
-    winner = cheapest[numbers.argmin()]
-    price_hour = _second_price(offers, rows, costs, winner=int(winner))
-    duration_s = _duration(order, price_hour=price_hour)
-    record = offers.get(int(rows[winner]))
+    _check_deadline(order, now_s=now_s)
+    auction = _Auction(book, order, now_s=now_s)
+    winner, runner_up = auction.find_two()
+    if winner is None:
+        raise explain(book, order, now_s=now_s)
+    row, asked, price_hour = auction.award(winner, runner_up)
+    duration_s = compute_duration(order, price_hour=price_hour)
+    if order.deadline_s:
+        duration_s = min(duration_s, order.deadline_s - now_s)
+    record = book.offers.get(row)
     return Match(
         offer_id=record.id,
         provider=record.provider,
@@ -85,15 +86,154 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
         price_hour=price_hour,
         duration_s=duration_s,
         hold=-(-price_hour * duration_s // _SECONDS_PER_HOUR),
-        offers_matching=int(rows.size),
+        winner=auction.scorer.stand(row, asked_hour=asked),
+        runner_up=None if runner_up is None else auction.stand(runner_up.row),
     )
+
+
+class _Auction:
+    """One order before all offers."""
+
+    def __init__(self, book: Book, order: Order, *, now_s: int) -> None:
+        self._book, self._order, self._now_s = book, order, now_s
+        self._wishes = compile_tests(book, order, now_s=now_s)
+        self.scorer = Scorer(book, order)
+
+    def find_two(self) -> tuple[Candidate | None, Candidate | None]:
+        """Give winner and runner-up of those within the order's maximum."""
+        price_max = self._order.price_hour_max
+        blocks, ideals, costs = find_promising(
+            self._book, self._order, now_s=self._now_s, price_max=price_max
+        )
+        bounds = self.scorer.bounds(ideals, costs)
+        return find_two(self._book.offers, blocks, bounds, self._judge)
+
+    def award(
+        self, winner: Candidate, runner_up: Candidate | None
+    ) -> tuple[int, int, int]:
+        """Give the row that is let, what is asked for it and what is paid."""
+        is_contested = self._order.pricing != PAY_AS_BID and (
+            runner_up is not None or self._has_rival()
+        )
+        cells, rows = self._own_rows(winner)
+        places, scores = self._judge(cells)
+        own = [
+            self._offer(score, cells[:, place], int(rows[place]))
+            for place, score in zip(places.tolist(), scores.tolist(), strict=True)
+        ]
+        if is_contested:
+            paid = {one.row: self._pay(one, runner_up) for one, _ in own}
+            best = max(
+                own, key=lambda o: (paid[o[0].row] - self._ask(o[0].row), -o[0].score)
+            )
+        else:
+            paid = {one.row: self._ask(one.row) for one, _ in own}
+            best = min(own, key=lambda o: o[0])
+        row = choose(
+            room
+            for one, room in own
+            if (one.score, self._ask(one.row), paid[one.row])
+            == (best[0].score, self._ask(best[0].row), paid[best[0].row])
+        )
+        return row, self._ask(row), paid[row]
+
+    @staticmethod
+    def _offer(
+        score: int, cells: NDArray[np.int64], row: int
+    ) -> tuple[Candidate, Contender]:
+        number = int(cells[Column.NUMBER])
+        gpus, cpus_milli, memory_bytes = cells[_ROOM].tolist()
+        room = Contender(gpus, cpus_milli, memory_bytes, number, row)
+        return Candidate(score, number, 0, row), room
+
+    def stand(self, row: int) -> Standing:
+        """Show each term of a row's score."""
+        return self.scorer.stand(row, asked_hour=self._ask(row))
+
+    def _pay(self, one: Candidate, runner_up: Candidate | None) -> int:
+        if runner_up is None:
+            return self._order.price_hour_max
+        return self.scorer.highest_price(one, runner_up)
+
+    def _own_rows(self, winner: Candidate) -> tuple[Cells, NDArray[np.intp]]:
+        offers = self._book.offers
+        provider = offers.get(winner.row).provider
+        rows = np.array(list(offers.machines[provider].values()), dtype=np.intp)
+        return offers.cells.take(rows, axis=1), rows
+
+    def _has_rival(self) -> bool:
+        """Say whether another provider fits, if the price did not matter."""
+        blocks, _, costs = find_promising(
+            self._book, self._order, now_s=self._now_s, price_max=UNBOUNDED
+        )
+        _, rival = find_two(self._book.offers, blocks, costs, self._judge_any)
+        return rival is not None
+
+    def _fitting(self, cells: Cells) -> NDArray[np.intp]:
+        fits = has_enough(cells, self._order, now_s=self._now_s).all(axis=0)
+        for is_met in self._wishes.values():
+            fits &= is_met(cells)
+        return np.flatnonzero(fits)
+
+    def _judge(self, cells: Cells) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        places = self._fitting(cells)
+        costs = compute_cost(cells.take(places, axis=1), self._order)
+        is_cheap = costs <= self._order.price_hour_max
+        places, costs = places[is_cheap], costs[is_cheap]
+        return places, self.scorer.scores(cells.take(places, axis=1), costs)
+
+    def _judge_any(self, cells: Cells) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        places = self._fitting(cells)
+        return places, compute_cost(cells.take(places, axis=1), self._order)
+
+    def _ask(self, row: int) -> int:
+        cells = self._book.offers.cells[:, row, np.newaxis]
+        return int(compute_cost(cells, self._order)[0])
+
+
+def count_fitting(book: Book, order: Order, *, now_s: int) -> int:
+    """Count all offers that fit the order at ``now_s``; looks at each of them."""
+    cells = book.offers.cells
+    fits = has_enough(cells, order, now_s=now_s).all(axis=0)
+    for is_met in compile_tests(book, order, now_s=now_s).values():
+        fits &= is_met(cells)
+    is_cheap = compute_cost(cells, order) <= order.price_hour_max
+    return int(np.count_nonzero(fits & is_cheap))
+
+
+def may_take(book: Book, order: Order, offer_id: Digest, *, now_s: int) -> bool:
+    """Say whether one offer would take this order now, whatever it costs."""
+    row = book.offers.row_of.get(offer_id)
+    if row is None:
+        return False
+    cells = book.offers.cells[:, [row]]
+    tests = compile_tests(book, order, now_s=now_s).values()
+    return bool(has_enough(cells, order, now_s=now_s).all()) and all(
+        bool(is_met(cells)[0]) for is_met in tests
+    )
+
+
+def find_kind(
+    book: Book, order: Order, cells: Cells, *, now_s: int
+) -> NDArray[np.bool_]:
+    """Say which rows are of the kind that is wanted, free or not; shape (n_rows,)."""
+    fits = np.ones(cells.shape[1], dtype=np.bool_)
+    fits &= cells[Column.GPU_MEMORY_BYTES] >= order.gpu_memory_bytes
+    for is_met in compile_wishes(book, order, now_s=now_s).values():
+        fits &= is_met(cells)
+    return fits
+
+
+def price(order: Order, cells: Cells) -> NDArray[np.int64]:
+    """Price the slice in some rows, micro-USD an hour; shape (n_rows,)."""
+    return compute_cost(cells, order)
 
 
 def check_order(order: Order) -> None:
     """Refuse an order that asks for nothing, which every offer would fit for free.
 
     Raises:
-        Refused: ``bad_order``, with the field.
+        Refused: ``bad_order`` or ``bad_wording``, with the field.
     """
     for field in ("cpus_milli", "memory_bytes", "duration_s_max"):
         if getattr(order, field) < 1:
@@ -102,107 +242,30 @@ def check_order(order: Order) -> None:
                 code="bad_order",
                 field=f"order.{field}",
             )
+    check_wording(order, whose="order")
+    if order.near_price_hour and not order.near:
+        raise Refused(
+            "order.near_price_hour weighs the distance to no place; name it in order.near",
+            code="bad_order",
+            field="order.near",
+        )
 
 
-def _has_enough(offers: OfferTable, order: Order, *, now_s: int) -> NDArray[np.bool_]:
-    """Say which offers stand, are up, and have what the order wants at least.
+def _check_deadline(order: Order, *, now_s: int) -> None:
+    if 0 < order.deadline_s <= now_s:
+        raise Refused(
+            f"the deadline was {order.deadline_s} and it is {now_s}; set a later one",
+            code="deadline_passed",
+            field="order.deadline_s",
+        )
 
-    Returns:
-        One line for each column of AT_LEAST, shape (8, n_rows).
+
+def compute_duration(order: Order, *, price_hour: int) -> int:
+    """Say how long a lease may last at a price: as order, market and total allow.
+
+    Raises:
+        Refused: ``total_too_small`` where that is not one second.
     """
-    wanted = (
-        now_s + 1,
-        1,
-        order.cpus_milli,
-        order.memory_bytes,
-        order.disk_bytes,
-        order.gpu_count,
-        1,
-        order.gpu_memory_bytes,
-    )
-    has: NDArray[np.bool_] = (
-        offers.cells[AT_LEAST, : offers.count]
-        >= np.array(wanted, dtype=np.int64)[:, np.newaxis]
-    )
-    return has
-
-
-def _wishes(
-    offers: OfferTable, order: Order, providers: tuple[Address, ...]
-) -> Mapping[str, NDArray[np.bool_]]:
-    """Say which offers are of the kind that is wanted, for each wish of the order.
-
-    ``providers`` are those with whom alone the order's delegation deals; () for all.
-    """
-    column = offers.column
-    fits: dict[str, NDArray[np.bool_]] = {}
-    if order.gpu_model:
-        fits["gpu_model"] = offers.gpu_models.match(
-            column(Column.GPU_MODEL), words=[order.gpu_model]
-        )
-    if order.regions:
-        fits["region"] = offers.regions.match(
-            column(Column.REGION), words=order.regions
-        )
-    if order.sandbox:
-        fits["sandbox"] = offers.sandboxes.match(
-            column(Column.SANDBOXES), words=[order.sandbox]
-        )
-    for feature in order.features:  # each of them, where the others take any
-        fits[feature] = offers.features.match(column(Column.FEATURES), words=[feature])
-    if providers:
-        fits["delegation"] = offers.providers.match(
-            column(Column.PROVIDER), words=providers
-        )
-    if order.avoid:
-        fits["avoided"] = ~offers.providers.match(
-            column(Column.PROVIDER), words=order.avoid
-        )
-    if offers.refused.has(order.tenant):
-        fits["refused"] = ~offers.refused.match(
-            column(Column.REFUSES), words=[order.tenant]
-        )
-    return fits
-
-
-def _cost(
-    offers: OfferTable, order: Order, rows: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Price the slice in each of the rows, micro-USD an hour; each part rounded up.
-
-    Args:
-        offers: the table.
-        order: within the limits of its types, so that nothing overflows an int64:
-            whole GiB and the rest are priced apart, each below 2^61.
-        rows: which; indices.
-
-    Returns:
-        Shape (n_rows,).
-    """
-    whole_gib, rest_bytes = divmod(order.memory_bytes, 1 << _GIB_BITS)
-    cpu_price, memory_price, gpu_price = offers.cells[PRICES].take(rows, axis=1)
-    cost: NDArray[np.int64] = (order.cpus_milli * cpu_price + 999) // 1_000
-    cost += whole_gib * memory_price
-    if rest_bytes:
-        cost += (rest_bytes * memory_price + _GIB_MASK) >> _GIB_BITS
-    if order.gpu_count:
-        cost += order.gpu_count * gpu_price
-    return cost
-
-
-def _second_price(
-    offers: OfferTable,
-    rows: NDArray[np.int64],
-    costs: NDArray[np.int64],
-    *,
-    winner: int,
-) -> int:
-    providers = offers.cells[Column.PROVIDER, rows]
-    of_others = costs[providers != providers[winner]]
-    return int(of_others.min() if of_others.size else costs[winner])
-
-
-def _duration(order: Order, *, price_hour: int) -> int:
     duration_s = min(order.duration_s_max, LEASE_S_MAX)
     if price_hour:
         affordable_s = order.total_max * _SECONDS_PER_HOUR // price_hour
@@ -217,30 +280,3 @@ def _duration(order: Order, *, price_hour: int) -> int:
             detail={"price_hour": price_hour, "total_max": order.total_max},
         )
     return duration_s
-
-
-def _no_match(
-    offers: OfferTable, order: Order, providers: tuple[Address, ...], *, now_s: int
-) -> NoMatch:
-    standing, *enough = _has_enough(offers, order, now_s=now_s)
-    fits = dict(zip(_AT_LEAST, enough, strict=True))
-    fits |= _wishes(offers, order, providers)
-    costs = _cost(offers, order, np.arange(offers.count))
-    fits["price"] = costs <= order.price_hour_max
-    excluded = {
-        name: count
-        for name, mask in fits.items()
-        if (count := int(np.count_nonzero(standing & ~mask)))
-    }
-    total = int(np.count_nonzero(standing))
-    if not total:
-        return NoMatch(
-            "nobody offers anything in this market right now; try again later",
-            detail={"offers": 0},
-        )
-    reasons = ", ".join(f"{name} {count}" for name, count in excluded.items())
-    return NoMatch(
-        f"none of the {total} offers fits; excluded by: {reasons}. "
-        "Ask for less, raise the price, or try again later",
-        detail={"offers": total, **excluded},
-    )

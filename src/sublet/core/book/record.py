@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Offer
+from sublet.core.reliability.chance import lasts_s
 
 UNLIMITED = 1 << 31  # leases on a machine whose owner names no number
 
@@ -17,6 +18,12 @@ class ProviderRecord(Struct, frozen=True):
     times_lost: int = 0
     leases_completed: int = 0  # ran, and ended without anyone's fault
     leases_at_fault: int = 0  # settled by the provider's fault
+    ran_s: int = 0  # seconds that its settled leases ran
+
+    @property
+    def lasts_s(self) -> int:
+        """Seconds between two faults, as predicted."""
+        return lasts_s(ran_s=self.ran_s, faults=self.leases_at_fault)
 
 
 class ChannelRecord(Struct, frozen=True):
@@ -49,6 +56,17 @@ class DelegationRecord(Struct, frozen=True):
     spent: int = 0  # micro-USD paid by settled leases
     held: int = 0  # micro-USD set aside for open ones
     leases_open: int = 0
+
+
+class AttestationRecord(Struct, frozen=True):
+    """What an auditor vouches for, of a provider or of one machine of it."""
+
+    auditor: Address
+    provider: Address
+    machine: str  # "" for all of them
+    attributes: tuple[str, ...]  # empty: revoked
+    expires_at_s: int
+    signed_at_s: int  # an older one replaces nothing
 
 
 class OfferRecord(Struct, frozen=True):

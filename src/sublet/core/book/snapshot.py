@@ -12,7 +12,9 @@ from msgspec.structs import replace
 from sublet.base.errors import Broken, Outdated
 from sublet.base.ids import Address, Digest
 from sublet.core.book.book import Book
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.book.record import (
+    AttestationRecord,
     ChannelRecord,
     DelegationRecord,
     OfferRecord,
@@ -21,6 +23,7 @@ from sublet.core.book.record import (
 from sublet.core.document import Market, Offer
 from sublet.core.lease.phase import Lease
 from sublet.core.ledger.ledger import Account, Transfer, restore
+from sublet.core.tape.tape import Series
 from sublet.core.version import RULES_VERSION
 
 
@@ -53,6 +56,10 @@ class BookState(Struct, frozen=True, forbid_unknown_fields=True):
     unerased: list[Lease]
     channels: list[ChannelRecord]
     delegations: list[DelegationRecord]
+    tape: list[Series]
+    attestations: list[AttestationRecord]
+    orders: list[OpenOrder]
+    ended: list[OpenOrder]
 
 
 class _Format(Struct, frozen=True):
@@ -95,6 +102,14 @@ def dump(book: Book) -> bytes:
             unerased=list(book.unerased.values()),
             channels=list(book.channels.values()),
             delegations=list(book.delegations.values()),
+            tape=list(book.tape.series.values()),
+            attestations=[
+                record
+                for records in book.attestations.values()
+                for record in records.values()
+            ],
+            orders=list(book.orders.values()),
+            ended=list(book.ended.values()),
         )
     )
 
@@ -141,6 +156,10 @@ def _make_book(state: BookState) -> Book:
         book.add_channel(channel)
     for delegation in state.delegations:
         book.add_delegation(delegation)
+    book.tape.series = {(each.model, each.region): each for each in state.tape}
+    for record in state.attestations:
+        of_auditor = book.attestations.setdefault(record.auditor, {})
+        of_auditor[record.provider, record.machine] = record
     for offer in state.offers:
         _put_offer(book, offer)
     for lease in state.leases:
@@ -148,6 +167,10 @@ def _make_book(state: BookState) -> Book:
     for lease in state.unerased:
         book.offers.bind(lease)
         book.add_unerased(lease)
+    for order in state.orders:
+        book.add_order(order)
+    book.ended = {order.id: order for order in state.ended}
+    book.fresh, book.unserved = {}, {}  # all was looked at when it was written
     return book
 
 
@@ -172,4 +195,5 @@ def _put_offer(book: Book, state: OfferState) -> None:
         replace(record, is_withdrawn=state.is_withdrawn),
         is_up=book.find_provider(state.provider).is_up,
         now_s=book.now_s,
+        lasts_s=book.find_provider(state.provider).lasts_s,
     )

@@ -1,22 +1,36 @@
 """The fold: ``step(book, fact)``, deterministic to the byte.
 
-First the deadlines that are due at the fact's time pass, in the order (deadline, lease
-id), then the fact is decided and, unless it is refused, made. No clock, no
+First the deadlines that are due at the fact's time pass, in the order (deadline, id),
+then the fact is decided and, unless it is refused, made. Orders that wait are looked after
+once more behind each of the two. No clock, no
 randomness, no float in money: the same facts give the same book everywhere.
 """
 
 from collections.abc import Mapping
 
 from sublet.base.errors import Broken, Outdated, Refused
-from sublet.core.book import by_delegation, by_operator, by_provider, by_tenant
+from sublet.base.ids import Digest
+from sublet.core.book import (
+    by_auditor,
+    by_delegation,
+    by_operator,
+    by_provider,
+    by_tenant,
+    live,
+    serve,
+)
 from sublet.core.book.book import Book
 from sublet.core.book.by_operator import SealMismatch
 from sublet.core.book.change import Change, Decide
 from sublet.core.book.of_lease import decide_lease
-from sublet.core.book.outcome import Credited, LeaseMoved, Outcome, Step
+from sublet.core.book.outcome import Credited, LeaseMoved, OrderMoved, Outcome, Step
 from sublet.core.book.settlement import record_move
 from sublet.core.document import (
+    Attestation,
+    Bid,
+    Cancellation,
     Channel,
+    Choice,
     Credit,
     Delegation,
     Document,
@@ -41,6 +55,7 @@ from sublet.core.version import SINCE
 __all__ = [
     "Credited",
     "LeaseMoved",
+    "OrderMoved",
     "SealMismatch",
     "Step",
     "check",
@@ -59,7 +74,11 @@ HANDLERS: Mapping[type[Document], Decide] = {
     Upgrade: by_operator.decide_upgrade,
     Offer: by_provider.decide_offer,
     OfferWithdrawal: by_provider.decide_withdrawal,
+    Attestation: by_auditor.decide_attestation,
+    Bid: live.decide_bid,
     Order: by_tenant.decide_order,
+    Choice: live.decide_choice,
+    Cancellation: by_tenant.decide_cancellation,
     Delegation: by_delegation.decide_delegation,
     Revocation: by_delegation.decide_revocation,
     Channel: by_tenant.decide_channel,
@@ -147,7 +166,8 @@ def _take(
         if refusal.code in _STOPS:
             raise _STOPS[refusal.code](refusal.message) from refusal
         return (), refusal
-    return change(), None
+    done = change()
+    return done + serve.follow(book, done), None
 
 
 def _pass_time(book: Book, at_s: int) -> tuple[Outcome, ...]:
@@ -155,6 +175,13 @@ def _pass_time(book: Book, at_s: int) -> tuple[Outcome, ...]:
     book.now_s = max(book.now_s, at_s)
     outcomes: list[Outcome] = []
     while (due := book.next_deadline()) is not None and due[0] <= book.now_s:
-        lease = table.expire(book.leases[due[1]], market=book.rules)
-        outcomes.extend(record_move(book, lease))
-    return tuple(outcomes)
+        outcomes.extend(_expire(book, due[1]))
+    return tuple(outcomes) + serve.follow(book, tuple(outcomes))
+
+
+def _expire(book: Book, key: Digest) -> tuple[Outcome, ...]:
+    """Let the deadline pass of a lease, or of an order that waits for one."""
+    lease = book.leases.get(key)
+    if lease is None:
+        return serve.expire(book, book.orders[key])
+    return record_move(book, table.expire(lease, market=book.rules))

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from sublet.base.ids import Address, Digest
 from sublet.core.book.book import Book
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.settlement import total_due
 from sublet.core.lease.phase import Lease
@@ -41,6 +42,7 @@ class OfferView(Struct, frozen=True):
     gpu_price_hour: int  # micro-USD
     sandboxes: tuple[str, ...]
     cpu_score: int
+    gpu_interface: str = ""
 
 
 class Counts(Struct, frozen=True):
@@ -87,6 +89,12 @@ def leases_of(book: Book, party: Address) -> list[Lease]:
         if party in lease.line
     ]
     return settled + open_leases_of(book, party)
+
+
+def orders_of(book: Book, party: Address) -> list[OpenOrder]:
+    """List the orders of a tenant, or a delegate: those that ended lately, then open."""
+    every = (*book.ended.values(), *book.orders.values())
+    return [order for order in every if party in (order.tenant, order.signer)]
 
 
 def channel_total(book: Book, lease_id: Digest) -> int:
@@ -149,4 +157,5 @@ def _offer_view(book: Book, record: OfferRecord) -> OfferView:
         gpu_price_hour=offer.gpu_price_hour,
         sandboxes=offer.sandboxes,
         cpu_score=offer.cpu_score,
+        gpu_interface=offer.gpu_interface,
     )

@@ -244,7 +244,7 @@ def _make_work(plan: DetachedPlan, blobs: Blobs) -> Work:
         cpus_milli=template.cpus_milli,
         memory_bytes=template.memory_bytes,
         disk_bytes=template.disk_bytes,
-        gpu_model=template.gpu_model,
+        gpu_models=template.gpu_models,
         gpu_count=template.gpu_count,
         gpu_memory_bytes=template.gpu_memory_bytes,
         regions=template.regions,

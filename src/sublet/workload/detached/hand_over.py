@@ -16,6 +16,7 @@ from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Address
 from sublet.core.document import Delegation, Offer
+from sublet.core.gpu_kind import fits_any
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Job
 from sublet.sdk.connection import Connection
@@ -214,14 +215,13 @@ async def find_seal_keys(
 
 
 def _fits(row: OfferRow, needs: Needs) -> bool:
-    model = needs.gpu_model.lower()
     return (
         row.is_up
         and row.cpus_milli >= needs.cpus_milli
         and row.memory_bytes >= needs.memory_bytes
         and row.gpus >= needs.gpu_count
         and (not needs.gpu_count or row.gpu_memory_bytes >= needs.gpu_memory_bytes)
-        and (not model or row.gpu_model.lower() == model)
+        and fits_any(row, needs.gpu_models)
         and (not needs.regions or _is_in(row.region, needs.regions))
     )
 

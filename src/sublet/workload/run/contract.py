@@ -1,6 +1,7 @@
 """What is signed and what is sent for one attempt: the order and the manifest. Pure."""
 
 from sublet.base.ids import NO_DIGEST, Address
+from sublet.core.book.mode import LIVE, RESERVED, SPOT, STANDING
 from sublet.core.document import Order
 from sublet.core.egress import FEATURE as EGRESS
 from sublet.core.lease.table import ERASURE
@@ -58,16 +59,22 @@ def make_order(
         cpus_milli=needs.cpus_milli,
         memory_bytes=needs.memory_bytes,
         disk_bytes=needs.disk_bytes,
-        gpu_model=needs.gpu_model,
+        gpu_models=needs.gpu_models,
         gpu_count=needs.gpu_count,
         gpu_memory_bytes=needs.gpu_memory_bytes,
         regions=needs.regions,
         sandbox=needs.sandbox,
         features=_find_features(needs),
+        attributes=needs.attributes,
         avoid=avoid,
         price_hour_max=needs.price_hour_max,
         total_max=max(needs.total_max - spent, 0),
         duration_s_max=needs.timeout_s,
+        mode=needs.mode,
+        window_s=needs.mode_s if needs.mode == LIVE else 0,
+        open_until_s=at_s + needs.mode_s if needs.mode == STANDING else 0,
+        notice_s=needs.mode_s if needs.mode == SPOT else 0,
+        starts_at_s=at_s + needs.mode_s if needs.mode == RESERVED else 0,
         manifest=NO_DIGEST if manifest is None else commitment(manifest),
         ssh_key=ssh_key,
         delegation=NO_DIGEST,

@@ -10,7 +10,9 @@ from typing import TypeVar
 from sublet.base.errors import PeerFault, Refused
 from sublet.base.ids import NO_DIGEST, Digest
 from sublet.core.document import LeaseTerms, Offer, Order, Receipt, UsageRecord
+from sublet.core.gpu_kind import fits_any
 from sublet.core.lease.phase import Lease
+from sublet.core.lease.piece import is_lease_of
 from sublet.wire import codec
 from sublet.wire.manifest import check_tree, count_bytes, egress_digest, tree_id
 from sublet.wire.message import Ended, Metered, Missing, Signed, Terms, Tree
@@ -26,7 +28,7 @@ def check_lease(lease: Lease, *, order: Order, order_id: Digest) -> None:
         PeerFault: another lease, dearer, smaller, or somebody else's.
     """
     facts = {
-        "id": lease.id == order_id,
+        "id": lease.order == order_id and is_lease_of(lease.id, order_id),
         "tenant": lease.tenant == order.tenant,
         "manifest": lease.manifest == order.manifest,
         "ssh_key": lease.ssh_key == order.ssh_key,
@@ -72,7 +74,7 @@ def check_terms(said: Terms, *, lease: Lease, order: Order, domain: Domain) -> N
         "offer": terms.offer_id == lease.offer_id == offer_id,
         "host key": offer.ssh_host_key == lease.ssh_host_key,
         "gpus": set(lease.gpu_uuids) <= set(offer.gpu_uuids),
-        "gpu model": order.gpu_model in ("", offer.gpu_model),
+        "gpu model": fits_any(offer, order.gpu_models),
         "gpu memory": offer.gpu_memory_bytes >= order.gpu_memory_bytes,
         "sandbox": not order.sandbox or order.sandbox in offer.sandboxes,
         "features": set(order.features) <= set(offer.features),

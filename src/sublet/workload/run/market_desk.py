@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
-from sublet.core.document import CheckpointKept, Order, Stop
+from sublet.core.book.open_order import OpenOrder, OrderPhase
+from sublet.core.document import Cancellation, CheckpointKept, Order, Stop
 from sublet.core.job import fact, order
 from sublet.core.lease.phase import Fault, Lease, Phase
 from sublet.sdk.connection import Connection
+from sublet.sdk.exchange import ask_order
 from sublet.service.ports import Clock
 from sublet.wire.message import Appended, Manifest, Paid, Signed, Tree
 from sublet.wire.typed_data import Domain
@@ -24,6 +26,7 @@ from sublet.workload.run.exit_code import (
 from sublet.workload.run.work import Work
 
 WATCH_PAUSE_S = 2.0  # before a market that went away is watched again
+LOOK_S = 1.0  # between two looks at an order that waits
 SALT_BITS = 62
 
 
@@ -103,6 +106,11 @@ class MarketDesk:
         lease = result.lease
         if result.fault is not None:
             return self._refused(result)
+        if lease is None and result.order is not None:
+            waited = await self._wait_filled(result.order)
+            if isinstance(waited, fact.Fact):
+                return waited
+            lease = waited
         if lease is None:
             raise PeerFault("the market took the order and names no lease")
         check_lease(lease, order=document, order_id=result.id)
@@ -119,6 +127,33 @@ class MarketDesk:
             hold=lease.hold,
             duration_s=lease.duration_s,
         )
+
+    async def _wait_filled(self, order_: OpenOrder) -> Lease | fact.Fact:
+        """Wait until an order has its lease or has ended; whoever leaves cancels it."""
+        try:
+            while not order_.leases and order_.phase is not OrderPhase.ENDED:
+                await asyncio.sleep(LOOK_S)
+                with contextlib.suppress(Unavailable):
+                    order_ = await self._connection.ask(ask_order(order_.id))
+        except asyncio.CancelledError:
+            await self._cancel(order_.id)
+            raise
+        if order_.leases:
+            return await self._connection.lease(order_.leases[0])
+        return fact.NoMatch(
+            at_ms=self._now_ms(),
+            message=f"the order waited and found nothing: {order_.reason}",
+            detail={"reason": order_.reason},
+        )
+
+    async def _cancel(self, order_id: Digest) -> None:
+        document = Cancellation(
+            order_id=order_id,
+            signed_at_s=self._clock.now_s(),
+            salt=secrets.randbits(SALT_BITS),
+        )
+        with contextlib.suppress(Unavailable, Refused):
+            await self._connection.submit(document)
 
     def _refused(self, result: Appended) -> fact.Fact:
         fault = result.fault

@@ -21,6 +21,13 @@ SECONDS_PER_HOUR = 3_600
 _CPUS = re.compile(r"\A([0-9]{1,6})(?:\.([0-9]{1,3}))?\Z")
 _GPU = re.compile(r"\A([A-Za-z][A-Za-z0-9 _.-]{0,63})?(?::?([0-9]{1,4}))?\Z")
 SANDBOXES = ("bubblewrap", "podman", "gvisor")
+MODES = {
+    "instant": 0,
+    "live": limits.WINDOW_S_MAX,
+    "standing": limits.WAIT_S_MAX,
+    "spot": limits.NOTICE_S_MAX,
+    "reserved": limits.WAIT_S_MAX,
+}  # and the longest span of each
 _REGION = re.compile(r"\A[A-Z]{2}(-[A-Z0-9]{1,3})?\Z")
 _NOT_MODEL = re.compile(r"[^a-z0-9]")
 
@@ -33,6 +40,7 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
     timeout_s = found.take(
         1, parse_span, _given(wish.timeout, TIMEOUT), "--timeout", 1, limits.LEASE_S_MAX
     )
+    mode, mode_s = found.take(("instant", 0), _parse_mode, wish.mode)
     model, count = found.take(("", 0), _parse_gpu, wish)
     return Needs(
         cpus_milli=found.take(1, _parse_cpus, _given(wish.cpus, CPUS)),
@@ -52,7 +60,7 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
             DISK_BYTES_MIN,
             limits.DISK_BYTES_MAX,
         ),
-        gpu_model=model,
+        gpu_models=wish.gpu_kinds or ((model,) if model else ()),
         gpu_count=count,
         gpu_memory_bytes=found.take(0, _parse_vram, wish),
         regions=found.take((), _parse_regions, wish.regions),
@@ -60,9 +68,12 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
         total_max=total_max,
         timeout_s=timeout_s,
         sandbox=found.take("", _parse_sandbox, wish.sandbox),
+        attributes=wish.attributes,
         erasure=wish.erasure,
         egress=found.take((), _parse_egress, wish.egress),
         image=found.take(None, _parse_image, wish),
+        mode=mode,
+        mode_s=mode_s,
     )
 
 
@@ -156,6 +167,28 @@ def _parse_image(wish: Wish) -> Reference | None:
     if wish.image is None:
         return None
     return parse_reference(wish.image, field="--image")
+
+
+def _parse_mode(text: str | None) -> tuple[str, int]:
+    """Read ``MODE:SPAN``, such as standing:10m."""
+    if text is None:
+        return "instant", 0
+    mode, _, span = text.strip().lower().partition(":")
+    most = MODES.get(mode)
+    if most is None:
+        raise refuse(
+            "--mode",
+            f"there is no {text[:40]!r}; it is one of: instant, "
+            f"{', '.join(f'{name}:SPAN' for name in MODES if name != 'instant')}",
+            code="bad_mode",
+        )
+    if mode == "instant" and not span:
+        return mode, 0
+    if not most or not span:
+        raise refuse(
+            "--mode", f"write {text[:40]!r} like standing:10m", code="bad_mode"
+        )
+    return mode, parse_span(span, "--mode", 1, most)
 
 
 def _parse_sandbox(text: str | None) -> str:

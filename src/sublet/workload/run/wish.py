@@ -24,6 +24,8 @@ class Wish(Struct, frozen=True, kw_only=True):
     target: tuple[str, ...]  # script, folder or command, then its arguments
     is_command: bool = False  # it stood behind --
     gpu: str | None = None
+    gpu_kinds: tuple[str, ...] = ()  # any of, as an order has them: "a100/80GiB/sxm"
+    attributes: tuple[str, ...] = ()  # all of: "tier=datacenter"
     vram: str | None = None
     cpus: str | None = None
     memory: str | None = None
@@ -39,6 +41,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     retries: int | None = None
     timeout: str | None = None
     wait: str | None = None
+    mode: str | None = None
     env: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     egress: tuple[str, ...] = ()
@@ -52,7 +55,7 @@ class Needs(Struct, frozen=True):
     cpus_milli: int
     memory_bytes: int
     disk_bytes: int
-    gpu_model: str
+    gpu_models: tuple[str, ...]  # any of; empty for any
     gpu_count: int
     gpu_memory_bytes: int
     regions: tuple[str, ...]
@@ -62,6 +65,9 @@ class Needs(Struct, frozen=True):
     sandbox: str = ""  # the class that it has to be; "" for any
     egress: tuple[str, ...] = ()  # destinations, as the manifest has them
     erasure: bool = False  # encrypted scratch, and a statement that it is gone
+    mode: str = "instant"  # how the market is to find a lease
+    mode_s: int = 0  # what it needs: window, wait, notice, or until it begins
+    attributes: tuple[str, ...] = ()  # that the owner has to say of it
     image: Reference | None = None  # as typed: an archive's path is a local one
 
 

@@ -38,7 +38,7 @@ def change_settled(book: Book, **changed: object) -> None:
 
 
 def change_row(book: Book, **changed: object) -> None:
-    book.offers.records[0] = replace(book.offers.get(0), **changed)
+    book.offers._kept[0] = replace(book.offers._kept[0], **changed)
 
 
 def change_cell(book: Book, column: Column) -> None:

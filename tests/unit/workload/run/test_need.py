@@ -27,7 +27,7 @@ def test_defaults_are_a_small_machine() -> None:
     assert needs.cpus_milli == 1_000
     assert needs.memory_bytes == 1 << 30
     assert needs.disk_bytes == 2 << 30
-    assert (needs.gpu_model, needs.gpu_count) == ("", 0)
+    assert (needs.gpu_models, needs.gpu_count) == ((), 0)
     assert needs.total_max == 1_000_000
     assert needs.timeout_s == 3_600
     assert needs.price_hour_max == 1_000_000
@@ -52,8 +52,9 @@ GPUS = [
 
 @pytest.mark.parametrize(("options", "expected"), GPUS)
 def test_gpus_are_read(options: dict[str, str], expected: tuple[str, int, int]) -> None:
-    needs = parse(**options)
-    assert (needs.gpu_model, needs.gpu_count, needs.gpu_memory_bytes) == expected
+    needs, (model, *others) = parse(**options), expected
+    assert needs.gpu_models == ((model,) if model else ())
+    assert [needs.gpu_count, needs.gpu_memory_bytes] == others
 
 
 CPUS = [("2", 2_000), ("0.5", 500), ("1.125", 1_125)]

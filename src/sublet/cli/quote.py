@@ -1,0 +1,105 @@
+"""What ``sublet quote`` says besides the price: when, how sure, and what clouds take."""
+
+import textwrap
+from collections.abc import Sequence
+
+from sublet.base.units import format_duration
+from sublet.cli.output import format_table
+from sublet.cli.prices import format_price
+from sublet.core.outlook import MILLION, Outlook
+from sublet.core.pricing.catalogue import CloudPrice
+
+HOUR_S = 3_600
+WIDTH_MIN = 40  # columns; a narrower terminal breaks lines itself
+
+
+def format_outlook(outlook: Outlook, *, width: int) -> str:
+    """Say when a job begins and when it is done, and on what that rests."""
+    lines = [f"begins  {_tell_wait(outlook)}"]
+    if outlook.samples:
+        lines.append(
+            f"        {format_duration(outlook.prepare_s)} to prepare (median of the last "
+            f"{outlook.samples} jobs here)"
+        )
+    else:
+        lines.append(
+            "        nothing has run here yet that could tell how long preparing takes; "
+            f"at most {format_duration(outlook.prepare_s_max)}"
+        )
+    if outlook.finish_s >= 0:
+        lines += [
+            f"done    in {format_duration(outlook.finish_s)}; at best in "
+            f"{format_duration(outlook.finish_s_min)}, nine of ten within "
+            f"{format_duration(outlook.finish_s_max)}",
+            f"        for {format_duration(outlook.run_s)} of work{_tell_speed(outlook)}",
+            f"        {_tell_chance(outlook)}",
+        ]
+    return "\n".join(
+        textwrap.fill(line, max(width, WIDTH_MIN), subsequent_indent=" " * 8)
+        for line in lines
+    )
+
+
+def _tell_wait(outlook: Outlook) -> str:
+    if outlook.wait_basis == "free":
+        return "now: a machine is free"
+    if outlook.wait_basis == "leases_end":
+        return (
+            f"in {format_duration(outlook.wait_s)}, at most "
+            f"{format_duration(outlook.wait_s_max)}: when {outlook.leases_before} of the "
+            "open leases have ended"
+        )
+    return "nobody can tell: no machine here would do, even if all were free"
+
+
+def _tell_speed(outlook: Outlook) -> str:
+    if not outlook.speed_ppm:
+        return ""
+    hundredths = outlook.speed_ppm * 100 // MILLION
+    return f" (measured speed: {hundredths} % of the median of its kind)"
+
+
+def _tell_chance(outlook: Outlook) -> str:
+    ended = outlook.leases_completed + outlook.leases_at_fault
+    percent = outlook.chance_ppm * 100 // MILLION
+    rests = (
+        f"{outlook.leases_completed} of its {ended} leases went well"
+        if ended
+        else "it has no history; nine of ten is assumed"
+    )
+    return (
+        f"the machine lasts with {percent} % ({rests}); "
+        f"a loss costs {format_duration(outlook.restart_s)} and, without checkpoints, "
+        "the work so far"
+    )
+
+
+def format_clouds(clouds: Sequence[CloudPrice], *, run_s: int) -> str:
+    """Lay out what clouds take, with the source and date of each price."""
+    rows = []
+    for each in clouds:
+        if not each.as_of:
+            rows.append((each.provider, "not in the catalogue", *[""] * 4))
+            continue
+        rows.append(
+            (
+                each.provider,
+                each.instance or "-",
+                f"{each.gpu_count} x {each.gpu}",
+                format_price(each.on_demand_hour),
+                format_price(each.spot_hour),
+                format_price(_price(each.on_demand_hour, run_s)),
+            )
+        )
+    head = (
+        *("CLOUD", "INSTANCE", "GPUS", "ON DEMAND/H", "SPOT/H"),
+        f"FOR {format_duration(run_s)}",
+    )
+    dates = sorted({(each.source, each.as_of) for each in clouds if each.as_of})
+    sources = "; ".join(f"{source}, {as_of}" for source, as_of in dates)
+    said = f"\nprices of whole instances: {sources}" if dates else ""
+    return format_table(head, rows) + said
+
+
+def _price(hour: int, run_s: int) -> int:
+    return -1 if hour < 0 else hour * run_s // HOUR_S

@@ -1,0 +1,79 @@
+"""Looks after orders that wait: once a step is made, whoever can go on does.
+
+Only what the step can have changed is looked at: new orders, and those that some party
+whose supply grew, or whose lease ended, may serve. The oldest order comes first.
+"""
+
+from sublet.core.book import live, reserved, standing, waiting
+from sublet.core.book.book import Book
+from sublet.core.book.open_order import OpenOrder, OrderPhase
+from sublet.core.book.outcome import LeaseMoved, Outcome
+from sublet.core.book.record import OfferRecord
+from sublet.core.document import Order
+from sublet.core.lease.phase import REVOKED, Phase
+
+
+def expire(book: Book, record: OpenOrder) -> tuple[Outcome, ...]:
+    """Let the deadline of an order pass."""
+    if record.phase is OrderPhase.RESERVED:
+        return reserved.start(book, record)
+    if record.phase is OrderPhase.WAITING:
+        return waiting.end(book, record, reason=waiting.EXPIRED)
+    return live.close(book, record)
+
+
+def follow(book: Book, done: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+    """Let orders go on after what a step has done; give what they did."""
+    outcomes: list[Outcome] = []
+    for outcome in done:
+        if type(outcome) is LeaseMoved and outcome.lease.phase is Phase.SETTLED:
+            outcomes += waiting.take_back(book, outcome.lease)
+    while book.unserved or book.fresh:
+        new, fresh = book.unserved, book.fresh
+        book.unserved, book.fresh = {}, {}
+        for key in list(book.orders):
+            record = book.orders[key]
+            if key in new or _is_touched(book, record, fresh):
+                outcomes += _serve(book, record)
+    return tuple(outcomes)
+
+
+def _serve(book: Book, record: OpenOrder) -> tuple[Outcome, ...]:
+    delegation = book.delegations.get(record.delegation)
+    if delegation is not None and delegation.is_revoked:
+        return waiting.end(book, record, reason=REVOKED)
+    if record.phase is OrderPhase.WAITING:
+        return standing.serve(book, record)
+    if record.phase is OrderPhase.RESERVED and _has_come(book, record):
+        return reserved.start(book, record)
+    return ()
+
+
+def _has_come(book: Book, record: OpenOrder) -> bool:
+    return record.booking is not None and record.booking.from_s <= book.now_s
+
+
+def _is_touched(book: Book, record: OpenOrder, fresh: dict[str, None]) -> bool:
+    if record.phase not in (OrderPhase.WAITING, OrderPhase.RESERVED):
+        return False
+    if record.tenant in fresh:
+        return True
+    if record.booking is not None:
+        return record.booking.provider in fresh
+    return any(
+        _may_fit(machine, record.order)
+        for provider in fresh
+        for machine in book.offers.of_provider(provider)
+    )
+
+
+def _may_fit(machine: OfferRecord, order: Order) -> bool:
+    """Say whether it is worth looking closer: a cheap test that lets nothing slip."""
+    offer = machine.offer
+    return (
+        machine.leases_free() > 0
+        and offer.cpus_milli - machine.cpus_milli_used >= order.cpus_milli
+        and offer.memory_bytes - machine.memory_bytes_used >= order.memory_bytes
+        and offer.disk_bytes - machine.disk_bytes_used >= order.disk_bytes
+        and len(offer.gpu_uuids) - len(machine.gpus_used) >= order.gpu_count
+    )

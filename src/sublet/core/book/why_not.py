@@ -1,0 +1,213 @@
+"""Why an order has no match, and the cheapest single change of it that would have one.
+
+Looks at every offer, once: how many each requirement excludes, and which offers miss one
+requirement alone. Of these the one that costs least is named, with the order's field
+that stands in its way and the value that would let it through.
+
+Not here: the auction (``quote``).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from sublet.base.errors import Refused
+from sublet.base.limits import PRICE_PER_HOUR_MAX
+from sublet.base.units import format_money
+from sublet.core.book.book import Book
+from sublet.core.book.fit import ENOUGH, compile_tests, compute_cost, has_enough
+from sublet.core.book.record import OfferRecord
+from sublet.core.book.wish import Mask
+from sublet.core.document import Order
+
+_SECONDS_PER_HOUR = 3_600
+
+
+class NoMatch(Refused):
+    """No offer fits this order now; ask for less, pay more, or try again later."""
+
+    code = "no_match"
+
+
+class Relaxation(Struct, frozen=True):
+    """One change of an order with which it would have a match."""
+
+    name: str  # of the requirement, as it is counted
+    changes: Mapping[str, Any]  # of the order's fields
+    offers: int  # that this requirement alone excludes
+    cost_hour: int  # micro-USD: what the cheapest of them asks
+
+    def apply(self, order: Order) -> Order:
+        """Give the order that would match."""
+        return replace(order, **self.changes)
+
+
+def explain(book: Book, order: Order, *, now_s: int) -> NoMatch:
+    """Say how many offers each requirement excludes, and what would have a match."""
+    standing, misses, costs = _hold_against(book, order, now_s=now_s)
+    total = int(np.count_nonzero(standing))
+    if not total:
+        return NoMatch(
+            "nobody offers anything in this market right now; try again later",
+            detail={"offers": 0},
+        )
+    excluded = {
+        name: count
+        for name, mask in misses.items()
+        if (count := int(np.count_nonzero(standing & mask)))
+    }
+    reasons = ", ".join(f"{name} {count}" for name, count in excluded.items())
+    found = _find_cheapest(book, order, standing, misses, costs)
+    detail: dict[str, str | int] = {"offers": total, **excluded}
+    cure = "Ask for less, raise the price, or try again later"
+    if found is not None:
+        detail |= {"relax": found.name, "relax_cost_hour": found.cost_hour}
+        cure = _tell(found, order)
+    return NoMatch(
+        f"none of the {total} offers fits; excluded by: {reasons}. {cure}",
+        detail=detail,
+    )
+
+
+def find_relaxation(book: Book, order: Order, *, now_s: int) -> Relaxation | None:
+    """Find the cheapest single change with which the order would match, or None."""
+    standing, misses, costs = _hold_against(book, order, now_s=now_s)
+    return _find_cheapest(book, order, standing, misses, costs)
+
+
+def _hold_against(
+    book: Book, order: Order, *, now_s: int
+) -> tuple[Mask, Mapping[str, Mask], NDArray[np.int64]]:
+    """Say of every offer whether it stands, what it misses by name, what it costs."""
+    standing, *enough = has_enough(book.offers.cells, order, now_s=now_s)
+    misses = {name: ~has for name, has in zip(ENOUGH, enough, strict=True)}
+    for name, is_met in compile_tests(book, order, now_s=now_s).items():
+        misses[name] = ~is_met(book.offers.cells)
+    costs = compute_cost(book.offers.cells, order)
+    misses["price"] = costs > order.price_hour_max
+    return standing, misses, costs
+
+
+def _find_cheapest(
+    book: Book,
+    order: Order,
+    standing: Mask,
+    misses: Mapping[str, Mask],
+    costs: NDArray[np.int64],
+) -> Relaxation | None:
+    missed = np.add.reduce([mask.astype(np.int64) for mask in misses.values()])
+    alone = standing & (missed == 1) & (costs <= PRICE_PER_HOUR_MAX)
+    cheapest: Relaxation | None = None
+    for name, mask in misses.items():
+        rows = np.flatnonzero(alone & mask)
+        if not rows.size:
+            continue
+        row = rows[costs[rows].argmin()]
+        changes = _relax(name, order, book.offers.get(int(row)), cost=int(costs[row]))
+        if changes is None:
+            continue
+        # With another count the slice has another price: it is computed anew.
+        cells = book.offers.cells[:, row, np.newaxis]
+        cost = int(compute_cost(cells, replace(order, **changes))[0])
+        if cheapest is None or cost < cheapest.cost_hour:
+            cheapest = Relaxation(name, changes, int(rows.size), cost)
+    return cheapest
+
+
+def _tell(found: Relaxation, order: Order) -> str:
+    one = found.offers == 1
+    count = f"{found.offers} offer{'' if one else 's'}"
+    price = format_money(found.cost_hour)
+    if found.name == "price":
+        return (
+            f"{count} at {price} an hour or more; you allow "
+            f"{format_money(order.price_hour_max)}"
+        )
+    values = " and ".join(
+        f"{field} {_show(getattr(order, field))} to {_show(value)}"
+        for field, value in found.changes.items()
+    )
+    return f"Change {values}, and {count} would do, from {price} an hour"
+
+
+def _show(value: object) -> str:
+    if isinstance(value, tuple):
+        return " or ".join(value) or "any"
+    return "any" if value == "" else str(value)
+
+
+Changes = dict[str, Any]
+
+
+def _relax(
+    name: str, order: Order, record: OfferRecord, *, cost: int
+) -> Changes | None:
+    """Give the order's fields as this offer needs them; None where nothing helps."""
+    offer = record.offer
+    if name == "price":
+        total = -(-cost // _SECONDS_PER_HOUR)  # one second, at least
+        lifted = {"total_max": total} if total > order.total_max else {}
+        return {"price_hour_max": cost, **lifted}
+    if name in _FREE:
+        field, free = _FREE[name]
+        left = free(record)
+        return {field: left} if left > 0 or name in _MAY_BE_NONE else None
+    if name in _NUMBERS:
+        return {name: getattr(offer, name)}
+    if name in _TEXTS:
+        return {_TEXTS[name]: "" if _TEXTS[name] not in _LISTS else ()}
+    if name == "avoided":
+        return {"avoid": tuple(one for one in order.avoid if one != record.provider)}
+    return _drop(name, order)
+
+
+def _drop(name: str, order: Order) -> Changes | None:
+    """Leave out one of several: a feature, a place, an attribute."""
+    if name in order.features:
+        return {"features": _without(order.features, name)}
+    kind, _, rest = name.partition(" ")
+    if kind == "latency":
+        left = tuple(text for text in order.latencies if text.partition("=")[0] != rest)
+        return {"latencies": left}
+    if name in order.attributes:
+        return {"attributes": _without(order.attributes, name)}
+    if kind == "audited":
+        left = _without(order.attributes, rest)
+        return {"attributes": left} if left else {
+            "attributes": (), "auditors_any": (), "auditors_all": ()
+        }  # fmt: skip
+    return None  # provider_up, leases, refused, delegation: others have to move
+
+
+def _without(texts: tuple[str, ...], text: str) -> tuple[str, ...]:
+    return tuple(one for one in texts if one != text)
+
+
+_FREE: Mapping[str, tuple[str, Callable[[OfferRecord], int]]] = {
+    "cpus": ("cpus_milli", lambda r: r.offer.cpus_milli - r.cpus_milli_used),
+    "memory": ("memory_bytes", lambda r: r.offer.memory_bytes - r.memory_bytes_used),
+    "disk": ("disk_bytes", lambda r: r.offer.disk_bytes - r.disk_bytes_used),
+    "gpu_count": ("gpu_count", lambda r: len(r.gpus_free())),
+    "gpu_memory": ("gpu_memory_bytes", lambda r: r.offer.gpu_memory_bytes),
+}
+_MAY_BE_NONE = frozenset({"disk", "gpu_count", "gpu_memory"})
+_NUMBERS = frozenset(
+    {"up_mbit_s", "down_mbit_s", "gpu_compute", "gpu_driver", "cuda"}
+    | {"gpu_share_milli"}
+)
+_TEXTS: Mapping[str, str] = {
+    "region": "regions",
+    "jurisdiction": "jurisdictions",
+    "sandbox": "sandbox",
+    "disk_class": "disk_classes",
+    "gpu_model": "gpu_models",
+    "gpu_vendor": "gpu_vendor",
+    "gpu_interface": "gpu_interface",
+    "gpu_sharing": "gpu_sharing",
+    "speed": "work",
+}
+_LISTS = frozenset({"regions", "jurisdictions", "disk_classes", "gpu_models"})

@@ -1,0 +1,104 @@
+"""sublet.yaml: what it says, and the schema that is published of it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from sublet.base.errors import Faults
+from sublet.cli.deploy_text import render_schema
+from sublet.workload.deploy.file import read_file
+from sublet.workload.deploy.own import OwnFile, OwnService
+from sublet.workload.deploy.plan import Gpus, Port
+
+ROOT = Path(__file__).parents[4]
+OWN = """\
+# yaml-language-server: $schema=docs/schema/sublet.schema.json
+sublet: 1
+name: my-app
+services:
+  web:
+    image: nginx:1.27
+    after: [trainer]
+    ports: [8080]
+    max_price: 0.40
+  trainer:
+    image: ghcr.io/me/train:2
+    command: [python, train.py]
+    env: {EPOCHS: 3}
+    copies: 2
+    cpus: 0.5
+    memory: 2GiB
+    disk: 10GB
+    gpu: {model: h100, count: 2, memory: 80GB}
+    keep: ckpt
+    regions: [DE]
+    egress: [huggingface.co:443]
+"""
+
+
+def read(text: str):
+    return read_file(text.encode(), file="sublet.yaml", name="folder")
+
+
+def test_everything_is_read() -> None:
+    found = read(OWN)
+    trainer, web = found.plan.services
+    assert (found.kind, found.plan.name) == ("sublet", "my-app")
+    assert trainer.gpus == Gpus(2, ("h100",), 80_000_000_000)
+    assert (trainer.cpus_milli, trainer.disk_bytes) == (500, 10_000_000_000)
+    assert trainer.checkpoint == "ckpt" and trainer.env == {"EPOCHS": "3"}
+    assert web.ports == (Port(8080),) and web.price_hour_max == 400_000
+    assert [name for name, _ in found.plan.copies()] == [
+        "my-app.trainer.1",
+        "my-app.trainer.2",
+        "my-app.web.1",
+    ]
+    assert not trainer.unmet and not web.unmet
+
+
+WRONG = [
+    ("sublet: 1", "sublet: 2", "sublet", "write sublet: 1"),
+    ("image: nginx:1.27", "image:", "services.web.image", "nginx:1.27"),
+    ("after: [trainer]", "after: [db]", "services.web.after[0]", "web, trainer"),
+    ("ports: [8080]", "ports: [0]", "services.web.ports[0]", "1 to 65535"),
+    ("max_price: 0.40", "max_price: free", "services.web.max_price", "0.40"),
+    ("copies: 2", "replicas: 2", "services.trainer.replicas", "copies:"),
+    ("cpus: 0.5", "cpus: -1", "services.trainer.cpus", "500m"),
+    ("memory: 2GiB", "memory: 2", "services.trainer.memory", "512MiB"),
+    ("name: my-app", "name: my app", "name", "A-Z"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "key", "cure"), WRONG)
+def test_names_line_key_and_cure(old: str, new: str, key: str, cure: str) -> None:
+    text = OWN.replace(old, new, 1)
+    assert text != OWN
+    with pytest.raises(Faults) as caught:
+        read(text)
+    [fault] = caught.value.faults
+    assert fault.field == key and cure in str(fault.detail["cure"])
+
+
+def test_published_schema_is_current() -> None:
+    place = ROOT / "docs/schema/sublet.schema.json"
+    assert place.read_text() == render_schema(), (
+        "run: sublet deploy --schema > docs/schema/sublet.schema.json"
+    )
+
+
+def test_schema_names_every_field_in_words() -> None:
+    schema = json.loads(render_schema())
+    assert schema["required"] == ["sublet", "services"]
+    assert schema["additionalProperties"] is False
+    for part, kind in (
+        (schema, OwnFile),
+        (schema["$defs"]["OwnService"], OwnService),
+    ):
+        assert set(part["properties"]) == set(kind.__struct_fields__)
+
+
+def test_schema_patterns_are_javascripts() -> None:
+    patterns = re.findall(r'"pattern": "(.*?)"', render_schema())
+    assert patterns and not any(r"\\A" in each or r"\\Z" in each for each in patterns)
