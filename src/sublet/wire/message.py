@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.core.book.open_order import OpenOrder
-from sublet.core.book.score import Standing
+from sublet.core.book.score_terms import Standing
 from sublet.core.document import AnyDocument
 from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Lease

@@ -26,7 +26,8 @@ from sublet.core.book.fit import (
     has_enough,
 )
 from sublet.core.book.offer_table import Cells, Column
-from sublet.core.book.score import Scorer, Standing
+from sublet.core.book.score import Scorer
+from sublet.core.book.score_terms import Standing
 from sublet.core.book.search import Candidate, find_two
 from sublet.core.book.why_not import explain
 from sublet.core.book.wish import compile_wishes

@@ -14,13 +14,12 @@ Not here: who fits, and the search (``quote``).
 from collections.abc import Mapping
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
-from sublet.base.ids import Address, Digest
 from sublet.base.limits import LATENCY_MS_MAX
 from sublet.core.book.book import Book
 from sublet.core.book.offer_table import Cells, Column
+from sublet.core.book.score_terms import Standing
 from sublet.core.book.search import Candidate
 from sublet.core.book.wish import SPEEDS
 from sublet.core.document import Order
@@ -28,21 +27,6 @@ from sublet.core.reliability.chance import CERTAIN, chances_ppm
 
 _PRICE_MAX = 1 << 46  # micro-USD an hour: no slice of any machine costs more
 _NUMERATOR_BITS = 62
-
-
-class Standing(Struct, frozen=True):
-    """Each term of one offer's score."""
-
-    offer_id: Digest
-    provider: Address
-    asked_hour: int  # micro-USD for the slice: what the owner asks at least
-    latency_ms: int  # to the place that the order wants to be near to; 0 for no such
-    latency_penalty_hour: int  # micro-USD
-    data_penalty_hour: int  # micro-USD; 0 where the data is
-    work: str  # whose speed counts; "" for none
-    speed: int  # measured; 1 where none counts
-    chance_ppm: int  # of finishing the asked duration
-    cost_hour: int  # micro-USD for an hour's work of that speed, finished; rounded up
 
 
 class Scorer:
