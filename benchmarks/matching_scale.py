@@ -34,7 +34,7 @@ from benchmarks.rig.frame import (
 )
 from benchmarks.rig.offers import GIB, NOW_S, LargeMarket, Wish, document_id, order_of
 from sublet.core.book.book import Book
-from sublet.core.book.offer_table import Column
+from sublet.core.book.column import Column
 from sublet.core.book.quote import Match, quote
 from sublet.core.book.why_not import NoMatch
 from sublet.core.document import Order
@@ -98,9 +98,11 @@ def check(book: Book, wish: Wish, order: Order, match: Match | None) -> None:
         & (cells[Column.GPU_MEMORY_BYTES] >= wish.memory_gib * GIB)
     )
     if wish.model:
-        fits &= table.gpu_models.match(cells[Column.GPU_MODEL], words=[wish.model])
+        fits &= table.words.gpu_models.match(
+            cells[Column.GPU_MODEL], words=[wish.model]
+        )
     if wish.regions:
-        fits &= table.regions.match(cells[Column.REGION], words=wish.regions)
+        fits &= table.words.regions.match(cells[Column.REGION], words=wish.regions)
     costs = wish.gpus * (
         4 * cells[Column.CPU_PRICE_HOUR]
         + 16 * cells[Column.MEMORY_PRICE_HOUR]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sublet.core.book.book import Book
 from sublet.core.book.booking import find_full
-from sublet.core.book.offer_table import (
+from sublet.core.book.column import (
     AT_LEAST,
     PRICES,
     USUAL_CPUS,

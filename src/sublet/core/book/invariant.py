@@ -7,7 +7,7 @@ from sublet.base.errors import Broken
 from sublet.base.ids import NO_DIGEST
 from sublet.core.book.book import Book
 from sublet.core.book.booking import Span, bookings_of, has_room, leases_on
-from sublet.core.book.offer_table import Column
+from sublet.core.book.column import Column
 from sublet.core.book.open_order import OrderPhase
 from sublet.core.lease.phase import Phase
 from sublet.core.lease.table import holds_slice, may_displace

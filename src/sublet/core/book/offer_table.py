@@ -15,7 +15,6 @@ Not here: who may offer (``by_provider``), which offer wins (``quote``).
 
 from collections.abc import Iterable, Iterator
 from copy import copy
-from enum import IntEnum
 
 import numpy as np
 from msgspec.structs import replace
@@ -23,78 +22,22 @@ from numpy.typing import NDArray
 
 from sublet.base.ids import Address, Digest
 from sublet.core.book.block import BLOCK_ROWS, BlockOrder, Key
+from sublet.core.book.column import (
+    LESS_IS_BETTER,
+    ORDERED_BY,
+    Cells,
+    Column,
+    Words,
+    free_of,
+)
 from sublet.core.book.kept import Kept, keep, restore
 from sublet.core.book.record import OfferRecord
-from sublet.core.book.vocabulary import Vocabulary
 from sublet.core.lease.phase import Lease
 from sublet.core.reliability.chance import PRIOR_S
-
-Cells = NDArray[np.int64]  # shape (columns, rows or blocks)
 
 BLOCKS_AT_FIRST = 2
 GROWTH = 4  # a full table grows by a quarter
 BLOCK_ROWS_FILLED = BLOCK_ROWS * 3 // 4  # when the table is laid out anew
-
-
-class Column(IntEnum):
-    """The columns that matching reads; every cell is an int64."""
-
-    NUMBER = 0
-    PROVIDER = 1  # interned
-    EXPIRES_AT_S = 2  # 0 where withdrawn or empty: never in the future
-    IS_UP = 3
-    CPUS_MILLI_FREE = 4
-    MEMORY_BYTES_FREE = 5
-    DISK_BYTES_FREE = 6
-    GPUS_FREE = 7
-    LEASES_FREE = 8
-    GPU_MEMORY_BYTES = 9
-    GPU_MODEL = 10  # interned
-    REGION = 11  # interned
-    SANDBOXES = 12  # interned
-    CPU_PRICE_HOUR = 13
-    MEMORY_PRICE_HOUR = 14
-    GPU_PRICE_HOUR = 15
-    FEATURES = 16  # interned
-    REFUSES = 17  # interned
-    DISK_CLASS = 18  # interned
-    GPU_VENDOR = 19  # interned
-    GPU_INTERFACE = 20  # interned
-    GPU_SHARING = 21  # interned
-    GPU_SHARE_MILLI = 22
-    GPU_COMPUTE = 23
-    GPU_DRIVER = 24
-    CUDA = 25
-    UP_MBIT_S = 26
-    DOWN_MBIT_S = 27
-    JURISDICTION = 28  # interned
-    ATTRIBUTES = 29  # interned
-    LATENCIES = 30  # interned
-    CPU_SCORE = 31
-    DISK_SCORE = 32
-    GPU_SCORE = 33
-    USUAL_PRICE_HOUR = 34  # of the usual slice, by which rows of a kind are ordered
-    LASTS_S = 35  # predicted, of its provider
-
-
-# Of these an order wants at least so much: they lie together, compared in one go.
-AT_LEAST = slice(Column.EXPIRES_AT_S, Column.GPU_MEMORY_BYTES + 1)
-PRICES = slice(Column.CPU_PRICE_HOUR, Column.GPU_PRICE_HOUR + 1)
-
-# What an ideal has the least of; of all others it has the most.
-LESS_IS_BETTER = (
-    Column.NUMBER,
-    Column.CPU_PRICE_HOUR,
-    Column.MEMORY_PRICE_HOUR,
-    Column.GPU_PRICE_HOUR,
-    Column.USUAL_PRICE_HOUR,
-)
-# By which rows are put into blocks; no two have the same number.
-ORDERED_BY = (Column.GPU_MODEL, Column.USUAL_PRICE_HOUR, Column.NUMBER)
-
-# The usual slice: as much as an order takes with one GPU; without one, where there is none.
-USUAL_CPUS = 8
-USUAL_GIB = 32
 
 
 class OfferTable:
@@ -109,16 +52,7 @@ class OfferTable:
         self.machines: dict[Address, dict[str, int]] = {}  # provider, machine: row
         self.row_of: dict[Digest, int] = {}  # by the id of the offer in force
         self._order = BlockOrder()
-        self.providers = Vocabulary()
-        self.gpu_models = Vocabulary()
-        self.regions = Vocabulary()
-        self.sandboxes = Vocabulary()
-        self.features = Vocabulary()
-        self.refused = Vocabulary()
-        self.kinds = Vocabulary()  # disk classes, vendors, interfaces, ways of sharing
-        self.jurisdictions = Vocabulary()
-        self.attributes = Vocabulary()
-        self.latencies = Vocabulary()
+        self.words = Words()
 
     def copy(self) -> "OfferTable":
         """Give an independent table; vocabularies only ever grow and are shared."""
@@ -153,7 +87,7 @@ class OfferTable:
         count = len(self._order)
         first, last = self._first_models[:count], self.ideals[Column.GPU_MODEL, :count]
         may_be = np.zeros(count, dtype=np.bool_)
-        for model in self.gpu_models.numbers_of(models):
+        for model in self.words.gpu_models.numbers_of(models):
             may_be |= (first <= model) & (model <= last)
         return may_be.nonzero()[0]
 
@@ -217,7 +151,7 @@ class OfferTable:
         lasts_s: int = PRIOR_S,
     ) -> None:
         """Set the record of a machine, in its row or in a new one."""
-        cells = self._cells_of(record, is_up=is_up, lasts_s=lasts_s)
+        cells = self.words.encode(record, is_up=is_up, lasts_s=lasts_s)
         key = _key_of(cells)
         row = self.machines.get(record.provider, {}).get(record.offer.machine)
         if row is not None and self._order.home(key) == row // BLOCK_ROWS:
@@ -272,51 +206,10 @@ class OfferTable:
             leases_used=was.leases_used + sign,
         )
         self._kept[row] = keep(record)
-        self.cells[Column.CPUS_MILLI_FREE : Column.LEASES_FREE + 1, row] = _free(record)
-        self._refresh(row)
-
-    def _cells_of(
-        self, record: OfferRecord, *, is_up: bool, lasts_s: int
-    ) -> NDArray[np.int64]:
-        offer = record.offer
-        country = offer.region.partition("-")[0]
-        values = (
-            record.number,
-            self.providers.intern(record.provider),
-            0 if record.is_withdrawn else offer.expires_at_s,
-            int(is_up),
-            *_free(record),
-            offer.gpu_memory_bytes,
-            self.gpu_models.intern(offer.gpu_model),
-            self.regions.intern(offer.region, words=[country]),
-            self.sandboxes.intern(offer.sandboxes, words=offer.sandboxes),
-            offer.cpu_price_hour,
-            offer.memory_price_hour,
-            offer.gpu_price_hour,
-            self.features.intern(offer.features, words=offer.features),
-            self.refused.intern(offer.refuses, words=offer.refuses),
-            self.kinds.intern(offer.disk_class),
-            self.kinds.intern(offer.gpu_vendor),
-            self.kinds.intern(offer.gpu_interface),
-            self.kinds.intern(offer.gpu_sharing),
-            offer.gpu_share_milli,
-            offer.gpu_compute,
-            offer.gpu_driver,
-            offer.cuda,
-            offer.up_mbit_s,
-            offer.down_mbit_s,
-            self.jurisdictions.intern(offer.jurisdiction),
-            self.attributes.intern(offer.attributes, words=offer.attributes),
-            self.latencies.intern(offer.latencies, words=offer.latencies),
-            offer.cpu_score,
-            offer.disk_score,
-            offer.gpu_score,
-            USUAL_CPUS * offer.cpu_price_hour
-            + USUAL_GIB * offer.memory_price_hour
-            + (offer.gpu_price_hour if offer.gpu_uuids else 0),
-            lasts_s,
+        self.cells[Column.CPUS_MILLI_FREE : Column.LEASES_FREE + 1, row] = free_of(
+            record
         )
-        return np.array(values, dtype=np.int64)
+        self._refresh(row)
 
     def _get(self, row: int) -> Kept:
         kept = self._kept[row]
@@ -476,14 +369,3 @@ def _ideal(cells: Cells) -> NDArray[np.int64]:
         for price in (Column.GPU_PRICE_HOUR, Column.USUAL_PRICE_HOUR):
             ideal[price] = with_gpus[price].min()
     return ideal
-
-
-def _free(record: OfferRecord) -> tuple[int, int, int, int, int]:
-    offer = record.offer
-    return (
-        offer.cpus_milli - record.cpus_milli_used,
-        offer.memory_bytes - record.memory_bytes_used,
-        offer.disk_bytes - record.disk_bytes_used,
-        len(set(offer.gpu_uuids) - record.gpus_used),
-        record.leases_free(),
-    )

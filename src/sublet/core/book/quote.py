@@ -19,13 +19,13 @@ from sublet.base.ids import Address, Digest
 from sublet.base.limits import LEASE_S_MAX
 from sublet.base.units import format_money
 from sublet.core.book.book import Book
+from sublet.core.book.column import Cells, Column
 from sublet.core.book.fit import (
     compile_tests,
     compute_cost,
     find_promising,
     has_enough,
 )
-from sublet.core.book.offer_table import Cells, Column
 from sublet.core.book.score import Scorer
 from sublet.core.book.score_terms import Standing
 from sublet.core.book.search import Candidate, find_two

@@ -15,8 +15,8 @@ from sublet.core.book import waiting
 from sublet.core.book.book import Book
 from sublet.core.book.booking import Span, has_room
 from sublet.core.book.change import Change
+from sublet.core.book.column import Column
 from sublet.core.book.grant import Award, may_lease
-from sublet.core.book.offer_table import Column
 from sublet.core.book.open_order import Booking, OpenOrder, OrderPhase
 from sublet.core.book.outcome import Outcome
 from sublet.core.book.quote import compute_duration, find_kind, price

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sublet.base.limits import LATENCY_MS_MAX
 from sublet.core.book.book import Book
-from sublet.core.book.offer_table import Cells, Column
+from sublet.core.book.column import Cells, Column
 from sublet.core.book.score_terms import Standing
 from sublet.core.book.search import Candidate
 from sublet.core.book.wish import SPEEDS
@@ -113,7 +113,7 @@ class Scorer:
     def _data(self, cells: Cells) -> NDArray[np.int64]:
         if not self._order.data_price_hour:
             return np.zeros(cells.shape[1], dtype=np.int64)
-        has_data = self._offers.providers.match(
+        has_data = self._offers.words.providers.match(
             cells[Column.PROVIDER], words=self._order.data_at
         )
         return ~has_data * np.int64(self._order.data_price_hour)
@@ -130,7 +130,7 @@ class Scorer:
         place = self._order.near
         if not place:
             return {}
-        latencies = self._offers.latencies
+        latencies = self._offers.words.latencies
         return {
             number: ms
             for ms in range(LATENCY_MS_MAX + 1)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sublet.core.book.block import BLOCK_ROWS
-from sublet.core.book.offer_table import Cells, Column, OfferTable
+from sublet.core.book.column import Cells, Column
+from sublet.core.book.offer_table import OfferTable
 
 Scores = NDArray[np.int64]
 Places = NDArray[np.intp]

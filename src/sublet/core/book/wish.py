@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from sublet.base.ids import Address
 from sublet.core.book.book import Book
-from sublet.core.book.offer_table import Cells, Column, OfferTable
+from sublet.core.book.column import Cells, Column
+from sublet.core.book.offer_table import OfferTable
 from sublet.core.book.vocabulary import Vocabulary
 from sublet.core.document import Order
 from sublet.core.gpu_kind import GpuKind, parse_kind
@@ -51,12 +52,14 @@ def compile_wishes(book: Book, order: Order, *, now_s: int) -> Wishes:
     if order.gpu_count:
         wishes |= _of_gpus(offers, order)
     if order.sandbox:
-        wishes["sandbox"] = _any_of(offers.sandboxes, Column.SANDBOXES, [order.sandbox])
+        wishes["sandbox"] = _any_of(
+            offers.words.sandboxes, Column.SANDBOXES, [order.sandbox]
+        )
     for feature in order.features:  # each of them, where the others take any
-        wishes[feature] = _any_of(offers.features, Column.FEATURES, [feature])
+        wishes[feature] = _any_of(offers.words.features, Column.FEATURES, [feature])
     if order.disk_classes:
         wishes["disk_class"] = _any_of(
-            offers.kinds, Column.DISK_CLASS, order.disk_classes
+            offers.words.kinds, Column.DISK_CLASS, order.disk_classes
         )
     if order.work:
         wishes["speed"] = _is_least(SPEEDS[order.work], 1)  # it was measured
@@ -101,20 +104,20 @@ def _of_gpus(offers: OfferTable, order: Order) -> Wishes:
         ("gpu_interface", Column.GPU_INTERFACE),
     ):
         if wanted := getattr(order, field):
-            wishes[field] = _any_of(offers.kinds, column, [wanted])
+            wishes[field] = _any_of(offers.words.kinds, column, [wanted])
     if order.gpu_sharing:  # who takes a part takes the whole
         wishes["gpu_sharing"] = _any_of(
-            offers.kinds, Column.GPU_SHARING, ["", order.gpu_sharing]
+            offers.words.kinds, Column.GPU_SHARING, ["", order.gpu_sharing]
         )
     return wishes
 
 
 def _is_kind(offers: OfferTable, kind: GpuKind, cells: Cells) -> Mask:
-    is_it = offers.gpu_models.match(cells[Column.GPU_MODEL], words=[kind.model])
+    is_it = offers.words.gpu_models.match(cells[Column.GPU_MODEL], words=[kind.model])
     if kind.memory_bytes:
         is_it = is_it & (cells[Column.GPU_MEMORY_BYTES] >= kind.memory_bytes)
     if kind.interface:
-        is_it = is_it & offers.kinds.match(
+        is_it = is_it & offers.words.kinds.match(
             cells[Column.GPU_INTERFACE], words=[kind.interface]
         )
     return is_it
@@ -123,15 +126,15 @@ def _is_kind(offers: OfferTable, kind: GpuKind, cells: Cells) -> Mask:
 def _of_place(offers: OfferTable, order: Order) -> Wishes:
     wishes: Wishes = {}
     if order.regions:
-        wishes["region"] = _any_of(offers.regions, Column.REGION, order.regions)
+        wishes["region"] = _any_of(offers.words.regions, Column.REGION, order.regions)
     if order.jurisdictions:
         wishes["jurisdiction"] = _any_of(
-            offers.jurisdictions, Column.JURISDICTION, order.jurisdictions
+            offers.words.jurisdictions, Column.JURISDICTION, order.jurisdictions
         )
     for text in order.latencies:
         place, _, ms_max = text.partition("=")
         wishes[f"latency {place}"] = _any_of(
-            offers.latencies,
+            offers.words.latencies,
             Column.LATENCIES,
             [f"{place}={ms}" for ms in range(int(ms_max) + 1)],
         )
@@ -144,13 +147,13 @@ def _of_parties(book: Book, order: Order) -> Wishes:
     scope = book.delegations.get(order.delegation)
     if scope is not None and scope.providers:
         wishes["delegation"] = _any_of(
-            offers.providers, Column.PROVIDER, scope.providers
+            offers.words.providers, Column.PROVIDER, scope.providers
         )
     if order.avoid:
-        is_avoided = _any_of(offers.providers, Column.PROVIDER, order.avoid)
+        is_avoided = _any_of(offers.words.providers, Column.PROVIDER, order.avoid)
         wishes["avoided"] = lambda cells: ~is_avoided(cells)
-    if offers.refused.has(order.tenant):
-        refuses = _any_of(offers.refused, Column.REFUSES, [order.tenant])
+    if offers.words.refused.has(order.tenant):
+        refuses = _any_of(offers.words.refused, Column.REFUSES, [order.tenant])
         wishes["refused"] = lambda cells: ~refuses(cells)
     return wishes
 
@@ -160,7 +163,7 @@ def _of_attributes(book: Book, order: Order, *, now_s: int) -> Wishes:
     offers = book.offers
     if not order.auditors_any and not order.auditors_all:
         return {
-            attribute: _any_of(offers.attributes, Column.ATTRIBUTES, [attribute])
+            attribute: _any_of(offers.words.attributes, Column.ATTRIBUTES, [attribute])
             for attribute in order.attributes
         }
     wishes: Wishes = {}

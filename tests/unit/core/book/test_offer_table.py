@@ -3,7 +3,8 @@
 from msgspec.structs import replace
 
 from sublet.core.book.block import BLOCK_ROWS
-from sublet.core.book.offer_table import Column, OfferTable
+from sublet.core.book.column import Column
+from sublet.core.book.offer_table import OfferTable
 from sublet.core.book.record import OfferRecord
 from tests.unit.core.book.world import (
     PROVIDER,
