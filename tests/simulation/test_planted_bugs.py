@@ -39,7 +39,7 @@ from sublet.core.document import (
 from sublet.core.lease import table
 from sublet.core.lease.phase import Lease
 from sublet.core.ledger.ledger import Ledger
-from tests.simulation.judge import Judge
+from tests.simulation.judge.judge import Judge
 from tests.simulation.test_delegation_machine import Delegates
 from tests.simulation.test_market_machine import DELEGATE, PROVIDERS, TENANTS
 from tests.unit.core.book.world import OPERATOR, RULES, World, make_offer, make_order
