@@ -98,11 +98,9 @@ def check(book: Book, wish: Wish, order: Order, match: Match | None) -> None:
         & (cells[Column.GPU_MEMORY_BYTES] >= wish.memory_gib * GIB)
     )
     if wish.model:
-        fits &= table.words.gpu_models.match(
-            cells[Column.GPU_MODEL], words=[wish.model]
-        )
+        fits &= table.words.gpu_models.table([wish.model])[cells[Column.GPU_MODEL]]
     if wish.regions:
-        fits &= table.words.regions.match(cells[Column.REGION], words=wish.regions)
+        fits &= table.words.regions.table(wish.regions)[cells[Column.REGION]]
     costs = wish.gpus * (
         4 * cells[Column.CPU_PRICE_HOUR]
         + 16 * cells[Column.MEMORY_PRICE_HOUR]

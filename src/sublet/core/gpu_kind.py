@@ -5,6 +5,7 @@ Not here: all that an order wishes for besides (``book.wish``).
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Protocol
 
 from msgspec import Struct
@@ -39,6 +40,7 @@ class HasGpu(Protocol):
         """How it is built in; "" undeclared."""
 
 
+@lru_cache(maxsize=1_024)
 def parse_kind(text: str, *, field: str) -> GpuKind:
     """Read one of an order's ``gpu_models``.
 

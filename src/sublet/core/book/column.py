@@ -9,6 +9,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from sublet.base.limits import LATENCY_MS_MAX
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.vocabulary import Vocabulary
 
@@ -60,6 +61,11 @@ class Column(IntEnum):
 AT_LEAST = slice(Column.EXPIRES_AT_S, Column.GPU_MEMORY_BYTES + 1)
 PRICES = slice(Column.CPU_PRICE_HOUR, Column.GPU_PRICE_HOUR + 1)
 
+LEAST_PRICES = [
+    *(Column.CPU_PRICE_HOUR, Column.MEMORY_PRICE_HOUR, Column.GPU_PRICE_HOUR),
+    Column.USUAL_PRICE_HOUR,
+]
+
 # What an ideal has the least of; of all others it has the most.
 LESS_IS_BETTER = (
     Column.NUMBER,
@@ -72,6 +78,9 @@ LESS_IS_BETTER = (
 ORDERED_BY = (Column.GPU_MODEL, Column.USUAL_PRICE_HOUR, Column.NUMBER)
 
 # The usual slice: as much as an order takes with one GPU; without one, where there is none.
+PLACES_MAX = 256  # to which distances are kept
+_NO_NUMBERS = np.zeros(0, dtype=np.int64)
+
 USUAL_CPUS = 8
 USUAL_GIB = 32
 
@@ -91,6 +100,24 @@ class Words:
         self.jurisdictions = Vocabulary()
         self.attributes = Vocabulary()
         self.latencies = Vocabulary()
+        self._ms_to: dict[str, NDArray[np.int64]] = {}  # by place; of each latencies
+
+    def ms_to(self, place: str) -> NDArray[np.int64]:
+        """Give the milliseconds to a place, by the numbers of latencies; kept.
+
+        What nobody measured is taken to be far.
+        """
+        table = self._ms_to.get(place, _NO_NUMBERS)
+        if table.size < len(self.latencies):
+            fresh = [
+                _find_ms(self.latencies.value(number), place)
+                for number in range(table.size, len(self.latencies))
+            ]
+            table = np.concatenate([table, np.array(fresh, dtype=np.int64)])
+            if len(self._ms_to) >= PLACES_MAX:
+                self._ms_to.clear()
+            self._ms_to[place] = table
+        return table
 
     def encode(
         self, record: OfferRecord, *, is_up: bool, lasts_s: int
@@ -135,6 +162,15 @@ class Words:
             lasts_s,
         )
         return np.array(values, dtype=np.int64)
+
+
+def _find_ms(latencies: object, place: str) -> int:
+    assert isinstance(latencies, tuple)
+    for text in latencies:
+        name, _, ms = text.partition("=")
+        if name == place:
+            return int(ms)
+    return LATENCY_MS_MAX
 
 
 def free_of(record: OfferRecord) -> tuple[int, int, int, int, int]:

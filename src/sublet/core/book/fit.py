@@ -3,6 +3,8 @@
 Not here: wishes for a kind of machine (``wish``), who wins (``quote``).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +12,7 @@ from sublet.core.book.book import Book
 from sublet.core.book.booking import find_full
 from sublet.core.book.column import (
     AT_LEAST,
-    PRICES,
+    LEAST_PRICES,
     USUAL_CPUS,
     USUAL_GIB,
     Cells,
@@ -29,34 +31,26 @@ _GIB_MASK = (1 << _GIB_BITS) - 1
 
 def find_promising(
     book: Book, order: Order, *, now_s: int, price_max: int
-) -> tuple[NDArray[np.intp], Cells, NDArray[np.int64]]:
-    """Give the blocks in which an offer may fit, and what it costs there at least.
-
-    Returns:
-        Blocks, their ideals (one column each) and costs.
-    """
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Give the blocks in which an offer may fit, and what it costs there at least."""
     offers = book.offers
     scope = book.delegations.get(order.delegation)
-    within = None
-    if models := models_of(order):
-        within = offers.blocks_with(models)
     if scope is not None and scope.providers:
-        within = offers.blocks_of(scope.providers)
-    ideals = offers.ideals_of(within)
-    may_fit = has_enough(ideals, order, now_s=now_s).all(axis=0)
-    bounds = _least_cost(ideals, order)
-    may_fit &= bounds <= price_max
-    blocks = may_fit.nonzero()[0]
-    found = blocks if within is None else within[blocks]
-    return found, ideals.take(blocks, axis=1), bounds[blocks]
+        blocks = offers.blocks_of(scope.providers)
+    elif models := models_of(order):
+        blocks = offers.blocks_with(models)
+    else:
+        blocks = offers.all_blocks()
+    ideals = offers.ideals
+    enough = ideals[AT_LEAST].take(blocks, axis=1) >= wanted_of(order, now_s=now_s)
+    blocks = blocks[np.logical_and.reduce(enough)]
+    costs = _least_cost(ideals[LEAST_PRICES].take(blocks, axis=1), order)
+    is_cheap = costs <= price_max
+    return blocks[is_cheap], costs[is_cheap]
 
 
-def has_enough(cells: Cells, order: Order, *, now_s: int) -> NDArray[np.bool_]:
-    """Say which offers stand, are up, and have what the order wants at least.
-
-    Returns:
-        One line for each column of AT_LEAST, shape (8, n_rows).
-    """
+def wanted_of(order: Order, *, now_s: int) -> NDArray[np.int64]:
+    """Say what is wanted of the columns of AT_LEAST; shape (8, 1)."""
     wanted = (
         now_s + 1,
         1,
@@ -67,27 +61,37 @@ def has_enough(cells: Cells, order: Order, *, now_s: int) -> NDArray[np.bool_]:
         1,
         order.gpu_memory_bytes,
     )
-    has: NDArray[np.bool_] = (
-        cells[AT_LEAST] >= np.array(wanted, dtype=np.int64)[:, np.newaxis]
-    )
+    return np.array(wanted, dtype=np.int64)[:, np.newaxis]
+
+
+def has_enough(cells: Cells, order: Order, *, now_s: int) -> NDArray[np.bool_]:
+    """Say which offers stand, are up, and have what the order wants at least.
+
+    Returns:
+        One line for each column of AT_LEAST, shape (8, n_rows).
+    """
+    has: NDArray[np.bool_] = cells[AT_LEAST] >= wanted_of(order, now_s=now_s)
     return has
 
 
-def compute_cost(cells: Cells, order: Order) -> NDArray[np.int64]:
-    """Price the slice in each of the rows, micro-USD an hour; each part rounded up.
+def compute_cost(prices: Any, order: Order) -> Any:
+    """Price a slice of machines, micro-USD an hour; each part rounded up.
 
     Args:
-        cells: of the rows, or ideals, shape (columns, n_rows).
+        prices: of a CPU, of a GiB, of a GPU, an hour: three numbers, or the columns
+            PRICES of some rows, shape (3, n_rows).
         order: within the limits of its types, so that nothing overflows an int64:
             whole GiB and the rest are priced apart, each below 2^61.
 
     Returns:
-        Shape (n_rows,).
+        A number, or shape (n_rows,).
     """
     whole_gib, rest_bytes = divmod(order.memory_bytes, 1 << _GIB_BITS)
-    cpu_price, memory_price, gpu_price = cells[PRICES]
-    cost: NDArray[np.int64] = (order.cpus_milli * cpu_price + 999) // 1_000
-    cost += whole_gib * memory_price
+    cpu_price, memory_price, gpu_price = prices
+    whole_cpus, rest_milli = divmod(order.cpus_milli, 1_000)
+    cost = whole_cpus * cpu_price + whole_gib * memory_price
+    if rest_milli:
+        cost += (rest_milli * cpu_price + 999) // 1_000
     if rest_bytes:
         cost += (rest_bytes * memory_price + _GIB_MASK) >> _GIB_BITS
     if order.gpu_count:
@@ -95,29 +99,33 @@ def compute_cost(cells: Cells, order: Order) -> NDArray[np.int64]:
     return cost
 
 
-def _least_cost(ideals: Cells, order: Order) -> NDArray[np.int64]:
-    """Say what the slice costs at least in the blocks of these ideals.
+def _least_cost(prices: NDArray[np.int64], order: Order) -> NDArray[np.int64]:
+    """Say what the slice costs at least in blocks, by the LEAST_PRICES of their ideals.
 
     No row has all the lowest prices of its block at once. So as much of the slice as can
     be is priced as usual ones, whose price is near the same in a block.
     """
+    cpu_price, memory_price, gpu_price, usual_price = prices
     usual_milli = min(
         order.gpu_count * 1_000,
         order.cpus_milli // USUAL_CPUS,
         order.memory_bytes * 1_000 // (USUAL_GIB << _GIB_BITS),
     )
+    least: NDArray[np.int64]
     if not usual_milli:
-        return compute_cost(ideals, order)
+        least = compute_cost(prices[:-1], order)
+        return least
+    gpus_milli = order.gpu_count * 1_000 - usual_milli
     cpus_milli = order.cpus_milli - usual_milli * USUAL_CPUS
-    memory_bytes = order.memory_bytes - -(
-        -usual_milli * (USUAL_GIB << _GIB_BITS) // 1_000
-    )
-    cpu_price, memory_price, gpu_price = ideals[PRICES]
-    thousandths = usual_milli * ideals[Column.USUAL_PRICE_HOUR]
-    thousandths += cpus_milli * cpu_price
-    thousandths += (order.gpu_count * 1_000 - usual_milli) * gpu_price
-    least: NDArray[np.int64] = thousandths // 1_000
-    least += (memory_bytes >> _GIB_BITS) * memory_price
+    usual_bytes = -(-usual_milli * (USUAL_GIB << _GIB_BITS) // 1_000)
+    thousandths = usual_milli * usual_price
+    if gpus_milli:
+        thousandths += gpus_milli * gpu_price
+    if cpus_milli:
+        thousandths += cpus_milli * cpu_price
+    least = thousandths // 1_000
+    if rest_gib := (order.memory_bytes - usual_bytes) >> _GIB_BITS:
+        least += rest_gib * memory_price
     return least
 
 

@@ -39,6 +39,9 @@ BLOCKS_AT_FIRST = 2
 GROWTH = 4  # a full table grows by a quarter
 BLOCK_ROWS_FILLED = BLOCK_ROWS * 3 // 4  # when the table is laid out anew
 
+_NOTHING = np.zeros(len(Column), dtype=np.int64)
+_NO_BLOCKS = np.zeros(0, dtype=np.intp)
+
 
 class OfferTable:
     """The standing offers, by row, by machine and by id."""
@@ -48,6 +51,8 @@ class OfferTable:
         self.cells = _zeros(BLOCKS_AT_FIRST * BLOCK_ROWS)
         self.ideals = _zeros(BLOCKS_AT_FIRST)  # of the models, it has the last …
         self._first_models = np.zeros(BLOCKS_AT_FIRST, dtype=np.int64)  # … and this
+        # Made when asked for, until a block has other models.
+        self._by_model: dict[int, NDArray[np.intp]] = {}
         self._kept: list[Kept | None] = [None] * self.cells.shape[1]  # by row
         self.machines: dict[Address, dict[str, int]] = {}  # provider, machine: row
         self.row_of: dict[Digest, int] = {}  # by the id of the offer in force
@@ -59,6 +64,7 @@ class OfferTable:
         twin = copy(self)
         twin.cells, twin.ideals = self.cells.copy(), self.ideals.copy()
         twin._first_models = self._first_models.copy()
+        twin._by_model = self._by_model.copy()
         twin._kept = self._kept.copy()
         twin.machines = {key: rows.copy() for key, rows in self.machines.items()}
         twin.row_of = self.row_of.copy()
@@ -76,20 +82,26 @@ class OfferTable:
         """Give one column over all rows, shape (count,); a view, not a copy."""
         return self.cells[name, : self.count]
 
-    def ideals_of(self, blocks: NDArray[np.intp] | None = None) -> Cells:
-        """Give the ideals of these blocks, or of all; blank where none can match."""
-        if blocks is None:
-            return self.ideals[:, : len(self._order)]
-        return self.ideals.take(blocks, axis=1)
+    def all_blocks(self) -> NDArray[np.intp]:
+        """Give all blocks that are in use."""
+        return np.arange(len(self._order))
 
     def blocks_with(self, models: Iterable[str]) -> NDArray[np.intp]:
         """Give the blocks in which there may be machines with one of these GPUs."""
-        count = len(self._order)
-        first, last = self._first_models[:count], self.ideals[Column.GPU_MODEL, :count]
-        may_be = np.zeros(count, dtype=np.bool_)
-        for model in self.words.gpu_models.numbers_of(models):
-            may_be |= (first <= model) & (model <= last)
-        return may_be.nonzero()[0]
+        numbers = self.words.gpu_models.numbers_of(models)
+        if len(numbers) == 1:
+            return self._blocks_with(numbers.pop())
+        found = [self._blocks_with(number) for number in numbers]
+        return np.unique(np.concatenate(found)) if found else _NO_BLOCKS
+
+    def _blocks_with(self, model: int) -> NDArray[np.intp]:
+        blocks = self._by_model.get(model)
+        if blocks is None:
+            count = len(self._order)
+            is_over = self.ideals[Column.GPU_MODEL, :count] >= model
+            blocks = (is_over & (self._first_models[:count] <= model)).nonzero()[0]
+            self._by_model[model] = blocks
+        return blocks
 
     def rows_of(self, blocks: NDArray[np.intp]) -> Cells:
         """Give the cells of all rows of these blocks, one block after another."""
@@ -108,6 +120,20 @@ class OfferTable:
     def get(self, row: int) -> OfferRecord:
         """Give the record in a row that is known to hold one."""
         return restore(self._get(row))
+
+    def name_of(self, row: int) -> tuple[Digest, Address, str]:
+        """Give the offer in a row that is known to hold one, its owner, its machine."""
+        kept = self._get(row)
+        return kept.id, kept.provider, kept.machine
+
+    def region_of(self, row: int) -> str:
+        """Give the region of a row that is known to hold an offer."""
+        return str(self.words.regions.value(int(self.cells[Column.REGION, row])))
+
+    def cells_of(self, row: int) -> list[int]:
+        """Give the cells of one row."""
+        cells: list[int] = self.cells[:, row].tolist()
+        return cells
 
     def records(self) -> Iterator[tuple[int, OfferRecord]]:
         """Give all records, dead or alive, each after its row; in no order."""
@@ -242,10 +268,14 @@ class OfferTable:
         rows = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
         cells = _matchable(self.cells[:, rows])
         if cells.shape[1]:
-            self.ideals[:, block] = _ideal(cells)
-            self._first_models[block] = cells[Column.GPU_MODEL].min()
+            ideal, first_model = _ideal(cells), cells[Column.GPU_MODEL].min()
         else:
-            self.ideals[:, block] = 0  # has expired
+            ideal, first_model = _NOTHING, 0  # has expired
+        models = self._first_models[block], self.ideals[Column.GPU_MODEL, block]
+        if models != (first_model, ideal[Column.GPU_MODEL]):
+            self._by_model.clear()
+            self._first_models[block] = first_model
+        self.ideals[:, block] = ideal
 
     # ---- room -----------------------------------------------------------------
 
@@ -264,6 +294,7 @@ class OfferTable:
         cut = _cut(self.cells[Column.GPU_MODEL, rows], 1, BLOCK_ROWS)
         upper = rows[cut:].tolist()
         target = self._order.add(_key_of(self.cells[:, upper[0]]))
+        self._by_model.clear()
         for row in upper:
             moved = self._order.take(target)
             assert moved is not None
@@ -296,6 +327,7 @@ class OfferTable:
         self.cells, self.ideals = np.zeros_like(self.cells), np.zeros_like(self.ideals)
         self._kept = [None] * self.cells.shape[1]
         parts = _parts(rows, old_cells[Column.GPU_MODEL, rows])
+        self._by_model.clear()
         self._order = BlockOrder(
             used=[(_key_of(old_cells[:, part[0]]), part.size) for part in parts]
         )

@@ -19,12 +19,13 @@ from sublet.base.ids import Address, Digest
 from sublet.base.limits import LEASE_S_MAX
 from sublet.base.units import format_money
 from sublet.core.book.book import Book
-from sublet.core.book.column import Cells, Column
+from sublet.core.book.column import AT_LEAST, PRICES, Cells, Column
 from sublet.core.book.fit import (
     compile_tests,
     compute_cost,
     find_promising,
     has_enough,
+    wanted_of,
 )
 from sublet.core.book.score import Scorer
 from sublet.core.book.score_terms import Standing
@@ -78,12 +79,12 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
     duration_s = compute_duration(order, price_hour=price_hour)
     if order.deadline_s:
         duration_s = min(duration_s, order.deadline_s - now_s)
-    record = book.offers.get(row)
+    offer_id, provider, machine = book.offers.name_of(row)
     return Match(
-        offer_id=record.id,
-        provider=record.provider,
-        machine=record.offer.machine,
-        region=record.offer.region,
+        offer_id=offer_id,
+        provider=provider,
+        machine=machine,
+        region=book.offers.region_of(row),
         price_hour=price_hour,
         duration_s=duration_s,
         hold=-(-price_hour * duration_s // _SECONDS_PER_HOUR),
@@ -97,16 +98,17 @@ class _Auction:
 
     def __init__(self, book: Book, order: Order, *, now_s: int) -> None:
         self._book, self._order, self._now_s = book, order, now_s
-        self._wishes = compile_tests(book, order, now_s=now_s)
+        self._wanted = wanted_of(order, now_s=now_s)
+        self._tests = list(compile_tests(book, order, now_s=now_s).values())
         self.scorer = Scorer(book, order)
 
     def find_two(self) -> tuple[Candidate | None, Candidate | None]:
         """Give winner and runner-up of those within the order's maximum."""
         price_max = self._order.price_hour_max
-        blocks, ideals, costs = find_promising(
+        blocks, costs = find_promising(
             self._book, self._order, now_s=self._now_s, price_max=price_max
         )
-        bounds = self.scorer.bounds(ideals, costs)
+        bounds = self.scorer.bounds(blocks, costs)
         return find_two(self._book.offers, blocks, bounds, self._judge)
 
     def award(
@@ -116,80 +118,81 @@ class _Auction:
         is_contested = self._order.pricing != PAY_AS_BID and (
             runner_up is not None or self._has_rival()
         )
-        cells, rows = self._own_rows(winner)
-        places, scores = self._judge(cells)
-        own = [
-            self._offer(score, cells[:, place], int(rows[place]))
-            for place, score in zip(places.tolist(), scores.tolist(), strict=True)
-        ]
+        own = self._own(winner)
+        asked = {one.row: self._ask(one.row) for one in own}
         if is_contested:
-            paid = {one.row: self._pay(one, runner_up) for one, _ in own}
-            best = max(
-                own, key=lambda o: (paid[o[0].row] - self._ask(o[0].row), -o[0].score)
-            )
+            paid = {one.row: self._pay(one, runner_up) for one in own}
+            best = max(own, key=lambda o: (paid[o.row] - asked[o.row], -o.score))
         else:
-            paid = {one.row: self._ask(one.row) for one, _ in own}
-            best = min(own, key=lambda o: o[0])
+            paid = asked
+            best = min(own)
+        terms = (best.score, asked[best.row], paid[best.row])
         row = choose(
-            room
-            for one, room in own
-            if (one.score, self._ask(one.row), paid[one.row])
-            == (best[0].score, self._ask(best[0].row), paid[best[0].row])
+            self._contend(one)
+            for one in own
+            if (one.score, asked[one.row], paid[one.row]) == terms
         )
-        return row, self._ask(row), paid[row]
-
-    @staticmethod
-    def _offer(
-        score: int, cells: NDArray[np.int64], row: int
-    ) -> tuple[Candidate, Contender]:
-        number = int(cells[Column.NUMBER])
-        gpus, cpus_milli, memory_bytes = cells[_ROOM].tolist()
-        room = Contender(gpus, cpus_milli, memory_bytes, number, row)
-        return Candidate(score, number, 0, row), room
+        return row, asked[row], paid[row]
 
     def stand(self, row: int) -> Standing:
         """Show each term of a row's score."""
         return self.scorer.stand(row, asked_hour=self._ask(row))
+
+    def _own(self, winner: Candidate) -> list[Candidate]:
+        """Give all machines of the winner's owner that are in the running."""
+        offers = self._book.offers
+        _, provider, _ = offers.name_of(winner.row)
+        rows = list(offers.machines[provider].values())
+        if len(rows) == 1:
+            return [winner]
+        cells = offers.cells.take(rows, axis=1)
+        places, scores = self._judge(cells)
+        numbers = cells[Column.NUMBER].tolist()
+        return [
+            Candidate(score, numbers[place], winner.provider, rows[place])
+            for place, score in zip(places.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def _contend(self, one: Candidate) -> Contender:
+        cells = self._book.offers.cells_of(one.row)
+        gpus, cpus_milli, memory_bytes = (cells[column] for column in _ROOM)
+        return Contender(gpus, cpus_milli, memory_bytes, one.number, one.row)
 
     def _pay(self, one: Candidate, runner_up: Candidate | None) -> int:
         if runner_up is None:
             return self._order.price_hour_max
         return self.scorer.highest_price(one, runner_up)
 
-    def _own_rows(self, winner: Candidate) -> tuple[Cells, NDArray[np.intp]]:
-        offers = self._book.offers
-        provider = offers.get(winner.row).provider
-        rows = np.array(list(offers.machines[provider].values()), dtype=np.intp)
-        return offers.cells.take(rows, axis=1), rows
-
     def _has_rival(self) -> bool:
         """Say whether another provider fits, if the price did not matter."""
-        blocks, _, costs = find_promising(
+        blocks, costs = find_promising(
             self._book, self._order, now_s=self._now_s, price_max=UNBOUNDED
         )
         _, rival = find_two(self._book.offers, blocks, costs, self._judge_any)
         return rival is not None
 
     def _fitting(self, cells: Cells) -> NDArray[np.intp]:
-        fits = has_enough(cells, self._order, now_s=self._now_s).all(axis=0)
-        for is_met in self._wishes.values():
+        fits = np.logical_and.reduce(cells[AT_LEAST] >= self._wanted)
+        for is_met in self._tests:
             fits &= is_met(cells)
-        return np.flatnonzero(fits)
+        places: NDArray[np.intp] = fits.nonzero()[0]
+        return places
 
     def _judge(self, cells: Cells) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-        places = self._fitting(cells)
-        costs = compute_cost(cells.take(places, axis=1), self._order)
+        places, costs = self._judge_any(cells)
         is_cheap = costs <= self._order.price_hour_max
         places, costs = places[is_cheap], costs[is_cheap]
-        return places, self.scorer.scores(cells.take(places, axis=1), costs)
+        return places, self.scorer.scores(cells, places, costs)
 
     def _judge_any(self, cells: Cells) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         places = self._fitting(cells)
-        return places, compute_cost(cells.take(places, axis=1), self._order)
+        prices = cells[PRICES].take(places, axis=1)
+        costs: NDArray[np.int64] = compute_cost(prices, self._order)
+        return places, costs
 
     def _ask(self, row: int) -> int:
-        cells = self._book.offers.cells[:, row, np.newaxis]
-        return int(compute_cost(cells, self._order)[0])
+        cost: int = compute_cost(self._book.offers.cells_of(row)[PRICES], self._order)
+        return cost
 
 
 def count_fitting(book: Book, order: Order, *, now_s: int) -> int:
@@ -198,7 +201,7 @@ def count_fitting(book: Book, order: Order, *, now_s: int) -> int:
     fits = has_enough(cells, order, now_s=now_s).all(axis=0)
     for is_met in compile_tests(book, order, now_s=now_s).values():
         fits &= is_met(cells)
-    is_cheap = compute_cost(cells, order) <= order.price_hour_max
+    is_cheap = compute_cost(cells[PRICES], order) <= order.price_hour_max
     return int(np.count_nonzero(fits & is_cheap))
 
 
@@ -227,7 +230,8 @@ def find_kind(
 
 def price(order: Order, cells: Cells) -> NDArray[np.int64]:
     """Price the slice in some rows, micro-USD an hour; shape (n_rows,)."""
-    return compute_cost(cells, order)
+    costs: NDArray[np.int64] = compute_cost(cells[PRICES], order)
+    return costs
 
 
 def check_order(order: Order) -> None:

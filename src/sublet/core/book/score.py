@@ -11,7 +11,7 @@ moves it: asking for what the machine costs is the best strategy.
 Not here: who fits, and the search (``quote``).
 """
 
-from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,22 +39,42 @@ class Scorer:
         self._price_max = min(order.price_hour_max, _PRICE_MAX)
         most = order.near_price_hour * LATENCY_MS_MAX + order.data_price_hour
         self._scale = (1 << _NUMERATOR_BITS) // max(1, self._price_max + most)
-        self._ms_of = self._find_latencies()
+        self._reads = [Column.LASTS_S]
+        if order.work:
+            self._reads.append(SPEEDS[order.work])
+        self._has_penalties = bool(order.near or order.data_price_hour)
+        if self._has_penalties:
+            self._reads += [Column.LATENCIES, Column.PROVIDER]
+        words = book.offers.words
+        if order.near:
+            self._ms_of = words.ms_to(order.near)
+        if order.data_price_hour:
+            has_data = words.providers.table(order.data_at)
+            self._data_price = ~has_data * np.int64(order.data_price_hour)
 
-    def scores(self, cells: Cells, costs: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Score rows that cost no more than the order's maximum; shape (n_rows,)."""
-        penalties = self._latency(cells) * self._order.near_price_hour
-        penalties += self._data(cells)
-        scores: NDArray[np.int64] = (
-            (costs + penalties) * self._scale // self._weights(cells)
-        )
+    def scores(
+        self, cells: Cells, places: NDArray[np.intp], costs: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Score those rows, in these places, that cost no more than the order's maximum.
+
+        Returns:
+            Shape (n_places,), as ``costs``.
+        """
+        columns = {column: cells[column].take(places) for column in self._reads}
+        if self._has_penalties:
+            costs = costs + self._penalty(columns)
+        scores: NDArray[np.int64] = costs * self._scale // self._weight(columns)
         return scores
 
-    def bounds(self, ideals: Cells, costs: NDArray[np.int64]) -> NDArray[np.int64]:
+    def bounds(
+        self, blocks: NDArray[np.intp], costs: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         """Give what no row of these blocks scores below; shape (n_blocks,)."""
-        bounds: NDArray[np.int64] = (
-            np.minimum(costs, self._price_max) * self._scale
-        ) // np.maximum(1, self._weights(ideals))
+        ideals = self._offers.ideals
+        weights = self._chance(ideals[Column.LASTS_S].take(blocks))
+        if self._order.work:
+            weights *= ideals[SPEEDS[self._order.work]].take(blocks)
+        bounds: NDArray[np.int64] = costs * self._scale // np.maximum(1, weights)
         return bounds
 
     def highest_price(self, winner: Candidate, runner_up: Candidate) -> int:
@@ -66,73 +86,51 @@ class Scorer:
         """
         is_younger = winner.number > runner_up.number
         score_max = runner_up.score - is_younger
-        cells = self._offers.cells[:, winner.row, np.newaxis]
-        weight = int(self._weights(cells)[0])
-        penalty = int(self._latency(cells)[0]) * self._order.near_price_hour
-        penalty += int(self._data(cells)[0])
-        price = ((score_max + 1) * weight - 1) // self._scale - penalty
+        cells = self._offers.cells_of(winner.row)
+        weight = self._weight(cells)
+        penalty = int(self._penalty(cells)) if self._has_penalties else 0
+        price: int = ((score_max + 1) * weight - 1) // self._scale - penalty
         return min(price + is_younger, self._price_max)
 
     def stand(self, row: int, *, asked_hour: int) -> Standing:
         """Show each term of the score of one row."""
-        cells = self._offers.cells[:, row, np.newaxis]
-        record, order = self._offers.get(row), self._order
-        latency_ms = int(self._latency(cells)[0])
+        cells, order = self._offers.cells_of(row), self._order
+        latency_ms = int(self._latency(cells[Column.LATENCIES]))
         latency_penalty = latency_ms * order.near_price_hour
-        data_penalty = int(self._data(cells)[0])
-        chance = int(self._chances(cells)[0])
+        data_penalty = int(self._data(cells[Column.PROVIDER]))
+        chance = self._chance(cells[Column.LASTS_S])
         whole = asked_hour + latency_penalty + data_penalty
+        offer_id, provider, _ = self._offers.name_of(row)
         return Standing(
-            offer_id=record.id,
-            provider=record.provider,
+            offer_id=offer_id,
+            provider=provider,
             asked_hour=asked_hour,
             latency_ms=latency_ms,
             latency_penalty_hour=latency_penalty,
             data_penalty_hour=data_penalty,
             work=order.work,
-            speed=int(self._speeds(cells)[0]),
+            speed=cells[SPEEDS[order.work]] if order.work else 1,
             chance_ppm=chance,
             cost_hour=-(-whole * CERTAIN // chance),
         )
 
-    # ---- terms ----------------------------------------------------------------
+    # ---- terms: of the cells of one row, or of the columns of many -------------------
 
-    def _weights(self, cells: Cells) -> NDArray[np.int64]:
-        return self._speeds(cells) * self._chances(cells)
+    def _weight(self, cells: Any) -> Any:
+        weight = self._chance(cells[Column.LASTS_S])
+        return weight * cells[SPEEDS[self._order.work]] if self._order.work else weight
 
-    def _speeds(self, cells: Cells) -> NDArray[np.int64]:
-        if not self._order.work:
-            return np.ones(cells.shape[1], dtype=np.int64)
-        speeds: NDArray[np.int64] = cells[SPEEDS[self._order.work]]
-        return speeds
+    def _chance(self, lasts_s: Any) -> Any:
+        return chances_ppm(lasts_s, asked_s=max(1, self._order.duration_s_max))
 
-    def _chances(self, cells: Cells) -> NDArray[np.int64]:
-        asked_s = max(1, self._order.duration_s_max)
-        return chances_ppm(cells[Column.LASTS_S], asked_s=asked_s)
+    def _penalty(self, cells: Any) -> Any:
+        latency_ms = self._latency(cells[Column.LATENCIES])
+        penalty = latency_ms * self._order.near_price_hour
+        return penalty + self._data(cells[Column.PROVIDER])
 
-    def _data(self, cells: Cells) -> NDArray[np.int64]:
-        if not self._order.data_price_hour:
-            return np.zeros(cells.shape[1], dtype=np.int64)
-        has_data = self._offers.words.providers.match(
-            cells[Column.PROVIDER], words=self._order.data_at
-        )
-        return ~has_data * np.int64(self._order.data_price_hour)
+    def _data(self, providers: Any) -> Any:
+        return self._data_price[providers] if self._order.data_price_hour else 0
 
-    def _latency(self, cells: Cells) -> NDArray[np.int64]:
+    def _latency(self, numbers: Any) -> Any:
         """Give the milliseconds; what nobody measured is taken to be far."""
-        if not self._order.near:
-            return np.zeros(cells.shape[1], dtype=np.int64)
-        numbers = cells[Column.LATENCIES].tolist()
-        ms = [self._ms_of.get(number, LATENCY_MS_MAX) for number in numbers]
-        return np.array(ms, dtype=np.int64)
-
-    def _find_latencies(self) -> Mapping[int, int]:
-        place = self._order.near
-        if not place:
-            return {}
-        latencies = self._offers.words.latencies
-        return {
-            number: ms
-            for ms in range(LATENCY_MS_MAX + 1)
-            for number in latencies.numbers_of([f"{place}={ms}"])
-        }
+        return self._ms_of[numbers] if self._order.near else 0

@@ -7,7 +7,7 @@ found, whatever the order of the rows.
 Not here: who fits and what a score is (``quote``).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ Places = NDArray[np.intp]
 Judge = Callable[[Cells], tuple[Places, Scores]]
 
 _MORE_BLOCKS = 4  # times as many in each round, while too few fit
+_HEAD = 32  # blocks that are put in order at first, of many
 
 
 class Candidate(NamedTuple):
@@ -48,46 +49,54 @@ def find_two(
     Returns:
         Winner and runner-up; None for each that there is not.
     """
-    numbers = offers.ideals[Column.NUMBER, blocks]
     best: list[Candidate] = []  # at most two, of two providers, in order
     size = 1
-    while blocks.size:
-        if blocks.size <= size:
-            now = np.arange(blocks.size)
-        elif size == 1:
-            now = bounds.argmin(axis=0, keepdims=True)
-        else:
-            now = bounds.argpartition(size)[:size]
-        best = _merge(best, _two_of(offers, blocks[now], judge))
-        is_left = np.ones(blocks.size, dtype=np.bool_)
-        if len(best) == 2:
-            score, number, *_ = best[1]
-            is_left = (bounds < score) | ((bounds == score) & (numbers < number))
-        is_left[now] = False
-        blocks, bounds, numbers = blocks[is_left], bounds[is_left], numbers[is_left]
-        size *= _MORE_BLOCKS
+    for ordered in _in_order(bounds):
+        ahead = bounds[ordered]
+        while ordered.size:
+            if len(best) == 2:  # what ties the second may be older, and beat it
+                size = min(size, int(ahead.searchsorted(best[1].score, "right")))
+                if not size:
+                    return best[0], best[1]
+            found = _two_of(offers, blocks[ordered[:size]], judge)
+            best = _merge(best, found) if best else found
+            ordered, ahead = ordered[size:], ahead[size:]
+            size *= _MORE_BLOCKS
     winner, runner_up, *_ = (*best, None, None)
     return winner, runner_up
+
+
+def _in_order(bounds: Scores) -> Iterator[Places]:
+    """Give the places of the bounds, the least first: the first few, then the rest."""
+    if bounds.size <= 2 * _HEAD:
+        yield bounds.argsort()
+        return
+    parted = bounds.argpartition(_HEAD)
+    yield (head := parted[:_HEAD])[bounds[head].argsort()]
+    yield (rest := parted[_HEAD:])[bounds[rest].argsort()]
 
 
 def _two_of(offers: OfferTable, blocks: Places, judge: Judge) -> list[Candidate]:
     cells = offers.rows_of(blocks)
     places, scores = judge(cells)
-    found: list[Candidate] = []
-    while places.size and len(found) < 2:
-        least = (scores == scores.min()).nonzero()[0]
-        if least.size > 1:
-            least = least[
-                cells[Column.NUMBER, places[least]].argmin(axis=0, keepdims=True)
-            ]
-        place, provider = int(places[least[0]]), 0
-        number, provider = cells[: Column.PROVIDER + 1, place].tolist()
-        row = int(blocks[place // BLOCK_ROWS]) * BLOCK_ROWS + place % BLOCK_ROWS
-        found.append(Candidate(int(scores[least[0]]), number, provider, row))
-        if len(found) < 2:
-            is_other = cells[Column.PROVIDER, places] != provider
-            places, scores = places[is_other], scores[is_other]
-    return found
+    if not places.size:
+        return []
+    numbers = cells[Column.NUMBER].take(places).tolist()
+    providers = cells[Column.PROVIDER].take(places).tolist()
+    ranks = list(zip(scores.tolist(), numbers, providers, places.tolist(), strict=True))
+    first = min(ranks)
+    others = [rank for rank in ranks if rank[2] != first[2]]
+    return [
+        Candidate(
+            score,
+            number,
+            provider,
+            int(blocks[place // BLOCK_ROWS]) * BLOCK_ROWS + place % BLOCK_ROWS,
+        )
+        for score, number, provider, place in (
+            (first, min(others)) if others else (first,)
+        )
+    ]
 
 
 def _merge(best: list[Candidate], found: list[Candidate]) -> list[Candidate]:

@@ -19,6 +19,7 @@ from sublet.base.errors import Refused
 from sublet.base.limits import PRICE_PER_HOUR_MAX
 from sublet.base.units import format_money
 from sublet.core.book.book import Book
+from sublet.core.book.column import PRICES
 from sublet.core.book.fit import ENOUGH, compile_tests, compute_cost, has_enough
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.wish import Mask
@@ -87,7 +88,7 @@ def _hold_against(
     misses = {name: ~has for name, has in zip(ENOUGH, enough, strict=True)}
     for name, is_met in compile_tests(book, order, now_s=now_s).items():
         misses[name] = ~is_met(book.offers.cells)
-    costs = compute_cost(book.offers.cells, order)
+    costs = compute_cost(book.offers.cells[PRICES], order)
     misses["price"] = costs > order.price_hour_max
     return standing, misses, costs
 
@@ -111,8 +112,8 @@ def _find_cheapest(
         if changes is None:
             continue
         # With another count the slice has another price: it is computed anew.
-        cells = book.offers.cells[:, row, np.newaxis]
-        cost = int(compute_cost(cells, replace(order, **changes))[0])
+        prices = book.offers.cells_of(int(row))[PRICES]
+        cost = compute_cost(prices, replace(order, **changes))
         if cheapest is None or cost < cheapest.cost_hour:
             cheapest = Relaxation(name, changes, int(rows.size), cost)
     return cheapest

@@ -76,8 +76,8 @@ def _kinds_of(order: Order) -> list[GpuKind]:
 
 
 def _any_of(words: Vocabulary, column: Column, wanted: Iterable[str]) -> IsMet:
-    any_of = tuple(wanted)
-    return lambda cells: words.match(cells[column], words=any_of)
+    is_wanted = words.table(wanted)
+    return lambda cells: is_wanted[cells[column]]
 
 
 def _at_least(order: Order, fields: Mapping[str, Column]) -> Wishes:
@@ -94,11 +94,8 @@ def _is_least(column: Column, wanted: int) -> IsMet:
 
 def _of_gpus(offers: OfferTable, order: Order) -> Wishes:
     wishes = _at_least(order, OF_GPU)
-    kinds = _kinds_of(order)
-    if kinds:
-        wishes["gpu_model"] = lambda cells: np.any(
-            [_is_kind(offers, kind, cells) for kind in kinds], axis=0
-        )
+    if kinds := _kinds_of(order):
+        wishes["gpu_model"] = _is_any_kind(offers, kinds)
     for field, column in (
         ("gpu_vendor", Column.GPU_VENDOR),
         ("gpu_interface", Column.GPU_INTERFACE),
@@ -112,15 +109,21 @@ def _of_gpus(offers: OfferTable, order: Order) -> Wishes:
     return wishes
 
 
-def _is_kind(offers: OfferTable, kind: GpuKind, cells: Cells) -> Mask:
-    is_it = offers.words.gpu_models.match(cells[Column.GPU_MODEL], words=[kind.model])
-    if kind.memory_bytes:
-        is_it = is_it & (cells[Column.GPU_MEMORY_BYTES] >= kind.memory_bytes)
-    if kind.interface:
-        is_it = is_it & offers.words.kinds.match(
-            cells[Column.GPU_INTERFACE], words=[kind.interface]
-        )
-    return is_it
+def _is_any_kind(offers: OfferTable, kinds: list[GpuKind]) -> IsMet:
+    if not any(kind.memory_bytes or kind.interface for kind in kinds):
+        models = [kind.model for kind in kinds]
+        return _any_of(offers.words.gpu_models, Column.GPU_MODEL, models)
+    tests = [_is_kind(offers, kind) for kind in kinds]
+    return lambda cells: np.any([is_met(cells) for is_met in tests], axis=0)
+
+
+def _is_kind(offers: OfferTable, kind: GpuKind) -> IsMet:
+    is_model = _any_of(offers.words.gpu_models, Column.GPU_MODEL, [kind.model])
+    has_memory = _is_least(Column.GPU_MEMORY_BYTES, kind.memory_bytes)
+    if not kind.interface:
+        return lambda cells: is_model(cells) & has_memory(cells)
+    is_built_so = _any_of(offers.words.kinds, Column.GPU_INTERFACE, [kind.interface])
+    return lambda cells: is_model(cells) & has_memory(cells) & is_built_so(cells)
 
 
 def _of_place(offers: OfferTable, order: Order) -> Wishes:

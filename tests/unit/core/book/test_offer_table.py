@@ -140,7 +140,7 @@ def test_ideal_is_as_good_as_the_best() -> None:
     gpus = {"gpu_model": "h200", "gpu_memory_bytes": 1, "gpu_uuids": ("a",)}
     fill(table, range(1), gpu_price_hour=5, cpu_price_hour=1, cpus_milli=1, **gpus)
     fill(table, range(1, 2), gpu_price_hour=9, cpu_price_hour=2, **gpus)
-    (ideal,) = table.ideals_of().T.tolist()
+    (ideal,) = table.ideals[:, table.all_blocks()].T.tolist()
     assert ideal[Column.CPUS_MILLI_FREE] == make_offer().cpus_milli
     assert ideal[Column.CPU_PRICE_HOUR] == 1
     assert ideal[Column.GPU_PRICE_HOUR] == 5
@@ -159,9 +159,9 @@ def test_what_cannot_match_is_no_ideal() -> None:
     table.bind(replace(LEASE, provider=address(0), gpu_uuids=("a",)))
     table.withdraw(digest(1))
     table.set_up(address(2), is_up=False)
-    assert table.ideals_of()[Column.GPU_PRICE_HOUR].tolist() == [3]
+    assert table.ideals[:, table.all_blocks()][Column.GPU_PRICE_HOUR].tolist() == [3]
     table.withdraw(digest(3))
-    assert table.ideals_of()[Column.GPUS_FREE].tolist() == [0]
+    assert table.ideals[:, table.all_blocks()][Column.GPUS_FREE].tolist() == [0]
 
 
 def test_counts_live_offers() -> None:

@@ -222,9 +222,32 @@ def test_ideals_are_right_under_change(changing: Changing) -> None:
     for _ in range(500):
         changing.happen()
     kept = changing.table.ideals.copy()
+    with_models = [changing.table.blocks_with([model]).tolist() for model in MODELS]
+    changing.table._by_model.clear()
+    assert with_models == [
+        changing.table.blocks_with([model]).tolist() for model in MODELS
+    ]
     for block in range(changing.table.count // BLOCK_ROWS):
         changing.table._refresh(block * BLOCK_ROWS)
     assert np.array_equal(changing.table.ideals, kept)
+
+
+def test_oldest_of_equals_wins_wherever_it_lies() -> None:
+    market = Changing(7)
+    numbers = list(range(20 * BLOCK_ROWS))
+    market.draw.shuffle(numbers)  # so that no block has all the old ones
+    for number in numbers:
+        model = ("a100", "h100")[number % 2]
+        gpus = {"gpu_model": model, "gpu_uuids": ("a",), "gpu_price_hour": 7}
+        offer = make_offer(machine=f"m{number}", **gpus)
+        provider = address(number // 3)
+        record = OfferRecord(digest(number), number, provider, offer)
+        market.table.put(record, is_up=True, now_s=START_S)
+    order = make_order(gpu_count=1)
+    for number in range(0, 90, 3):
+        assert quote(market.book, order, now_s=START_S).offer_id == digest(number)
+        for gone in range(number, number + 3):
+            market.table.withdraw(digest(gone))
 
 
 def test_copy_agrees_with_its_original(changing: Changing) -> None:
