@@ -6,18 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sublet.cli.need import with_needs
 from sublet.cli.option import (
     HOME,
-    CpusOption,
-    DiskOption,
-    GpuOption,
     HomeOption,
     MarketOption,
-    MaxPriceOption,
-    MaxTotalOption,
-    MemoryOption,
-    RegionOption,
-    VramOption,
     make_client,
 )
 from sublet.cli.run import BEHIND_DASHES, EXIT_STOPPED, RunCommand, stop_on_signals
@@ -25,6 +18,7 @@ from sublet.cli.run import BEHIND_DASHES, EXIT_STOPPED, RunCommand, stop_on_sign
 if TYPE_CHECKING:
     from sublet.workload.client import AsyncClient
     from sublet.workload.map.result import MapResult
+    from sublet.workload.option import Needed
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -37,6 +31,7 @@ EXIT_UNAVAILABLE = 3  # not all tasks could be run
     cls=RunCommand,
     context_settings={"allow_interspersed_args": False},
 )
+@with_needs
 def map_(
     ctx: typer.Context,
     target: Annotated[
@@ -104,14 +99,8 @@ def map_(
             help="A variable that is never shown or written down.",
         ),
     ] = None,
-    gpu: GpuOption = None,
-    vram: VramOption = None,
-    cpus: CpusOption = None,
-    memory: MemoryOption = None,
-    disk: DiskOption = None,
-    max_price: MaxPriceOption = None,
-    max_total: MaxTotalOption = None,
-    region: RegionOption = None,
+    *,
+    needed: "Needed",
     lease: Annotated[
         str | None,
         typer.Option(
@@ -172,14 +161,7 @@ def map_(
         "inputs": inputs or (),
         "env": env or (),
         "secrets": secret or (),
-        "gpu": gpu,
-        "vram": vram,
-        "cpus": cpus,
-        "memory": memory,
-        "disk": disk,
-        "max_price": max_price,
-        "max_total": max_total,
-        "regions": region or (),
+        **needed,
         "lease": lease,
         "wait": wait,
         "name": name,

@@ -5,33 +5,26 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand
 
+from sublet.cli.need import with_needs
 from sublet.cli.option import (
     HOME,
-    CpusOption,
-    DiskOption,
-    GpuOption,
     HomeOption,
     ImageOption,
     JsonOption,
     MarketOption,
-    MaxPriceOption,
-    MaxTotalOption,
-    MemoryOption,
-    RegionOption,
-    SandboxOption,
     TimeoutOption,
-    VramOption,
     make_client,
 )
 
 if TYPE_CHECKING:
     from sublet.cli.output import Notices
-    from sublet.workload.client import AsyncClient, Options
+    from sublet.workload.client import AsyncClient
+    from sublet.workload.option import Needed, Options
     from sublet.workload.run.event import AnyEvent
     from sublet.workload.run.result import JobResult
 
@@ -59,21 +52,15 @@ class RunCommand(TyperCommand):
     cls=RunCommand,
     context_settings={"allow_interspersed_args": False},
 )
+@with_needs
 def run(
     ctx: typer.Context,
     target: Annotated[
         list[str] | None,
         typer.Argument(metavar="SCRIPT_OR_COMMAND [ARGS]...", show_default=False),
     ] = None,
-    gpu: GpuOption = None,
-    vram: VramOption = None,
-    cpus: CpusOption = None,
-    memory: MemoryOption = None,
-    disk: DiskOption = None,
-    max_price: MaxPriceOption = None,
-    max_total: MaxTotalOption = None,
-    region: RegionOption = None,
-    sandbox: SandboxOption = None,
+    *,
+    needed: "Needed",
     image: ImageOption = None,
     inputs: Annotated[
         list[str] | None,
@@ -209,15 +196,7 @@ def run(
     """
     options: Options = {
         "is_command": ctx.meta[BEHIND_DASHES],
-        "gpu": gpu,
-        "vram": vram,
-        "cpus": cpus,
-        "memory": memory,
-        "disk": disk,
-        "max_price": max_price,
-        "max_total": max_total,
-        "regions": region or (),
-        "sandbox": sandbox,
+        **needed,
         "image": image,
         "inputs": inputs or (),
         "outputs": outputs or (),
@@ -323,16 +302,10 @@ def _report(result: "JobResult", notices: "Notices", *, as_json: bool) -> None:
 
 
 @app.command()
+@with_needs
 def quote(
-    gpu: GpuOption = None,
-    vram: VramOption = None,
-    cpus: CpusOption = None,
-    memory: MemoryOption = None,
-    disk: DiskOption = None,
-    max_price: MaxPriceOption = None,
-    max_total: MaxTotalOption = None,
-    region: RegionOption = None,
-    sandbox: SandboxOption = None,
+    *,
+    needed: "Needed",
     image: ImageOption = None,
     timeout: TimeoutOption = None,
     catalogue: Annotated[
@@ -370,19 +343,8 @@ def quote(
 
     async def ask() -> Any:
         async with make_client(market, home) as client:
-            order = client.draft_order(
-                gpu=gpu,
-                vram=vram,
-                cpus=cpus,
-                memory=memory,
-                disk=disk,
-                max_price=max_price,
-                max_total=max_total,
-                regions=region or (),
-                sandbox=sandbox,
-                image=image,
-                timeout=timeout,
-            )
+            wanted = {**needed, "image": image, "timeout": timeout}
+            order = client.draft_order(**cast("Needed", wanted))
             outlook = await fetch_outlook(client, order)
             return await client.connection.quote(order), outlook, order
 

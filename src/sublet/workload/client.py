@@ -23,7 +23,7 @@ from collections.abc import (
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack, cast
+from typing import Any, Self, Unpack, cast
 
 from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.adapter.clock_system import SystemClock
@@ -42,6 +42,7 @@ from sublet.workload.map.event import AnyEvent as AnyMapEvent
 from sublet.workload.map.plan import MapWish
 from sublet.workload.map.result import TaskResult, in_order
 from sublet.workload.map.running import RunningMap, begin_map
+from sublet.workload.option import MapOptions, Needed, Options
 from sublet.workload.run import survey
 from sublet.workload.run.contract import make_order
 from sublet.workload.run.event import AnyEvent
@@ -61,57 +62,6 @@ NO_KEY_LINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"  # a quote admits nobody
 
 OnEvent = Callable[[AnyEvent], Awaitable[None] | None]
 OnMapEvent = Callable[[AnyMapEvent], Awaitable[None]]
-
-
-class Needed(TypedDict, total=False):
-    """What a job may ask of a machine; texts as on the command line."""
-
-    gpu: str | None  # "h200:1", "2"
-    gpu_kinds: Sequence[str]  # any of: "a100/80GiB/sxm"
-    attributes: Sequence[str]  # all of: "tier=datacenter"
-    vram: str | None  # "24GB", of each GPU
-    cpus: str | None  # "2", "0.5"
-    memory: str | None
-    disk: str | None
-    max_price: str | None  # US dollars an hour
-    max_total: str | None  # US dollars
-    regions: Sequence[str]
-    sandbox: str | None  # the class: "bubblewrap", "podman", "gvisor"; None for any
-    image: str | None  # "python:3.12", "oci-archive:FILE"
-    timeout: str | None
-
-
-class Options(Needed, total=False):
-    """What a job may be given besides."""
-
-    is_command: bool
-    inputs: Sequence[str]
-    outputs: Sequence[str]
-    checkpoint: str | None
-    retries: int | None
-    wait: str | None
-    mode: str | None  # "standing:10m", "live:10s", "spot:60s", "reserved:2h"
-    env: Sequence[str]  # "K=V", or "K": taken from ``environment``
-    secrets: Sequence[str]  # "K": taken from ``environment``; "K=@FILE"
-    erasure: bool  # encrypted scratch, and a signed statement that it is gone
-    egress: Sequence[str]  # "huggingface.co:443"; nothing is reached without
-    name: str | None
-
-
-class MapOptions(Needed, total=False):
-    """What a map may be given besides; ``timeout`` is that of one attempt at a task."""
-
-    is_command: bool
-    inputs: Sequence[str]
-    env: Sequence[str]
-    secrets: Sequence[str]
-    wait: str | None
-    name: str | None
-    parallel: int
-    retries: int | None
-    lease: str | None  # longest lease of one worker
-    is_fail_fast: bool
-    retry_failed: bool
 
 
 class RunningJob:
@@ -196,7 +146,9 @@ class AsyncClient:
             Refused: an address or a setting that means nothing.
         """
         self.home = Home(Path(home).expanduser())
-        self._urls = parse_urls(market or self.home.read_config().market)
+        config = self.home.read_config()
+        self._blocked = config.avoid
+        self._urls = parse_urls(market or config.market)
         self.url = self._urls[0]
         self.is_new = not self.home.key_path.exists()
         self.key = load_or_create_key(self.home.key_path)
@@ -308,7 +260,9 @@ class AsyncClient:
             Faults: sizes or prices that mean nothing.
         """
         found = Collector()
-        needs = parse_needs(make_wish((), needed), found)
+        now_s = self._clock.now_s()
+        wish = make_wish((), needed).avoiding(self._blocked)
+        needs = parse_needs(wish, found, now_s=now_s)
         found.check()
         return make_order(
             needs,
@@ -317,7 +271,7 @@ class AsyncClient:
             ssh_key=NO_KEY_LINE,
             avoid=(),
             spent=0,
-            at_s=self._clock.now_s(),
+            at_s=now_s,
             salt=0,
         )
 
@@ -429,7 +383,7 @@ class AsyncClient:
         wish = make_wish(target, cast(Options, given))
         await self.pin()
         return await begin_map(
-            wish,
+            wish.avoiding(self._blocked),
             MapWish(**own),
             tasks,
             tenant=self.as_tenant(),
@@ -448,7 +402,10 @@ class AsyncClient:
         """Read what a wish names, and put what goes along into the job's folder."""
         environment = os.environ if self._environment is None else self._environment
         terms = parse_terms(
-            wish, environment=environment, read_secret=survey.read_secret
+            wish.avoiding(self._blocked),
+            environment=environment,
+            read_secret=survey.read_secret,
+            now_s=self._clock.now_s(),
         )
         seen = {path: survey.look(path) for path in find_paths(wish)}
         program = parse_program(wish, seen)

@@ -28,6 +28,7 @@ from sublet.wire.detached import Contract, DetachedPlan
 from sublet.wire.manifest import commitment, size_chunks, tree_id
 from sublet.wire.message import Manifest, Signed, Tree
 from sublet.wire.typed_data import digest
+from sublet.workload.run.contract import join_avoided
 from sublet.workload.run.event import AnyEvent
 from sublet.workload.run.harvest import Harvest
 from sublet.workload.run.key_half import find_statement
@@ -201,7 +202,7 @@ class DelegatedDesk(MarketDesk):
         document = replace(
             template,
             manifest=commitment(manifest),
-            avoid=one.avoid,
+            avoid=join_avoided(template.avoid, one.avoid),
             total_max=max(template.total_max - one.spent, 0),
             duration_s_max=min(template.duration_s_max, left_s),
             ssh_key=self._ssh_key,

@@ -1,5 +1,8 @@
 """What is signed and what is sent for one attempt: the order and the manifest. Pure."""
 
+from msgspec import structs
+
+from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address
 from sublet.core.book.mode import LIVE, RESERVED, SPOT, STANDING
 from sublet.core.document import Order
@@ -55,6 +58,11 @@ def make_order(
 ) -> Order:
     """Say what is wanted of a machine; without a manifest, to ask for a quote."""
     return Order(
+        **structs.asdict(
+            structs.replace(
+                needs.particulars, avoid=join_avoided(needs.particulars.avoid, avoid)
+            )
+        ),
         tenant=tenant,
         cpus_milli=needs.cpus_milli,
         memory_bytes=needs.memory_bytes,
@@ -65,8 +73,6 @@ def make_order(
         regions=needs.regions,
         sandbox=needs.sandbox,
         features=_find_features(needs),
-        attributes=needs.attributes,
-        avoid=avoid,
         price_hour_max=needs.price_hour_max,
         total_max=max(needs.total_max - spent, 0),
         duration_s_max=needs.timeout_s,
@@ -81,6 +87,18 @@ def make_order(
         signed_at_s=at_s,
         salt=salt,
     )
+
+
+def join_avoided(
+    named: tuple[Address, ...], fared: tuple[Address, ...]
+) -> tuple[Address, ...]:
+    """Give whom an order avoids: whom the tenant names, then whom its job fared badly with.
+
+    Of the latter the newest, as many as an order names besides.
+    """
+    others = tuple(one for one in fared if one not in named)
+    room = limits.LIST_LENGTH_MAX - len(named)
+    return (*named, *others[max(0, len(others) - room) :])
 
 
 def _find_features(needs: Needs) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from typing import TypeVar
 from sublet.base.errors import PeerFault, Refused
 from sublet.base.ids import NO_DIGEST, Digest
 from sublet.core.document import LeaseTerms, Offer, Order, Receipt, UsageRecord
-from sublet.core.gpu_kind import fits_any
 from sublet.core.lease.phase import Lease
 from sublet.core.lease.piece import is_lease_of
+from sublet.core.promise import find_unmet
 from sublet.wire import codec
 from sublet.wire.manifest import check_tree, count_bytes, egress_digest, tree_id
 from sublet.wire.message import Ended, Metered, Missing, Signed, Terms, Tree
@@ -74,23 +74,15 @@ def check_terms(said: Terms, *, lease: Lease, order: Order, domain: Domain) -> N
         "offer": terms.offer_id == lease.offer_id == offer_id,
         "host key": offer.ssh_host_key == lease.ssh_host_key,
         "gpus": set(lease.gpu_uuids) <= set(offer.gpu_uuids),
-        "gpu model": fits_any(offer, order.gpu_models),
-        "gpu memory": offer.gpu_memory_bytes >= order.gpu_memory_bytes,
-        "sandbox": not order.sandbox or order.sandbox in offer.sandboxes,
-        "features": set(order.features) <= set(offer.features),
-        "region": not order.regions or _is_in(offer.region, order.regions),
     }
-    if wrong := sorted(name for name, holds in facts.items() if not holds):
+    wrong = sorted(name for name, holds in facts.items() if not holds)
+    if wrong := [*wrong, *find_unmet(offer, order)]:
         raise PeerFault(
             "the market told another lease than its provider has signed: "
             f"{', '.join(wrong)}",
             code="market_lied",
             detail={"lease": lease.id},
         )
-
-
-def _is_in(region: str, wanted: tuple[str, ...]) -> bool:
-    return any(region == one or region.startswith(f"{one}-") for one in wanted)
 
 
 def check_metered(said: Metered, *, lease: Lease, domain: Domain) -> UsageRecord:

@@ -3,9 +3,17 @@
 import re
 
 from sublet.base import limits
+from sublet.base.errors import Refused
 from sublet.base.units import parse_duration, parse_money, parse_size
 from sublet.core.egress import check_destinations
+from sublet.core.gpu_kind import parse_kind
 from sublet.core.image import Reference, parse_reference
+from sublet.workload.run.particular import (
+    parse_all,
+    parse_particulars,
+    parse_region,
+    wants_gpu,
+)
 from sublet.workload.run.wish import Collector, Needs, Wish, refuse
 
 CPUS = "1"
@@ -19,7 +27,13 @@ DISK_BYTES_MIN = 1 << 20
 SECONDS_PER_HOUR = 3_600
 
 _CPUS = re.compile(r"\A([0-9]{1,6})(?:\.([0-9]{1,3}))?\Z")
-_GPU = re.compile(r"\A([A-Za-z][A-Za-z0-9 _.-]{0,63})?(?::?([0-9]{1,4}))?\Z")
+_MODEL = r"[A-Za-z][A-Za-z0-9 _.-]{0,63}"
+_GPU = re.compile(
+    rf"\A({_MODEL})?((?:/[0-9A-Za-z.]{{1,16}}){{0,2}})(?::?([0-9]{{1,4}}))?\Z"
+)
+_KIND = re.compile(
+    rf"\A({_MODEL})(?:/([0-9][0-9.]*[A-Za-z]+))?(?:/([A-Za-z][A-Za-z0-9]{{0,15}}))?\Z"
+)
 SANDBOXES = ("bubblewrap", "podman", "gvisor")
 MODES = {
     "instant": 0,
@@ -28,12 +42,17 @@ MODES = {
     "spot": limits.NOTICE_S_MAX,
     "reserved": limits.WAIT_S_MAX,
 }  # and the longest span of each
-_REGION = re.compile(r"\A[A-Z]{2}(-[A-Z0-9]{1,3})?\Z")
 _NOT_MODEL = re.compile(r"[^a-z0-9]")
 
 
-def parse_needs(wish: Wish, found: Collector) -> Needs:
-    """Read sizes, numbers and prices of a wish; faults go into ``found``."""
+def parse_needs(wish: Wish, found: Collector, *, now_s: int) -> Needs:
+    """Read sizes, numbers and prices of a wish; faults go into ``found``.
+
+    Args:
+        wish: as typed.
+        found: where faults go.
+        now_s: from which on spans count.
+    """
     total_max = found.take(
         1, _amount, _given(wish.max_total, MAX_TOTAL), "--max-total", limits.AMOUNT_MAX
     )
@@ -41,7 +60,7 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
         1, parse_span, _given(wish.timeout, TIMEOUT), "--timeout", 1, limits.LEASE_S_MAX
     )
     mode, mode_s = found.take(("instant", 0), _parse_mode, wish.mode)
-    model, count = found.take(("", 0), _parse_gpu, wish)
+    kinds, count = found.take(((), 0), _parse_gpu, wish)
     return Needs(
         cpus_milli=found.take(1, _parse_cpus, _given(wish.cpus, CPUS)),
         memory_bytes=found.take(
@@ -60,15 +79,15 @@ def parse_needs(wish: Wish, found: Collector) -> Needs:
             DISK_BYTES_MIN,
             limits.DISK_BYTES_MAX,
         ),
-        gpu_models=wish.gpu_kinds or ((model,) if model else ()),
+        gpu_models=wish.gpu_kinds or kinds,
         gpu_count=count,
         gpu_memory_bytes=found.take(0, _parse_vram, wish),
-        regions=found.take((), _parse_regions, wish.regions),
+        regions=parse_all(found, wish.regions, "--region", parse_region),
         price_hour_max=found.take(0, _parse_price, wish, total_max, timeout_s),
         total_max=total_max,
         timeout_s=timeout_s,
         sandbox=found.take("", _parse_sandbox, wish.sandbox),
-        attributes=wish.attributes,
+        particulars=parse_particulars(wish, found, now_s=now_s),
         erasure=wish.erasure,
         egress=found.take((), _parse_egress, wish.egress),
         image=found.take(None, _parse_image, wish),
@@ -141,22 +160,57 @@ def _parse_cpus(text: str) -> int:
     return _within(milli, "--cpus", text, 1, limits.CPUS_MILLI_MAX)
 
 
-def _parse_gpu(wish: Wish) -> tuple[str, int]:
+def _parse_gpu(wish: Wish) -> tuple[tuple[str, ...], int]:
+    """Read ``KIND[,KIND…][:N]``: kinds of which any will do, and how many."""
     if wish.gpu is None:
-        return "", 0 if wish.vram is None else 1
-    match = _GPU.match(wish.gpu.strip())
-    if match is None or not (match[1] or match[2]):
-        raise refuse(
-            "--gpu",
-            f"{wish.gpu!r} is not MODEL, MODEL:N or N; write it like h200:2",
-            code="bad_gpu",
-        )
-    model, count = match.groups()
-    if model and count and ":" not in wish.gpu:  # rtx4090 is a model, not 4090 GPUs
-        model, count = model + count, None
+        return (), int(wish.vram is not None or wants_gpu(wish))
+    *others, last = wish.gpu.split(",")
+    kinds = [_parse_kind(one) for one in others]
+    match = _GPU.match(last.strip())
+    if match is None or not (match[1] or match[3]):
+        raise _refuse_gpu(last)
+    model, particulars, count = match.groups()
+    if model and count and not particulars and ":" not in last:
+        model, count = model + count, None  # rtx4090 is a model, not 4090 GPUs
+    if model or others:
+        kinds.append(_parse_kind((model or "") + (particulars or "")))
+    if len(kinds) > limits.LIST_LENGTH_MAX:
+        raise refuse("--gpu", f"at most {limits.LIST_LENGTH_MAX} kinds", code="bad_gpu")
     number = int(count) if count else 1
     _within(number, "--gpu", wish.gpu, 1, limits.GPU_COUNT_MAX)
-    return _NOT_MODEL.sub("", (model or "").lower()), number
+    return tuple(dict.fromkeys(kinds)), number
+
+
+def _parse_kind(text: str) -> str:
+    """Read ``MODEL[/SIZE][/INTERFACE]`` as an order writes it."""
+    match = _KIND.match(text.strip())
+    if match is None:
+        raise _refuse_gpu(text)
+    model, size, interface = match.groups()
+    kind = _NOT_MODEL.sub("", model.lower())
+    if size:
+        gib, rest = divmod(parse_size(size, field="--gpu"), 1 << 30)
+        if rest or not gib:
+            raise refuse(
+                "--gpu",
+                f"{size!r} is not a whole number of GiB; write it like 80GiB, or say "
+                "it with --vram",
+                code="bad_gpu",
+            )
+        kind += f"/{gib}GiB"
+    if interface:
+        kind += f"/{interface.lower()}"
+    parse_kind(kind, field="--gpu")
+    return kind
+
+
+def _refuse_gpu(text: str) -> Refused:
+    return refuse(
+        "--gpu",
+        f"{text[:80]!r} is not MODEL, MODEL:N or N; write it like h200:2, "
+        "a100/80GiB/sxm:8 or h100,h200:2 for any of several",
+        code="bad_gpu",
+    )
 
 
 def _parse_egress(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -200,19 +254,3 @@ def _parse_sandbox(text: str | None) -> str:
             code="bad_sandbox",
         )
     return name
-
-
-def _parse_regions(texts: tuple[str, ...]) -> tuple[str, ...]:
-    regions = tuple(dict.fromkeys(text.strip().upper() for text in texts))
-    for region in regions:
-        if _REGION.match(region) is None:
-            raise refuse(
-                "--region",
-                f"{region[:40]!r} is not an ISO 3166 code; write it like DE or US-CA",
-                code="bad_region",
-            )
-    if len(regions) > limits.LIST_LENGTH_MAX:
-        raise refuse(
-            "--region", f"at most {limits.LIST_LENGTH_MAX}", code="too_many_regions"
-        )
-    return regions

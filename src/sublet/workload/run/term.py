@@ -22,6 +22,7 @@ def parse_terms(
     *,
     environment: Mapping[str, str],
     read_secret: Callable[[str], str],
+    now_s: int,
 ) -> Terms:
     """Read everything about a wish but its files.
 
@@ -29,13 +30,14 @@ def parse_terms(
         wish: as typed.
         environment: of this process; names without a value are taken from it.
         read_secret: gives the content of a file that a secret names.
+        now_s: from which on spans count.
 
     Raises:
         Faults: all that is wrong.
     """
     found = Collector()
     terms = Terms(
-        needs=parse_needs(wish, found),
+        needs=parse_needs(wish, found, now_s=now_s),
         limits=found.take(JobLimits(), _parse_limits, wish),
         outputs=tuple(
             found.take(Wanted("", ""), parse_output, text) for text in wish.outputs

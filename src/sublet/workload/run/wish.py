@@ -9,8 +9,11 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from sublet.base import limits
 from sublet.base.errors import Faults, Refused, SubletError
+from sublet.base.ids import Address
 from sublet.core.image import Reference
 from sublet.core.job.state import JobLimits
 
@@ -25,14 +28,35 @@ class Wish(Struct, frozen=True, kw_only=True):
     is_command: bool = False  # it stood behind --
     gpu: str | None = None
     gpu_kinds: tuple[str, ...] = ()  # any of, as an order has them: "a100/80GiB/sxm"
-    attributes: tuple[str, ...] = ()  # all of: "tier=datacenter"
     vram: str | None = None
+    gpu_vendor: str | None = None
+    gpu_interface: str | None = None
+    compute_capability: str | None = None
+    driver: str | None = None
+    cuda: str | None = None
+    gpu_share: str | None = None
+    gpu_sharing: str | None = None
     cpus: str | None = None
     memory: str | None = None
     disk: str | None = None
+    disk_classes: tuple[str, ...] = ()  # any of
+    up: str | None = None
+    down: str | None = None
+    latencies: tuple[str, ...] = ()  # all of: "frankfurt=30ms"
     max_price: str | None = None
     max_total: str | None = None
     regions: tuple[str, ...] = ()
+    jurisdictions: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()  # all of: "tier=datacenter"
+    auditors: tuple[str, ...] = ()  # addresses, any of
+    auditors_all: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()  # addresses of providers
+    pricing: str | None = None
+    work: str | None = None
+    near: str | None = None
+    data_at: tuple[str, ...] = ()
+    data_price: str | None = None
+    deadline: str | None = None
     sandbox: str | None = None
     image: str | None = None
     inputs: tuple[str, ...] = ()
@@ -47,6 +71,38 @@ class Wish(Struct, frozen=True, kw_only=True):
     egress: tuple[str, ...] = ()
     erasure: bool = False
     name: str | None = None
+
+    def avoiding(self, providers: tuple[str, ...]) -> "Wish":
+        """Give the same wish, with more providers that are not wanted."""
+        return replace(self, avoid=(*self.avoid, *providers))
+
+
+class Particulars(Struct, frozen=True, kw_only=True):
+    """What else of a machine and its price: fields of an order, by their names there."""
+
+    disk_classes: tuple[str, ...] = ()
+    gpu_vendor: str = ""
+    gpu_interface: str = ""
+    gpu_compute: int = 0
+    gpu_driver: int = 0
+    cuda: int = 0
+    gpu_share_milli: int = limits.GPU_SHARE_WHOLE
+    gpu_sharing: str = ""
+    jurisdictions: tuple[str, ...] = ()
+    up_mbit_s: int = 0
+    down_mbit_s: int = 0
+    latencies: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    auditors_any: tuple[Address, ...] = ()
+    auditors_all: tuple[Address, ...] = ()
+    avoid: tuple[Address, ...] = ()  # before those with whom the job fared badly
+    work: str = ""
+    near: str = ""
+    near_price_hour: int = 0
+    data_at: tuple[Address, ...] = ()
+    data_price_hour: int = 0
+    pricing: str = "second_score"
+    deadline_s: int = 0
 
 
 class Needs(Struct, frozen=True):
@@ -67,7 +123,7 @@ class Needs(Struct, frozen=True):
     erasure: bool = False  # encrypted scratch, and a statement that it is gone
     mode: str = "instant"  # how the market is to find a lease
     mode_s: int = 0  # what it needs: window, wait, notice, or until it begins
-    attributes: tuple[str, ...] = ()  # that the owner has to say of it
+    particulars: Particulars = Particulars()
     image: Reference | None = None  # as typed: an archive's path is a local one
 
 
