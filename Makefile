@@ -116,6 +116,7 @@ CONTAINERS_OK := for name in crun runsc catatonit skopeo busybox; do command -v 
 .PHONY: system-if-possible
 system-if-possible:
 	@{ command -v ssh && command -v rsync; } >/dev/null || $(call apt_install,openssh-client rsync) || echo "going on without ssh and rsync: what needs them is skipped, with the reason"
+	@command -v jq >/dev/null || $(call apt_install,jq) || echo "going on without jq: what needs it is skipped, with the reason"
 	@{ $(SYSTEM_OK); } || $(call apt_install,bubblewrap libseccomp2) || echo "going on without a sandbox: what needs one is skipped, with the reason"
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call install_postgresql) || echo "going on without PostgreSQL: what needs it is skipped, with the reason"
 	@{ $(TESTS_OK); } || $(call apt_install,gocryptfs fuse3) || echo "going on without encrypted scratch: what needs it is skipped, with the reason"

@@ -69,6 +69,7 @@ class Temper:
     breaks_at: str = ""  # the same words: drops the connection, once; goes on
     clerk_lie: str = ""  # what a worker's results are turned into
     first_price: int = 3_600_000  # micro-USD an hour for a CPU
+    bid: int = 0  # micro-USD an hour for whatever live order it hears of; 0: none
 
 
 @dataclass

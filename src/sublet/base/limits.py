@@ -50,6 +50,8 @@ TAPE_SERIES_MAX = 256  # pairs of GPU model and region
 # Orders that wait
 ORDERS_PER_TENANT_MAX = 256  # open at one time
 ORDERS_KEPT_MAX = 1_000  # that have ended, and that the book still remembers
+CALLED_PER_ORDER_MAX = 1_024  # providers that a node tells of one live order
+CALLS_PER_WELCOME_MAX = 256  # live orders that a provider is told of as it comes
 BIDS_PER_ORDER_MAX = 64  # the best ones, each of another provider
 PIECES_PER_ORDER_MAX = 256  # leases of one standing order
 BOOKINGS_PER_MACHINE_MAX = 64  # slices of one machine that are spoken for

@@ -306,6 +306,7 @@ def _make_node(
         rate=RateLimit(per_s=limits.requests_per_s, burst=limits.requests_burst),
         sockets=Sockets(most=limits.websockets_max),
         fanout=Fanout(),
+        calls=Fanout(),
         links=Links(),
         relay=Relay(per_lease_max=limits.relays_per_lease_max),
         watch=Watch(

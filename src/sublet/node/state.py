@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from sublet.core.book.open_order import OpenOrder
+from sublet.core.lease.phase import Lease
 from sublet.node.auth import Door
 from sublet.node.config import NodeConfig
 from sublet.node.controller.controllers import Controllers
@@ -34,7 +36,8 @@ class Node:
     door: Door
     rate: RateLimit
     sockets: Sockets
-    fanout: Fanout
+    fanout: Fanout[Lease]
+    calls: Fanout[OpenOrder]  # for bids; its topics are providers
     links: Links
     relay: Relay
     watch: Watch

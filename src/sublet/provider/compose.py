@@ -21,6 +21,8 @@ from sublet.base.errors import Refused, Unavailable
 from sublet.core.document import Market
 from sublet.provider import control
 from sublet.provider.agent import NODES_FILE, Agent
+from sublet.provider.bid_record import BidsMade
+from sublet.provider.bidder import Bidder, make_program
 from sublet.provider.config import MARKET_FILE, Config, read_config
 from sublet.provider.data_plane import DataPlane
 from sublet.provider.host_key import load_host_key, public_line
@@ -181,7 +183,13 @@ async def open_agent(
         offering = Offering(
             home / "offers.json", around, ssh_host_key=public_line(host_key)
         )
-        roster.attach(around, find_offer=offering.find)
+        bidder = Bidder(
+            around,
+            offering=offering,
+            made=BidsMade(home / "bids.json", journal=journal),
+            program=make_program(config.bids),
+        )
+        roster.attach(around, find_offer=offering.find, find_bid=bidder.find)
         data_plane = DataPlane(
             _make_options(roster, host_key, journal), journal=journal
         )
@@ -195,6 +203,7 @@ async def open_agent(
             links=links,
             roster=roster,
             offering=offering,
+            bidder=bidder,
             data_plane=data_plane,
         )
         yield agent, data_plane

@@ -24,6 +24,7 @@ from sublet.core.document import Offer
 from sublet.core.egress import EgressRules
 from sublet.core.image import ImageRules
 from sublet.core.owner.rules import Rules
+from sublet.provider.bids_file import BidRules, BidsFile, compose_bids, read_bids
 from sublet.provider.owner_file import (
     EgressFile,
     ImagesFile,
@@ -95,6 +96,7 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     egress: EgressFile = EgressFile()
     images: ImagesFile = ImagesFile()
     rules: RulesFile = RulesFile()
+    bids: BidsFile = BidsFile()
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -123,6 +125,7 @@ class Config(Struct, frozen=True, kw_only=True):
     egress: EgressRules = EgressRules()  # what jobs may reach
     images: ImageRules = ImageRules()  # what images jobs may run in
     rules: Rules = Rules()  # when it is on offer
+    bids: BidRules = BidRules()  # for live orders
 
 
 def read_config(home: Path) -> Config:
@@ -186,6 +189,7 @@ def parse_config(table: dict[str, object]) -> Config:
         egress=read_egress(file.egress, reader.faults),
         images=read_images(file.images, reader.faults),
         rules=read_rules(file.rules, reader.faults),
+        bids=read_bids(file.bids, reader.faults),
     )
     if reader.faults:
         raise Faults(reader.faults)
@@ -276,7 +280,8 @@ voucher = "{config.voucher_s}s"  # between two payments
 
 {compose_egress(config.egress)}
 {compose_images(config.images)}
-{compose_rules(config.rules)}"""
+{compose_rules(config.rules)}
+{compose_bids(config.bids)}"""
 
 
 def make_offer(

@@ -19,7 +19,7 @@ from sublet.core.book.quote import Match, count_fitting, quote
 from sublet.core.book.view import find_lease
 from sublet.core.document import AnyDocument, Order, Tick
 from sublet.core.lease.phase import Lease
-from sublet.service.follower import Listener
+from sublet.service.follower import Listener, OrderListener
 from sublet.service.keeper import read_lease
 from sublet.service.own_word import Sign
 from sublet.service.ports import ANY_GROUND, Clock, Codec, Ground, Log
@@ -213,6 +213,11 @@ class MarketService:
         """
         self._writer.follower.listeners.append(listener)
         return lambda: self._writer.follower.listeners.remove(listener)
+
+    def listen_orders(self, listener: OrderListener) -> Callable[[], None]:
+        """Call ``listener`` with each order that opens for bids; as ``listen``."""
+        self._writer.follower.order_listeners.append(listener)
+        return lambda: self._writer.follower.order_listeners.remove(listener)
 
     # ---- what it takes --------------------------------------------------------
 

@@ -201,12 +201,19 @@ class Welcome(Message, frozen=True, tag="welcome", tag_field="type"):
 
     leases: tuple[Lease, ...]
     ping_s: int  # the node pings (WebSocket) this often
+    orders: tuple[OpenOrder, ...] = ()  # open for bids, and that it could take now
 
 
 class LeaseChanged(Message, frozen=True, tag="lease", tag_field="type"):
     """Node: a lease of yours was made or moved. May come twice."""
 
     lease: Lease
+
+
+class OrderOpened(Message, frozen=True, tag="order", tag_field="type"):
+    """Node: an order is open for bids that an offer of yours could take."""
+
+    order: OpenOrder
 
 
 class Dial(Message, frozen=True, tag="dial", tag_field="type"):
@@ -216,7 +223,7 @@ class Dial(Message, frozen=True, tag="dial", tag_field="type"):
     lease_id: Digest
 
 
-NodeSays = Challenge | Welcome | LeaseChanged | Dial
+NodeSays = Challenge | Welcome | LeaseChanged | OrderOpened | Dial
 ProviderSays = Hello
 
 

@@ -74,6 +74,16 @@ def has_enough(cells: Cells, order: Order, *, now_s: int) -> NDArray[np.bool_]:
     return has
 
 
+def find_fitting(book: Book, order: Order, *, now_s: int) -> NDArray[np.bool_]:
+    """Say which rows fit the order at ``now_s``, whatever they cost; looks at each."""
+    cells = book.offers.cells
+    fits = np.ones(cells.shape[1], dtype=np.bool_)
+    fits &= has_enough(cells, order, now_s=now_s).all(axis=0)
+    for is_met in compile_tests(book, order, now_s=now_s).values():
+        fits &= is_met(cells)
+    return fits
+
+
 def compute_cost(prices: Any, order: Order) -> Any:
     """Price a slice of machines, micro-USD an hour; each part rounded up.
 

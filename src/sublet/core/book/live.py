@@ -5,19 +5,28 @@ The best one wins when the window closes, for what the next one asks; a bid that
 tenant picks itself is paid as it was made. A bid binds no slice: who has sold it by
 then is passed over.
 
-Not here: what providers answer (``provider.pricing_program``).
+Not here: what providers answer (``provider.bidder``).
 """
 
 from functools import partial
+from itertools import islice
 
+import numpy as np
 from msgspec.structs import replace
 
 from sublet.base.errors import Refused
-from sublet.base.limits import BIDS_PER_ORDER_MAX
+from sublet.base.ids import Address
+from sublet.base.limits import (
+    BIDS_PER_ORDER_MAX,
+    CALLED_PER_ORDER_MAX,
+    CALLS_PER_WELCOME_MAX,
+)
 from sublet.base.units import format_money
 from sublet.core.book import waiting
 from sublet.core.book.book import Book
 from sublet.core.book.change import Change
+from sublet.core.book.column import PRICES, Column
+from sublet.core.book.fit import compute_cost, find_fitting
 from sublet.core.book.grant import Award, may_lease
 from sublet.core.book.open_order import BidRecord, OpenOrder, OrderPhase
 from sublet.core.book.outcome import Outcome
@@ -126,6 +135,35 @@ def close(book: Book, record: OpenOrder) -> tuple[Outcome, ...]:
         return waiting.end(book, record, reason="bids_gone")
     price_hour = standing[min(1, len(standing) - 1)].price_hour
     return waiting.fill(book, record, _deal(order, standing[0], price_hour=price_hour))
+
+
+# ---- who is asked to bid ------------------------------------------------------------
+
+
+def find_takers(book: Book, order: Order, *, now_s: int) -> list[Address]:
+    """List the providers that could take an order now, with the cheapest offer first.
+
+    What they ask in general is no bound for what they bid. Of more than
+    ``CALLED_PER_ORDER_MAX`` the others are left out: they may bid all the same.
+    """
+    rows = find_fitting(book, order, now_s=now_s).nonzero()[0]
+    cells = book.offers.cells[:, rows]
+    ranked = np.lexsort((cells[Column.NUMBER], compute_cost(cells[PRICES], order)))
+    _, firsts = np.unique(cells[Column.PROVIDER, ranked], return_index=True)
+    chosen = rows[ranked[np.sort(firsts)[:CALLED_PER_ORDER_MAX]]]
+    return [book.offers.get(int(row)).provider for row in chosen]
+
+
+def find_calls(book: Book, provider: Address, *, now_s: int) -> list[OpenOrder]:
+    """List the orders that are open for bids and that a provider could take now."""
+    offers = book.offers.of_provider(provider)
+    found = (
+        record
+        for record in book.orders.values()
+        if record.phase is OrderPhase.BIDDING
+        and any(may_take(book, record.order, one.id, now_s=now_s) for one in offers)
+    )
+    return list(islice(found, CALLS_PER_WELCOME_MAX))
 
 
 # ---- the tenant's choice ------------------------------------------------------------

@@ -23,6 +23,7 @@ from sublet.core.book.column import AT_LEAST, PRICES, Cells, Column
 from sublet.core.book.fit import (
     compile_tests,
     compute_cost,
+    find_fitting,
     find_promising,
     has_enough,
     wanted_of,
@@ -197,11 +198,8 @@ class _Auction:
 
 def count_fitting(book: Book, order: Order, *, now_s: int) -> int:
     """Count all offers that fit the order at ``now_s``; looks at each of them."""
-    cells = book.offers.cells
-    fits = has_enough(cells, order, now_s=now_s).all(axis=0)
-    for is_met in compile_tests(book, order, now_s=now_s).values():
-        fits &= is_met(cells)
-    is_cheap = compute_cost(cells[PRICES], order) <= order.price_hour_max
+    fits = find_fitting(book, order, now_s=now_s)
+    is_cheap = compute_cost(book.offers.cells[PRICES], order) <= order.price_hour_max
     return int(np.count_nonzero(fits & is_cheap))
 
 
