@@ -183,12 +183,7 @@ async def open_agent(
         offering = Offering(
             home / "offers.json", around, ssh_host_key=public_line(host_key)
         )
-        bidder = Bidder(
-            around,
-            offering=offering,
-            made=BidsMade(home / "bids.json", journal=journal),
-            program=make_program(config.bids),
-        )
+        bidder = _make_bidder(around, offering)
         roster.attach(around, find_offer=offering.find, find_bid=bidder.find)
         data_plane = DataPlane(
             _make_options(roster, host_key, journal), journal=journal
@@ -207,6 +202,15 @@ async def open_agent(
             data_plane=data_plane,
         )
         yield agent, data_plane
+
+
+def _make_bidder(around: Surroundings, offering: Offering) -> Bidder:
+    return Bidder(
+        around,
+        offering=offering,
+        made=BidsMade(around.home / "bids.json", journal=around.journal),
+        program=make_program(around.config.bids),
+    )
 
 
 def _make_options(
