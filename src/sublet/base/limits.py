@@ -40,6 +40,7 @@ LEASES_PER_TENANT_MAX = 1_024  # open at one time
 DELEGATIONS_PER_TENANT_MAX = 64
 ATTESTATIONS_PER_AUDITOR_MAX = 1_024  # that stand at one time
 UNERASED_PER_PROVIDER_MAX = 1_024  # leases whose erasure a provider may owe
+REPLACEMENTS_MAX = 256  # of the program of one lease
 LEASES_KEPT_MAX = 10_000  # settled leases that the book still remembers
 
 # What machines were let for

@@ -47,6 +47,13 @@ def deploy(
         str | None,
         typer.Option("--name", help="Of the deployment.  [default: the file's folder]"),
     ] = None,
+    is_update: Annotated[
+        bool,
+        typer.Option(
+            "--update",
+            help="Change image, command and variables of one that runs, on its leases.",
+        ),
+    ] = False,
     akt_usd: Annotated[
         str | None,
         typer.Option(
@@ -104,6 +111,7 @@ def deploy(
     Examples:
       sublet deploy --check deploy.yaml
       sublet deploy --max-total 2.00 --timeout 8h docker-compose.yaml
+      sublet deploy --update sublet.yaml
       sublet deploy --detach --expires 48h sublet.yaml
       sublet port my-app.web.1 8080
     """
@@ -129,6 +137,13 @@ def deploy(
     from sublet.cli.output import Notices
 
     notices = Notices(is_quiet=is_quiet)
+    if is_update:
+        if given or is_detached or expires is not None:
+            raise _update_alone()
+        client = make_client(market, home)
+        is_sure = is_sure or as_json
+        asyncio.run(_update(client, found.plan, notices, is_sure, as_json=as_json))
+        return
     _agree(found, notices, is_sure=is_sure or as_json)
     client = make_client(market, home)
     if is_detached or expires is not None:
@@ -152,6 +167,52 @@ def _agree(found: "Read", notices: "Notices", *, is_sure: bool) -> None:
     is_asked = not is_sure and sys.stdin.isatty()
     if is_asked and not typer.confirm("order this?", err=True):
         raise typer.Exit(1)
+
+
+def _update_alone() -> Exception:
+    from sublet.base.errors import Refused
+
+    return Refused(
+        "--update goes without --max-total, --timeout, --wait, --detach and --expires: "
+        "leases and their prices stay as they are",
+        code="bad_option",
+        field="--update",
+    )
+
+
+async def _update(
+    client: Any,
+    plan: "DeployPlan",
+    notices: "Notices",
+    is_sure: bool,
+    *,
+    as_json: bool,
+) -> None:
+    import sys
+
+    from sublet.workload.deploy.launch import check_plan, find_going
+    from sublet.workload.deploy.update import look, update
+
+    check_plan(plan)
+    records = find_going(client, plan.name)
+    changes = look(client, plan, records)
+    for name, parts in changes.items():
+        notices.say(f"{name}: {', '.join(parts) or 'nothing'} changes")
+    notices.flush()
+    is_asked = any(changes.values()) and not is_sure and sys.stdin.isatty()
+    if is_asked and not typer.confirm("change it?", err=True):
+        raise typer.Exit(1)
+
+    def tell(text: str) -> None:
+        notices.say(text)
+
+    async with client:
+        done = await update(client, plan, records, tell=tell)
+    notices.flush()
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.encode({"name": plan.name, "changed": done}).decode())
 
 
 async def _leave(

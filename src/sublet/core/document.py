@@ -22,6 +22,7 @@ from sublet.core.member import (
     Cpus,
     Delay,
     Disk,
+    Document,
     ExitCode,
     GpuCount,
     GpuMemory,
@@ -45,15 +46,7 @@ from sublet.core.member import (
     Volume,
     uint,
 )
-
-# Trees of values, and many: a garbage collector would find no circle (gc=False).
-
-
-class Document(
-    Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", gc=False
-):
-    """What all documents have in common: nothing but being one."""
-
+from sublet.core.replacement import Replacement as Replacement
 
 # ---- the operator -----------------------------------------------------------------
 
@@ -224,7 +217,10 @@ class LeaseTerms(Document, frozen=True, tag="LeaseTerms"):
 
 
 class Delivery(Document, frozen=True, tag="Delivery"):
-    """The provider holds the manifest, and it is the one that the order committed to."""
+    """The provider holds the manifest, and it is the one that was committed to.
+
+    Of a lease that runs: the program of its last Replacement runs now.
+    """
 
     lease_id: Digest
     manifest: Digest
@@ -477,6 +473,7 @@ AnyDocument = (
     | Channel
     | Voucher
     | CheckpointKept
+    | Replacement
     | Stop
 )
 

@@ -5,10 +5,18 @@ Not here: the documents (``document``), which texts may be compared (``name``).
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from sublet.base import limits
 from sublet.base.ids import Address
+
+# Trees of values, and many: a garbage collector would find no circle (gc=False).
+
+
+class Document(
+    Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", gc=False
+):
+    """What all documents have in common: nothing but being one."""
 
 
 def uint(bits: int, most: int) -> Meta:

@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from sublet.base.errors import Refused
 from sublet.base.limits import LATENCY_MS_MAX
-from sublet.core.document import Attestation, Document, Offer, Order
+from sublet.core.document import Attestation, Offer, Order
+from sublet.core.member import Document
 
 
 class Rule(Struct, frozen=True):

@@ -96,6 +96,6 @@ class OwnerWatch:
 
 def _read_cpu_ms(runner: LeaseRunner) -> int:
     try:
-        return runner.desk.sandbox.read_state(runner.desk.folder.job).cpu_ms
+        return runner.desk.read_state().cpu_ms
     except Refused:
         return 0

@@ -24,6 +24,7 @@ from sublet.provider.lease_state import OVER, Order, Stage, step
 from sublet.provider.pledge import find_changes
 from sublet.provider.reception import Reception
 from sublet.provider.record import LeaseFolder, LeaseRecord
+from sublet.provider.replacing import use_program
 from sublet.provider.surroundings import Surroundings, draw_salt
 from sublet.wire.message import Notice
 
@@ -100,6 +101,11 @@ class LeaseRunner:
                 # Secrets were in memory alone: the tenant delivers once more.
                 self.desk.update(stage=Stage.ACCEPTED)
         elif stage in (Stage.RUNNING, Stage.STOPPING):
+            if (
+                not found and self.record.program
+            ):  # the agent ended between two programs
+                self.desk.update(stop_reason=self.record.stop_reason or "failed")
+                use_program(self.desk, self.record.program - 1)
             self.desk.note("job_found_again")
             await self._carry_out(Order.METER)
             if stage is Stage.STOPPING:
@@ -115,7 +121,7 @@ class LeaseRunner:
 
     def _find_program(self) -> bool:
         try:
-            self.desk.sandbox.read_state(self.desk.folder.job)
+            self.desk.read_state()
         except Refused:
             return False
         return True
@@ -154,7 +160,7 @@ class LeaseRunner:
         """The log has taken the Start: from its time stamp on, seconds are billed."""
         if not lease.started_at_s or not self._find_program():
             return
-        state = self.desk.sandbox.read_state(self.desk.folder.job)
+        state = self.desk.read_state()
         passed_s = self._around.clock.now_s() - lease.started_at_s
         self.desk.record = meter.note_started(
             self.record, ran_ms=state.ran_ms, passed_ms=max(0, passed_s) * 1_000

@@ -26,6 +26,7 @@ from sublet.core.document import (
     Order,
     ProviderLost,
     Receipt,
+    Replacement,
     Resume,
     Revocation,
     Start,
@@ -250,6 +251,7 @@ _TEXTS: Mapping[type[AnyDocument], Callable[[Any, Lease | None], str]] = {
     Order: _tell_order,
     LeaseTerms: lambda terms, _: "the provider signed the terms of the match",
     Delivery: lambda delivery, _: "the provider holds the manifest that was ordered",
+    Replacement: lambda asked, _: "the tenant wants another program on this lease",
     Start: lambda start, _: "the program started; from here on seconds are billed",
     UsageRecord: _tell_record,
     CheckpointKept: lambda kept, _: (

@@ -353,6 +353,28 @@ class Metered(Message, frozen=True, tag="metered", tag_field="type"):
     channel_total: int  # what the channel's next voucher has to say at least
 
 
+class Replace(Message, frozen=True, tag="replace", tag_field="type"):
+    """Tenant: run this in place of what runs. The same one again is harmless."""
+
+    manifest: Manifest
+    replacement: Signed  # commits to it
+
+    def __repr__(self) -> str:
+        return f"Replace({self.manifest!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("manifest", self.manifest)]
+
+
+class Replaced(Message, frozen=True, tag="replaced", tag_field="type"):
+    """Provider: the new program runs, or why the old one goes on."""
+
+    manifest: Digest  # that was asked for
+    delivery: Signed | None = None  # of it
+    code: str = ""
+    message: str = ""
+
+
 class Paid(Message, frozen=True, tag="paid", tag_field="type"):
     """Tenant: a signed voucher, and the signed channel with the first one."""
 
@@ -409,10 +431,11 @@ class Trouble(Message, frozen=True, tag="trouble", tag_field="type"):
     message: str
 
 
-TenantSays = Deliver | Uploaded | Paid | Kept | Close | Trouble
+TenantSays = Deliver | Replace | Uploaded | Paid | Kept | Close | Trouble
 JobSays = (
     Terms
     | Missing
+    | Replaced
     | Progress
     | Metered
     | Checkpointed

@@ -70,8 +70,8 @@ class RunningJob:
     def __init__(self, runner: Runner, *, work: Work, folder: Path) -> None:
         """Take what runs; use ``AsyncClient.start``."""
         self.id = work.id
-        self._runner = runner
-        self._work = work
+        self.runner = runner
+        self.work = work
         self._folder = folder
         self._events: asyncio.Queue[AnyEvent | None] = asyncio.Queue(EVENTS_MAX)
         self._is_heard = True
@@ -93,19 +93,19 @@ class RunningJob:
         if self._task is None:
             raise AssertionError("use AsyncClient.start")
         record = await self._task
-        outputs = self._work.terms.outputs
+        outputs = self.work.terms.outputs
         return make_result(
             record,
             outputs=tuple(one.local or one.remote for one in outputs),
             folder=str(self._folder),
-            fault=self._runner.harvest.fault,
-            checkpoint=self._runner.harvest.checkpoint,
-            market_lie=self._runner.scrutiny.lie,
+            fault=self.runner.harvest.fault,
+            checkpoint=self.runner.harvest.checkpoint,
+            market_lie=self.runner.scrutiny.lie,
         )
 
     def stop(self) -> None:
         """Ask for the job to be stopped and settled."""
-        self._runner.stop()
+        self.runner.stop()
 
     def begin(self) -> None:
         """Start; called once, by ``AsyncClient.start``."""
@@ -118,7 +118,7 @@ class RunningJob:
 
     async def _run(self) -> JobRecord:
         try:
-            return await self._runner.run()
+            return await self.runner.run()
         finally:
             if self._is_heard:
                 await self._events.put(None)

@@ -33,7 +33,6 @@ from sublet.core.document import (
     Choice,
     Credit,
     Delegation,
-    Document,
     Fact,
     Market,
     Offer,
@@ -49,6 +48,7 @@ from sublet.core.document import (
     Voucher,
 )
 from sublet.core.lease import table
+from sublet.core.member import Document
 from sublet.core.version import SINCE
 
 # What a caller of step needs.

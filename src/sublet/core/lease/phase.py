@@ -79,6 +79,9 @@ class Lease(Struct, frozen=True, gc=False):
     spot_max: int = 0  # micro-USD an hour: who pays more displaces it; 0: nobody does
     notice_s: int = 0  # with which it was sold, for that case
     displaced_by: Digest = NO_DIGEST  # the order that did
+    replacement: Digest = NO_DIGEST  # the manifest that the tenant asked for last
+    replacements: int = 0  # how often it did
+    runs: Digest = NO_DIGEST  # of those, the one that runs; NO_DIGEST: the order's
     channel_total: int = 0  # what a voucher must say to cover it; see book.view
 
     @property

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.base.units import compute_owed
@@ -24,6 +25,7 @@ from sublet.core.document import (
     LeaseTerms,
     Market,
     Receipt,
+    Replacement,
     Start,
     Stop,
     UsageRecord,
@@ -36,6 +38,7 @@ LeaseDocument = (
     | Start
     | UsageRecord
     | CheckpointKept
+    | Replacement
     | GiveBack
     | Receipt
     | Erasure
@@ -153,6 +156,29 @@ def _keep(lease: Lease, kept: CheckpointKept, now: Now) -> Lease:
     return replace(lease, secured_ms=kept.ran_ms, checkpoint=kept.checkpoint)
 
 
+def _replace(lease: Lease, asked: Replacement, _: Now) -> Lease:
+    if lease.replacements >= limits.REPLACEMENTS_MAX:
+        raise Refused(
+            f"lease {lease.id}: its program was replaced {lease.replacements} times; "
+            "end it and order a new one",
+            code="too_many_replacements",
+        )
+    return replace(
+        lease, replacement=asked.manifest, replacements=lease.replacements + 1
+    )
+
+
+def _exchange(lease: Lease, delivery: Delivery, _: Now) -> Lease:
+    if delivery.manifest != lease.replacement:
+        raise Refused(
+            f"lease {lease.id}: the manifest is not the one that the tenant asked for "
+            "last; ask the tenant for that one",
+            code="wrong_manifest",
+            field="delivery.manifest",
+        )
+    return replace(lease, runs=delivery.manifest)
+
+
 def _notify(lease: Lease, notice: GiveBack, now: Now) -> Lease:
     return _give_notice(lease, notice_s=notice.notice_s, now=now)
 
@@ -230,6 +256,8 @@ STEPS: Mapping[tuple[Phase, type[LeaseDocument]], Move] = {
     (Phase.PREPARING, Stop): Move(Phase.SETTLED, _cancel),
     (Phase.RUNNING, UsageRecord): Move(Phase.RUNNING, _report),
     (Phase.RUNNING, CheckpointKept): Move(Phase.RUNNING, _keep),
+    (Phase.RUNNING, Replacement): Move(Phase.RUNNING, _replace),
+    (Phase.RUNNING, Delivery): Move(Phase.RUNNING, _exchange),
     (Phase.RUNNING, GiveBack): Move(Phase.RUNNING, _notify),
     (Phase.RUNNING, Receipt): Move(Phase.SETTLING, _end),
     (Phase.RUNNING, Stop): Move(Phase.CLOSING, _close),
@@ -247,6 +275,7 @@ SIGNERS: Mapping[type[LeaseDocument], Literal["tenant", "provider"]] = {
     Receipt: "provider",
     Erasure: "provider",
     CheckpointKept: "tenant",
+    Replacement: "tenant",
     Stop: "tenant",
 }
 

@@ -16,6 +16,7 @@ from sublet.base.errors import Faults, Refused
 from sublet.core.job.record import JobRecord
 from sublet.workload.client import AsyncClient, RunningJob
 from sublet.workload.deploy.plan import DeployPlan, make_options
+from sublet.workload.deploy.update import heed, note_plan
 from sublet.workload.detached.client import detach
 from sublet.workload.reach import stop_job
 from sublet.workload.run.event import AnyEvent
@@ -64,8 +65,8 @@ def check_absent(client: AsyncClient, name: str) -> None:
     """
     if any(copy.state != "over" for copy in find_copies(client, name)):
         raise Refused(
-            f"the deployment {name} goes on already; stop it with: sublet deployments "
-            f"--stop {name}, or take another --name",
+            f"the deployment {name} goes on already; change it with --update, stop it "
+            f"with: sublet deployments --stop {name}, or take another --name",
             code="deployment_exists",
             field="--name",
         )
@@ -88,6 +89,7 @@ class Deployment:
     def __init__(self) -> None:
         """Nothing runs yet; use ``start``."""
         self._jobs: dict[str, RunningJob] = {}
+        self._heeding: list[asyncio.Task[None]] = []
 
     async def start(
         self,
@@ -107,11 +109,14 @@ class Deployment:
         check_absent(client, plan.name)
         try:
             for name, service in plan.copies():
-                self._jobs[name] = await client.start(
+                job = await client.start(
                     *service.command,
                     on_event=_name_events(name, on_event),
                     **(options | dict(make_options(service, name))),
                 )
+                self._jobs[name] = job
+                note_plan(client, job.id, service)
+                self._heeding.append(asyncio.create_task(heed(client, job)))
         except BaseException:
             self.stop()
             await asyncio.shield(self.result())
@@ -124,7 +129,11 @@ class Deployment:
 
     async def result(self) -> dict[str, JobResult]:
         """Wait until all copies are over; give what each came to, by its name."""
-        done = await asyncio.gather(*(job.result() for job in self._jobs.values()))
+        try:
+            done = await asyncio.gather(*(job.result() for job in self._jobs.values()))
+        finally:
+            for task in self._heeding:
+                task.cancel()
         return dict(zip(self._jobs, done, strict=True))
 
 
@@ -164,6 +173,11 @@ async def leave(
             await asyncio.shield(stop_job(client, record))
         raise
     return records
+
+
+def find_going(client: AsyncClient, name: str) -> list[JobRecord]:
+    """Give the copies of a deployment that are not over."""
+    return [one.record for one in find_copies(client, name) if one.state != "over"]
 
 
 async def stop(client: AsyncClient, name: str) -> list[str]:

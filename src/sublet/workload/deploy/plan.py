@@ -156,14 +156,19 @@ def _with_unmet(service: ServicePlan) -> ServicePlan:
     return replace(service, unmet=tuple(unmet))
 
 
+def describe_gpus(gpus: Gpus) -> str:
+    """Say which GPUs, in people's words."""
+    text = f"{gpus.count} x {' / '.join(gpus.kinds) or 'any'}"
+    if gpus.memory_bytes:
+        text += f", at least {format_size(gpus.memory_bytes)}"
+    return text
+
+
 def describe(plan: DeployPlan) -> list[tuple[str, ...]]:
     """Give a row for each service: what it is and needs, in people's words."""
     rows: list[tuple[str, ...]] = []
     for one in plan.services:
-        gpus = one.gpus
-        gpu = f"{gpus.count} x {' / '.join(gpus.kinds) or 'any'}" if gpus.count else "-"
-        if gpus.memory_bytes:
-            gpu += f", at least {format_size(gpus.memory_bytes)}"
+        gpu = describe_gpus(one.gpus) if one.gpus.count else "-"
         price = one.price_hour_max
         rows.append(
             (

@@ -9,7 +9,14 @@ from typing import TypeVar
 
 from sublet.base.errors import PeerFault, Refused
 from sublet.base.ids import NO_DIGEST, Digest
-from sublet.core.document import LeaseTerms, Offer, Order, Receipt, UsageRecord
+from sublet.core.document import (
+    Delivery,
+    LeaseTerms,
+    Offer,
+    Order,
+    Receipt,
+    UsageRecord,
+)
 from sublet.core.lease.phase import Lease
 from sublet.core.lease.piece import is_lease_of
 from sublet.core.promise import find_unmet
@@ -18,7 +25,7 @@ from sublet.wire.manifest import check_tree, count_bytes, egress_digest, tree_id
 from sublet.wire.message import Ended, Metered, Missing, Signed, Terms, Tree
 from sublet.wire.typed_data import Domain
 
-T = TypeVar("T", UsageRecord, Receipt, LeaseTerms)
+T = TypeVar("T", UsageRecord, Receipt, LeaseTerms, Delivery)
 
 
 def check_lease(lease: Lease, *, order: Order, order_id: Digest) -> None:
@@ -92,6 +99,17 @@ def check_metered(said: Metered, *, lease: Lease, domain: Domain) -> UsageRecord
         PeerFault: it is not this provider's word on this lease.
     """
     return _check_signed(said.record, UsageRecord, lease=lease, domain=domain)
+
+
+def check_delivery(signed: Signed | None, *, lease: Lease, domain: Domain) -> Delivery:
+    """Check a delivery's signature and lease.
+
+    Raises:
+        PeerFault: it is not this provider's word on this lease.
+    """
+    if signed is None:
+        raise PeerFault("the provider signed no delivery", code="bad_delivery")
+    return _check_signed(signed, Delivery, lease=lease, domain=domain)
 
 
 def check_ended(said: Ended, *, lease: Lease, domain: Domain) -> Receipt:
@@ -181,3 +199,8 @@ def _check_signed(signed: Signed, kind: type[T], *, lease: Lease, domain: Domain
             detail={"signer": signer, "lease": document.lease_id},
         )
     return document
+
+
+def printable(text: str) -> str:
+    """A stranger's words on one short line, without anything for a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)[:500]

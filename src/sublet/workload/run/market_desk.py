@@ -8,12 +8,19 @@ from collections.abc import Callable
 from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.book.open_order import OpenOrder, OrderPhase
-from sublet.core.document import Cancellation, CheckpointKept, Order, Stop
+from sublet.core.document import (
+    Cancellation,
+    CheckpointKept,
+    Order,
+    Replacement,
+    Stop,
+)
 from sublet.core.job import fact, order
 from sublet.core.lease.phase import Fault, Lease, Phase
 from sublet.sdk.connection import Connection
 from sublet.sdk.exchange import ask_order
 from sublet.service.ports import Clock
+from sublet.wire.manifest import commitment
 from sublet.wire.message import Appended, Manifest, Paid, Signed, Tree
 from sublet.wire.typed_data import Domain
 from sublet.workload.run.contract import make_manifest, make_order
@@ -50,7 +57,7 @@ class MarketDesk:
         self.indexes: dict[Digest, int] = {}  # of the orders in the log
         self._connection = connection
         self._clock = clock
-        self._work = work
+        self.work = work  # what the next order is for
         self._ssh_key = ssh_key
         self._now_ms = now_ms
         self._say = say
@@ -77,7 +84,7 @@ class MarketDesk:
         self, one: order.PlaceOrder, resume: Tree
     ) -> tuple[Signed, Manifest]:
         """Sign the order of one attempt; give it with what is to be run."""
-        work, connection = self._work, self._connection
+        work, connection = self.work, self._connection
         manifest = make_manifest(
             work.program,
             work.terms,
@@ -96,6 +103,25 @@ class MarketDesk:
             salt=secrets.randbits(SALT_BITS),
         )
         return await connection.sign(document), manifest
+
+    async def make_replacement(
+        self, lease_id: Digest, work: Work
+    ) -> tuple[Manifest, Signed]:
+        """Give the manifest of another program for a lease, and the word for it."""
+        manifest = make_manifest(
+            work.program,
+            work.terms,
+            inputs=work.inputs,
+            resume=Tree(files=()),
+            salt=secrets.token_hex(16),
+        )
+        document = Replacement(
+            lease_id=lease_id,
+            manifest=commitment(manifest),
+            signed_at_s=self._clock.now_s(),
+            salt=secrets.randbits(SALT_BITS),
+        )
+        return manifest, await self._connection.sign(document)
 
     async def _order_lease(self, one: order.PlaceOrder, resume: Tree) -> fact.Fact:
         signed, manifest = await self.make_contract(one, resume)

@@ -89,26 +89,26 @@ class Runner:
         return self._job.cost
 
     async def open_line(self, lease_id: Digest) -> Line:
-        """Reach the provider of one of this job's leases, beside its own channel.
-
-        Raises:
-            Unavailable: it cannot be reached just now.
-            Refused: the market does not connect to this lease any more.
-            PeerFault: whoever answers is somebody else, or does not admit this key.
-        """
+        """Reach a lease's provider beside its own channel; raises as ``open_line``."""
         lease = self._desk.leases[lease_id]
         return await open_line(self._connection, lease=lease, key=self._key)
+
+    async def replace(self, work: Work) -> None:
+        """Run another program from now on; Refused: why the old one goes on."""
+        if self._job.phase is not JobPhase.RUNNING:
+            raise Refused("no program runs just now", code="not_running")
+        lease_id = self._job.attempt.lease_id
+        contract = await self._desk.make_replacement(lease_id, work)
+        await self._talks[lease_id].replace(*contract)
+        self._work = self._desk.work = work
+        await self._note_down()
 
     def stop(self) -> None:
         """Ask for the job to be stopped and settled; twice is harmless."""
         self._inbox.put_nowait(fact.StopAsked(at_ms=self.now_ms()))
 
     async def run(self) -> JobRecord:
-        """Run the job to its end; give what there is to remember of it.
-
-        Raises:
-            Broken: an invariant fell.
-        """
+        """Run the job to its end; give what there is to remember of it."""
         place = self._home.job_folder(self._work.id) / "ssh_key"
         self._home.write_private(place, self._key.to_pem())
         await self._write()
