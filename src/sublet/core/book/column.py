@@ -5,6 +5,7 @@ Not here: where a row lies (``offer_table``), what an order asks of it (``fit``,
 """
 
 from enum import IntEnum
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,13 @@ from sublet.core.book.record import OfferRecord
 from sublet.core.book.vocabulary import Vocabulary
 
 Cells = NDArray[np.int64]  # shape (columns, rows or blocks)
+
+
+class Columns(Protocol):
+    """Cells by column: of many rows, arrays; or of one row, numbers."""
+
+    def __getitem__(self, columns: int | slice, /) -> Any:
+        """Give one column, or some that lie together."""
 
 
 class Column(IntEnum):
@@ -35,25 +43,25 @@ class Column(IntEnum):
     CPU_PRICE_HOUR = 13
     MEMORY_PRICE_HOUR = 14
     GPU_PRICE_HOUR = 15
-    FEATURES = 16  # interned
-    REFUSES = 17  # interned
-    DISK_CLASS = 18  # interned
-    GPU_VENDOR = 19  # interned
-    GPU_INTERFACE = 20  # interned
-    GPU_SHARING = 21  # interned
-    GPU_SHARE_MILLI = 22
-    GPU_COMPUTE = 23
-    GPU_DRIVER = 24
-    CUDA = 25
-    UP_MBIT_S = 26
-    DOWN_MBIT_S = 27
-    JURISDICTION = 28  # interned
-    ATTRIBUTES = 29  # interned
-    LATENCIES = 30  # interned
-    CPU_SCORE = 31
-    DISK_SCORE = 32
-    GPU_SCORE = 33
-    USUAL_PRICE_HOUR = 34  # of the usual slice, by which rows of a kind are ordered
+    USUAL_PRICE_HOUR = 16  # of the usual slice, by which rows of a kind are ordered
+    FEATURES = 17  # interned
+    REFUSES = 18  # interned
+    DISK_CLASS = 19  # interned
+    GPU_VENDOR = 20  # interned
+    GPU_INTERFACE = 21  # interned
+    GPU_SHARING = 22  # interned
+    GPU_SHARE_MILLI = 23
+    GPU_COMPUTE = 24
+    GPU_DRIVER = 25
+    CUDA = 26
+    UP_MBIT_S = 27
+    DOWN_MBIT_S = 28
+    JURISDICTION = 29  # interned
+    ATTRIBUTES = 30  # interned
+    LATENCIES = 31  # interned
+    CPU_SCORE = 32
+    DISK_SCORE = 33
+    GPU_SCORE = 34
     LASTS_S = 35  # predicted, of its provider
 
 
@@ -61,10 +69,7 @@ class Column(IntEnum):
 AT_LEAST = slice(Column.EXPIRES_AT_S, Column.GPU_MEMORY_BYTES + 1)
 PRICES = slice(Column.CPU_PRICE_HOUR, Column.GPU_PRICE_HOUR + 1)
 
-LEAST_PRICES = [
-    *(Column.CPU_PRICE_HOUR, Column.MEMORY_PRICE_HOUR, Column.GPU_PRICE_HOUR),
-    Column.USUAL_PRICE_HOUR,
-]
+LEAST_PRICES = slice(Column.CPU_PRICE_HOUR, Column.USUAL_PRICE_HOUR + 1)
 
 # What an ideal has the least of; of all others it has the most.
 LESS_IS_BETTER = (
@@ -138,6 +143,9 @@ class Words:
             offer.cpu_price_hour,
             offer.memory_price_hour,
             offer.gpu_price_hour,
+            USUAL_CPUS * offer.cpu_price_hour
+            + USUAL_GIB * offer.memory_price_hour
+            + (offer.gpu_price_hour if offer.gpu_uuids else 0),
             self.features.intern(offer.features, words=offer.features),
             self.refused.intern(offer.refuses, words=offer.refuses),
             self.kinds.intern(offer.disk_class),
@@ -156,9 +164,6 @@ class Words:
             offer.cpu_score,
             offer.disk_score,
             offer.gpu_score,
-            USUAL_CPUS * offer.cpu_price_hour
-            + USUAL_GIB * offer.memory_price_hour
-            + (offer.gpu_price_hour if offer.gpu_uuids else 0),
             lasts_s,
         )
         return np.array(values, dtype=np.int64)

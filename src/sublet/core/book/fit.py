@@ -30,9 +30,16 @@ _GIB_MASK = (1 << _GIB_BITS) - 1
 
 
 def find_promising(
-    book: Book, order: Order, *, now_s: int, price_max: int
+    book: Book, order: Order, wanted: NDArray[np.int64], *, price_max: int
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Give the blocks in which an offer may fit, and what it costs there at least."""
+    """Give the blocks in which an offer may fit, and what it costs there at least.
+
+    Args:
+        book: with the offers.
+        order: the wishes, of which only GPU models are looked at.
+        wanted: at least, as ``wanted_of`` gives it.
+        price_max: micro-USD an hour, for the slice.
+    """
     offers = book.offers
     scope = book.delegations.get(order.delegation)
     if scope is not None and scope.providers:
@@ -42,7 +49,7 @@ def find_promising(
     else:
         blocks = offers.all_blocks()
     ideals = offers.ideals
-    enough = ideals[AT_LEAST].take(blocks, axis=1) >= wanted_of(order, now_s=now_s)
+    enough = ideals[AT_LEAST].take(blocks, axis=1) >= wanted
     blocks = blocks[np.logical_and.reduce(enough)]
     costs = _least_cost(ideals[LEAST_PRICES].take(blocks, axis=1), order)
     is_cheap = costs <= price_max

@@ -27,6 +27,7 @@ from sublet.core.book.column import (
     ORDERED_BY,
     Cells,
     Column,
+    Columns,
     Words,
     free_of,
 )
@@ -103,13 +104,12 @@ class OfferTable:
             self._by_model[model] = blocks
         return blocks
 
-    def rows_of(self, blocks: NDArray[np.intp]) -> Cells:
+    def rows_of(self, blocks: NDArray[np.intp]) -> Columns:
         """Give the cells of all rows of these blocks, one block after another."""
         if blocks.size == 1:  # by far the most common: a view
             first = int(blocks[0]) * BLOCK_ROWS
             return self.cells[:, first : first + BLOCK_ROWS]
-        in_blocks = self.cells.reshape(len(Column), -1, BLOCK_ROWS)
-        return in_blocks.take(blocks, axis=1).reshape(len(Column), -1)
+        return _Gathered(self.cells, blocks)
 
     def blocks_of(self, providers: Iterable[Address]) -> NDArray[np.intp]:
         """Give the blocks in which these providers have machines, ascending."""
@@ -337,6 +337,19 @@ class OfferTable:
                 assert kept is not None
                 self._set(row, kept, old_cells[:, old])
             self._refresh(block * BLOCK_ROWS)
+
+
+class _Gathered:
+    """The rows of several blocks; a column is gathered when it is asked for."""
+
+    def __init__(self, cells: Cells, blocks: NDArray[np.intp]) -> None:
+        self._cells, self._blocks = cells, blocks
+
+    def __getitem__(self, columns: int | slice, /) -> NDArray[np.int64]:
+        part = self._cells[columns]
+        shape = part.shape[:-1]
+        in_blocks = part.reshape(*shape, -1, BLOCK_ROWS)
+        return in_blocks.take(self._blocks, axis=-2).reshape(*shape, -1)
 
 
 def _zeros(length: int) -> Cells:

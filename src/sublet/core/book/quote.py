@@ -10,6 +10,8 @@ winner is paid that. A lone seller is paid what it asks: were it handed the
 maximum, tenants would have to hide what the work is worth to them.
 """
 
+from operator import lt
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from sublet.base.ids import Address, Digest
 from sublet.base.limits import LEASE_S_MAX
 from sublet.base.units import format_money
 from sublet.core.book.book import Book
-from sublet.core.book.column import AT_LEAST, PRICES, Cells, Column
+from sublet.core.book.column import AT_LEAST, PRICES, Cells, Column, Columns
 from sublet.core.book.fit import (
     compile_tests,
     compute_cost,
@@ -43,6 +45,7 @@ PAY_AS_BID = "pay_as_bid"
 _ROOM = [
     *(Column.GPUS_FREE, Column.CPUS_MILLI_FREE, Column.MEMORY_BYTES_FREE),
 ]
+FEW = 8  # rows that are judged one by one more quickly than as columns
 UNBOUNDED = 1 << 62  # micro-USD an hour: more than any slice costs
 
 
@@ -98,8 +101,9 @@ class _Auction:
     """One order before all offers."""
 
     def __init__(self, book: Book, order: Order, *, now_s: int) -> None:
-        self._book, self._order, self._now_s = book, order, now_s
+        self._book, self._order = book, order
         self._wanted = wanted_of(order, now_s=now_s)
+        self._wanted_cells = self._wanted.ravel().tolist()
         self._tests = list(compile_tests(book, order, now_s=now_s).values())
         self.scorer = Scorer(book, order)
 
@@ -107,7 +111,7 @@ class _Auction:
         """Give winner and runner-up of those within the order's maximum."""
         price_max = self._order.price_hour_max
         blocks, costs = find_promising(
-            self._book, self._order, now_s=self._now_s, price_max=price_max
+            self._book, self._order, self._wanted, price_max=price_max
         )
         bounds = self.scorer.bounds(blocks, costs)
         return find_two(self._book.offers, blocks, bounds, self._judge)
@@ -127,6 +131,8 @@ class _Auction:
         else:
             paid = asked
             best = min(own)
+        if len(own) == 1:
+            return best.row, asked[best.row], paid[best.row]
         terms = (best.score, asked[best.row], paid[best.row])
         row = choose(
             self._contend(one)
@@ -146,13 +152,32 @@ class _Auction:
         rows = list(offers.machines[provider].values())
         if len(rows) == 1:
             return [winner]
-        cells = offers.cells.take(rows, axis=1)
-        places, scores = self._judge(cells)
-        numbers = cells[Column.NUMBER].tolist()
+        if len(rows) > FEW:
+            places, scores = self._judge(offers.cells.take(rows, axis=1))
+            scored = zip(places.tolist(), scores.tolist(), strict=True)
+            found = [(rows[place], score) for place, score in scored]
+        else:
+            found = [
+                (row, score)
+                for row in rows
+                if (score := self._judge_one(offers.cells_of(row))) is not None
+            ]
+        numbers = offers.cells[Column.NUMBER]
         return [
-            Candidate(score, numbers[place], winner.provider, rows[place])
-            for place, score in zip(places.tolist(), scores.tolist(), strict=True)
+            Candidate(score, int(numbers[row]), winner.provider, row)
+            for row, score in found
         ]
+
+    def _judge_one(self, cells: list[int]) -> int | None:
+        """Score one row, as ``_judge`` many; None where it is not in the running."""
+        if any(map(lt, cells[AT_LEAST], self._wanted_cells)):
+            return None
+        cost: int = compute_cost(cells[PRICES], self._order)
+        if cost > self._order.price_hour_max:
+            return None
+        if not all(is_met(cells) for is_met in self._tests):
+            return None
+        return self.scorer.score(cells, cost)
 
     def _contend(self, one: Candidate) -> Contender:
         cells = self._book.offers.cells_of(one.row)
@@ -167,25 +192,25 @@ class _Auction:
     def _has_rival(self) -> bool:
         """Say whether another provider fits, if the price did not matter."""
         blocks, costs = find_promising(
-            self._book, self._order, now_s=self._now_s, price_max=UNBOUNDED
+            self._book, self._order, self._wanted, price_max=UNBOUNDED
         )
         _, rival = find_two(self._book.offers, blocks, costs, self._judge_any)
         return rival is not None
 
-    def _fitting(self, cells: Cells) -> NDArray[np.intp]:
+    def _fitting(self, cells: Columns) -> NDArray[np.intp]:
         fits = np.logical_and.reduce(cells[AT_LEAST] >= self._wanted)
         for is_met in self._tests:
             fits &= is_met(cells)
         places: NDArray[np.intp] = fits.nonzero()[0]
         return places
 
-    def _judge(self, cells: Cells) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    def _judge(self, cells: Columns) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         places, costs = self._judge_any(cells)
         is_cheap = costs <= self._order.price_hour_max
         places, costs = places[is_cheap], costs[is_cheap]
         return places, self.scorer.scores(cells, places, costs)
 
-    def _judge_any(self, cells: Cells) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    def _judge_any(self, cells: Columns) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         places = self._fitting(cells)
         prices = cells[PRICES].take(places, axis=1)
         costs: NDArray[np.int64] = compute_cost(prices, self._order)

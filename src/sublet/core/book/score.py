@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sublet.base.limits import LATENCY_MS_MAX
 from sublet.core.book.book import Book
-from sublet.core.book.column import Cells, Column
+from sublet.core.book.column import Column, Columns
 from sublet.core.book.score_terms import Standing
 from sublet.core.book.search import Candidate
 from sublet.core.book.wish import SPEEDS
@@ -52,8 +52,14 @@ class Scorer:
             has_data = words.providers.table(order.data_at)
             self._data_price = ~has_data * np.int64(order.data_price_hour)
 
+    def score(self, cells: list[int], cost: int) -> int:
+        """Score one row that costs no more than the order's maximum."""
+        if self._has_penalties:
+            cost += int(self._penalty(cells))
+        return cost * self._scale // int(self._weight(cells))
+
     def scores(
-        self, cells: Cells, places: NDArray[np.intp], costs: NDArray[np.int64]
+        self, cells: Columns, places: NDArray[np.intp], costs: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Score those rows, in these places, that cost no more than the order's maximum.
 
@@ -73,8 +79,9 @@ class Scorer:
         ideals = self._offers.ideals
         weights = self._chance(ideals[Column.LASTS_S].take(blocks))
         if self._order.work:
-            weights *= ideals[SPEEDS[self._order.work]].take(blocks)
-        bounds: NDArray[np.int64] = costs * self._scale // np.maximum(1, weights)
+            speeds = ideals[SPEEDS[self._order.work]].take(blocks)
+            weights *= np.maximum(1, speeds)  # 0 where none was measured
+        bounds: NDArray[np.int64] = costs * self._scale // weights
         return bounds
 
     def highest_price(self, winner: Candidate, runner_up: Candidate) -> int:

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sublet.core.book.block import BLOCK_ROWS
-from sublet.core.book.column import Cells, Column
+from sublet.core.book.column import Column, Columns
 from sublet.core.book.offer_table import OfferTable
 
 Scores = NDArray[np.int64]
 Places = NDArray[np.intp]
 # Of these rows, which are in the running (their places among them), and their scores.
-Judge = Callable[[Cells], tuple[Places, Scores]]
+Judge = Callable[[Columns], tuple[Places, Scores]]
 
 _MORE_BLOCKS = 4  # times as many in each round, while too few fit
 _HEAD = 32  # blocks that are put in order at first, of many

@@ -5,20 +5,21 @@ Not here: how much of a machine is wanted and what it costs (``quote``).
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sublet.base.ids import Address
 from sublet.core.book.book import Book
-from sublet.core.book.column import Cells, Column
+from sublet.core.book.column import Column, Columns
 from sublet.core.book.offer_table import OfferTable
 from sublet.core.book.vocabulary import Vocabulary
 from sublet.core.document import Order
 from sublet.core.gpu_kind import GpuKind, parse_kind
 
 Mask = NDArray[np.bool_]
-IsMet = Callable[[Cells], Mask]  # of these rows, which meet the wish
+IsMet = Callable[[Columns], Any]  # of these rows, or this one: which meet the wish
 Wishes = dict[str, IsMet]  # by name
 
 # Fields of an order that are "at least", and the columns that they are held against.
