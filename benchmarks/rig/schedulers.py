@@ -121,6 +121,66 @@ class DotProduct(BestFit):
         return scores
 
 
+class Packed(BestFit):
+    """GPUs that are in use already; then free ones of a node in use; then others."""
+
+    def score(self, fleet: Fleet, shape: Shape, rows: Rows) -> Scores:
+        """Score these nodes."""
+        if not shape.gpu_count:
+            return np.zeros(rows.size)
+        gpus = fleet.gpus[rows]
+        owned = np.array([len(fleet.machines[row].gpu_uuids) for row in rows.tolist()])
+        free = (gpus == WHOLE).sum(axis=1)
+        # The fullest ones with room; what has too little left is put last.
+        left = np.sort(np.where(gpus >= shape.gpu_milli, gpus, 2 * WHOLE), axis=1)
+        left = left[:, : shape.gpu_count]
+        whole = (left == WHOLE).sum(axis=1)
+        shared = np.maximum(100 - (left // 10).sum(axis=1) // 10, 50)
+        scores: Scores = np.where(whole > 0, np.maximum(50 - whole, 33), shared)
+        scores = np.where(free == owned, np.maximum(33 - free, free), scores)
+        return scores.astype(np.float64)
+
+
+class Clustered(Baseline):
+    """Nodes where pods of the same number of GPUs are; then empty ones; then others."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        """Start with no pods anywhere."""
+        super().__init__(fleet, self)
+        self._kinds: list[set[float]] = [set() for _ in range(len(fleet))]
+
+    def take(self, place: Place, shape: Shape) -> None:
+        """Bind a slice there, and remember of which kind it is."""
+        super().take(place, shape)
+        if shape.gpu_count:
+            self._kinds[place.row].add(_kind(shape))
+
+    def score(self, fleet: Fleet, shape: Shape, rows: Rows) -> Scores:
+        """Score these nodes."""
+        if not shape.gpu_count:
+            return np.zeros(rows.size)
+        used = 8 * WHOLE - fleet.gpus[rows].sum(axis=1)
+        kinds = [self._kinds[row] for row in rows.tolist()]
+        base = [self._base(known, _kind(shape)) for known in kinds]
+        scores: Scores = (25 * used // (8 * WHOLE) + np.array(base)).astype(np.float64)
+        return scores
+
+    def slot(self, fleet: Fleet, shape: Shape, row: int) -> int:
+        """Choose the fullest GPU with room."""
+        return BestFit().slot(fleet, shape, row)
+
+    @staticmethod
+    def _base(known: set[float], kind: float) -> int:
+        if kind in known:
+            return 75 if len(known) == 1 else 50
+        return 0 if known else 25
+
+
+def _kind(shape: Shape) -> float:
+    """Tell parts of a GPU from one, two, … of them."""
+    return shape.gpu_count if shape.gpu_milli == WHOLE else 0.5
+
+
 class Fgd:
     """The node, and GPU, whose use makes least of the free GPUs unusable."""
 
@@ -135,7 +195,10 @@ class Fgd:
 
     def slot(self, fleet: Fleet, shape: Shape, row: int) -> int:
         """Choose the first of the best GPUs."""
-        return int(self._scores(fleet, shape, np.array([row]))[0].argmax())
+        scores = self._scores(fleet, shape, np.array([row]))[0]
+        # A score may round to 0, which is also that of a GPU with too little left.
+        scores[fleet.gpus[row] < shape.gpu_milli] = UNFIT
+        return int(scores.argmax())
 
     def _scores(self, fleet: Fleet, shape: Shape, rows: Rows) -> Scores:
         worth, model, gpus = self._worth, fleet.model[rows], fleet.gpus[rows]

@@ -220,7 +220,7 @@ class FakeProvider:
             self.jobs[lease.id] = Job(lease=lease, folder=folder)
         job = self.jobs[lease.id]
         job.lease = lease
-        if lease.phase is Phase.MATCHED:
+        if lease.phase is Phase.MATCHED and not self.temper.never_signs:
             terms = self.make_terms(lease)
             self._spawn(self._submit_quietly(terms))
         elif lease.phase is Phase.CLOSING and job.process is not None:

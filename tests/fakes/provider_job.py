@@ -63,6 +63,7 @@ class Temper:
     swaps_logs: bool = False  # hashes another stdout than it shows
     adds_files: bool = False  # sends files that nobody asked for
     says_nonsense: bool = False  # a line that is no message
+    never_signs: bool = False  # hears of a lease, and signs no terms
     never_starts: bool = False  # takes the lease, answers nothing
     host_key: asyncssh.SSHKey | None = None  # not the one in the offer
     dies_at: str = ""  # "running" or "checkpointed": drops everything, for good

@@ -51,6 +51,30 @@ TimeoutOption = Annotated[
     str | None,
     typer.Option("--timeout", metavar="TIME", help="Longest run.  [default: 1h]"),
 ]
+MachinesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--machines",
+        metavar="N",
+        help="So many machines at once, each with what is asked for: all or none.",
+    ),
+]
+ApartOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--apart",
+        metavar="THING",
+        help="Of these no two machines share one: provider, region or network.",
+    ),
+]
+TogetherOption = Annotated[
+    str | None,
+    typer.Option(
+        "--together",
+        metavar="TIME",
+        help="Longest latency between two machines, such as 10ms.",
+    ),
+]
 
 
 def make_client(market: str | None, home: Path) -> "AsyncClient":

@@ -3,14 +3,31 @@
 import textwrap
 from collections.abc import Sequence
 
-from sublet.base.units import format_duration
-from sublet.cli.output import format_table
+from sublet.base.units import format_duration, format_money
+from sublet.cli.output import clean, format_table
 from sublet.cli.prices import format_price
 from sublet.core.outlook import MILLION, Outlook
 from sublet.core.pricing.catalogue import CloudPrice
+from sublet.wire.message import Quote
 
 HOUR_S = 3_600
 WIDTH_MIN = 40  # columns; a narrower terminal breaks lines itself
+
+
+def format_machines(found: Quote) -> str:
+    """Say which machine it would be, or machines, and what they cost."""
+    members = found.members or (found,)
+    lines = [
+        f"{format_money(member.price_hour)}/h on {clean(member.machine)} of "
+        + member.provider
+        + (f" in {clean(member.region)}" if member.region else "")
+        for member in members
+    ]
+    if found.members:
+        lines.append(
+            f"{format_money(found.price_hour)}/h for all {len(lines)}, or none of them"
+        )
+    return "\n".join(lines)
 
 
 def format_outlook(outlook: Outlook, *, width: int) -> str:

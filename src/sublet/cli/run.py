@@ -13,18 +13,21 @@ from typer.core import TyperCommand
 from sublet.cli.need import with_needs
 from sublet.cli.option import (
     HOME,
+    ApartOption,
     HomeOption,
     ImageOption,
     JsonOption,
+    MachinesOption,
     MarketOption,
     TimeoutOption,
+    TogetherOption,
     make_client,
 )
 
 if TYPE_CHECKING:
     from sublet.cli.output import Notices
     from sublet.workload.client import AsyncClient
-    from sublet.workload.option import Needed, Options
+    from sublet.workload.option import Needed, Options, Quoted
     from sublet.workload.run.event import AnyEvent
     from sublet.workload.run.result import JobResult
 
@@ -308,6 +311,9 @@ def quote(
     needed: "Needed",
     image: ImageOption = None,
     timeout: TimeoutOption = None,
+    machines: MachinesOption = None,
+    apart: ApartOption = None,
+    together: TogetherOption = None,
     catalogue: Annotated[
         Path | None,
         typer.Option(
@@ -329,22 +335,23 @@ def quote(
     \b
     Example:
       sublet quote --gpu h200:8 --timeout 2h --max-total 100
+      sublet quote --gpu h100:8 --machines 4 --together 10ms --apart network
     """
     import msgspec
 
     from sublet.adapter.catalogue_file import read_catalogue
     from sublet.base.errors import Unavailable
     from sublet.base.units import format_duration, format_money
-    from sublet.cli.output import clean
-    from sublet.cli.quote import format_clouds, format_outlook
+    from sublet.cli.quote import format_clouds, format_machines, format_outlook
     from sublet.workload.outlook import compare_clouds, fetch_outlook
 
     instances = read_catalogue(catalogue)
+    gang = {"machines": machines, "apart": apart or (), "together": together}
 
     async def ask() -> Any:
         async with make_client(market, home) as client:
-            wanted = {**needed, "image": image, "timeout": timeout}
-            order = client.draft_order(**cast("Needed", wanted))
+            wanted = {**needed, "image": image, "timeout": timeout, **gang}
+            order = client.draft_order(**cast("Quoted", wanted))
             outlook = await fetch_outlook(client, order)
             return await client.connection.quote(order), outlook, order
 
@@ -357,9 +364,7 @@ def quote(
     else:
         if found.fault is None:
             typer.echo(
-                f"{format_money(found.price_hour)}/h on {clean(found.machine)} of "
-                + found.provider
-                + (f" in {clean(found.region)}" if found.region else "")
+                format_machines(found)
                 + f"\nfor at most {format_duration(found.duration_s)}, "
                 f"{format_money(found.hold)} are set aside\n"
                 f"{found.offers_matching} offers match\n"

@@ -3,13 +3,11 @@
 A document is an immutable value. Its class name is the primary type of its EIP-712
 typed data and its fields, in camelCase, are the members (``wire.typed_data`` does
 that; ``Channel`` and ``Voucher`` are the typed data of x402 ``batch-settlement``).
-``signed_at_s`` is the signer's own clock and is only checked for plausibility; the
-time that counts is stamped by the log. ``salt`` makes two equal wishes two documents.
+``signed_at_s`` is the signer's own clock; what counts is stamped by the log. ``salt``
+makes two equal wishes two documents.
 
 Not here: signatures and bytes (``wire``), what documents do to the market (``book``).
 """
-
-from typing import Annotated
 
 from msgspec import Struct
 
@@ -19,6 +17,7 @@ from sublet.core.member import (
     Addresses,
     Amount,
     ChainId,
+    CpuMillis,
     Cpus,
     Delay,
     Disk,
@@ -28,8 +27,10 @@ from sublet.core.member import (
     GpuMemory,
     GpuUuids,
     KeyLine,
+    Latency,
     LeaseCount,
     Level,
+    MachineCount,
     Memory,
     Millis,
     Price,
@@ -44,7 +45,6 @@ from sublet.core.member import (
     Texts,
     Version,
     Volume,
-    uint,
 )
 from sublet.core.replacement import Replacement as Replacement
 
@@ -242,7 +242,7 @@ class UsageRecord(Document, frozen=True, tag="UsageRecord"):
     lease_id: Digest
     sequence: Size
     ran_ms: Millis
-    cpu_ms: Annotated[int, uint(64, 1 << 53)]  # of all processes
+    cpu_ms: CpuMillis  # of all processes
     memory_bytes_max: Memory
     signed_at_s: Seconds
     salt: Salt
@@ -308,7 +308,7 @@ class Attestation(Document, frozen=True, tag="Attestation"):
 
 
 class Order(Document, frozen=True, kw_only=True, tag="Order"):
-    """A wish for one slice of one machine, at most at this price.
+    """A wish for a slice of a machine, or of several at once, at most at this price.
 
     The job stays private, behind a salted commitment. What is left out is no wish.
     """
@@ -344,8 +344,11 @@ class Order(Document, frozen=True, kw_only=True, tag="Order"):
     near_price_hour: Price = 0  # … this on the price
     data_at: Addresses = ()  # providers that hold the data; elsewhere it weighs …
     data_price_hour: Price = 0  # … this on the price to bring it
-    price_hour_max: Price  # for the whole slice
-    total_max: Amount  # for the whole lease
+    machines: MachineCount = 1  # a gang: such a slice of so many, all or none of them
+    apart: Texts = ()  # "provider", "region", "network": of these, no two share one
+    together_ms: Latency = 0  # between any two, at most; 0 for no such wish
+    price_hour_max: Price  # for the whole slice, of one machine
+    total_max: Amount  # for the whole lease, or all leases of the order
     duration_s_max: Span
     pricing: Text = "second_score"  # or "pay_as_bid"
     mode: Text = "instant"  # or live, standing, spot, reserved: see core.book.mode
@@ -479,14 +482,11 @@ AnyDocument = (
 
 
 class Fact(Struct, frozen=True, gc=False):
-    """A document that has happened; the book takes nothing else.
+    """A document that has happened; the book takes nothing else."""
 
-    ``signer`` was recovered from the signature; ``at_s`` was stamped by the log.
-    """
-
-    at_s: int
+    at_s: int  # stamped by the log
     id: Digest
-    signer: Address
+    signer: Address  # recovered from the signature
     document: AnyDocument
 
 

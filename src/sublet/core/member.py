@@ -36,10 +36,15 @@ Volume = Annotated[int, uint(64, limits.VOLUME_S_MAX)]  # of all leases, in seco
 Millis = Annotated[int, uint(64, limits.LEASE_S_MAX * 1_000)]  # a duration, in ms
 Amount = Annotated[int, uint(128, limits.AMOUNT_MAX)]  # micro-USD
 Price = Annotated[int, uint(64, limits.PRICE_PER_HOUR_MAX)]  # micro-USD an hour
+CpuMillis = Annotated[int, uint(64, 1 << 53)]  # of all CPUs, in ms
 Cpus = Annotated[int, uint(32, limits.CPUS_MILLI_MAX)]  # thousandths of a CPU
 Memory = Annotated[int, uint(64, limits.MEMORY_BYTES_MAX)]  # bytes
 Disk = Annotated[int, uint(64, limits.DISK_BYTES_MAX)]  # bytes
 LeaseCount = Annotated[int, uint(16, limits.LEASES_PER_MACHINE_MAX)]
+MachineCount = Annotated[
+    int, Meta(ge=1, le=limits.MACHINES_PER_ORDER_MAX, extra={"abi": "uint16"})
+]
+Latency = Annotated[int, uint(16, 2 * limits.LATENCY_MS_MAX)]  # in ms
 GpuCount = Annotated[int, uint(16, limits.GPU_COUNT_MAX)]
 GpuMemory = Annotated[int, uint(64, limits.GPU_MEMORY_BYTES_MAX)]  # bytes a GPU
 Score = Annotated[int, uint(32, (1 << 32) - 1)]

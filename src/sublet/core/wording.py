@@ -90,6 +90,7 @@ RULES: Mapping[type[Document], Mapping[str, Rule]] = {
         "attributes": PAIR,
         "work": _one_of("cpu", "disk", "gpu"),
         "near": NAME,
+        "apart": _one_of("provider", "region", "network"),
         "pricing": _one_of("second_score", "pay_as_bid"),
     },
     Attestation: {"attributes": PAIR},

@@ -23,7 +23,7 @@ from sublet.node.state import Node
 from sublet.node.view import read_account
 from sublet.service.submission import Candidate, Result
 from sublet.wire.codec import decode, decode_signed
-from sublet.wire.message import Appended, Appendix, Quote
+from sublet.wire.message import Appended, Appendix, Quote, QuotedMachine
 from sublet.wire.typed_data import Domain
 
 # A verification takes 0.1 ms: beyond this many the event loop would be held up.
@@ -109,6 +109,18 @@ async def post_quote(node: Node, request: web.Request) -> web.StreamResponse:
             offers_matching=node.market.count_fitting(order),
             winner=match.winner,
             runner_up=match.runner_up,
+            members=tuple(
+                QuotedMachine(
+                    offer_id=member.offer_id,
+                    provider=member.provider,
+                    machine=member.machine,
+                    region=member.region,
+                    price_hour=member.price_hour,
+                    hold=member.hold,
+                    winner=member.winner,
+                )
+                for member in match.members
+            ),
         )
     )
 

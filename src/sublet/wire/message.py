@@ -100,8 +100,23 @@ class MarketInfo(Message, frozen=True):
     version_max: int = 1  # that this node reads
 
 
+class QuotedMachine(Message, frozen=True):
+    """One member of a gang that was quoted."""
+
+    offer_id: Digest
+    provider: Address
+    machine: str
+    region: str
+    price_hour: int  # micro-USD
+    hold: int  # micro-USD
+    winner: Standing  # each term of its score
+
+
 class Quote(Message, frozen=True):
-    """POST /v1/quote (body: an Order, unsigned): what it would get now."""
+    """POST /v1/quote (body: an Order, unsigned): what it would get now.
+
+    Of a gang, price and hold are those of all members, and the rest is of the first.
+    """
 
     offer_id: Digest = NO_DIGEST
     provider: Address = "0x" + "0" * 40
@@ -113,6 +128,7 @@ class Quote(Message, frozen=True):
     offers_matching: int = 0
     winner: Standing | None = None  # each term of its score
     runner_up: Standing | None = None
+    members: tuple[QuotedMachine, ...] = ()  # of a gang, each by itself
     fault: Fault | None = None  # no match: why
 
 

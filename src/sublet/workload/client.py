@@ -42,7 +42,7 @@ from sublet.workload.map.event import AnyEvent as AnyMapEvent
 from sublet.workload.map.plan import MapWish
 from sublet.workload.map.result import TaskResult, in_order
 from sublet.workload.map.running import RunningMap, begin_map
-from sublet.workload.option import MapOptions, Needed, Options
+from sublet.workload.option import MapOptions, Needed, Options, Quoted
 from sublet.workload.run import survey
 from sublet.workload.run.contract import make_order
 from sublet.workload.run.event import AnyEvent
@@ -243,7 +243,7 @@ class AsyncClient:
         await self.pin()
         return await self.connection.leases(is_all=is_all)
 
-    async def quote(self, **needed: Unpack[Needed]) -> Quote:
+    async def quote(self, **needed: Unpack[Quoted]) -> Quote:
         """Ask what a machine would cost now; nothing is bought.
 
         Raises:
@@ -253,7 +253,7 @@ class AsyncClient:
         await self.pin()
         return await self.connection.quote(order)
 
-    def draft_order(self, **needed: Unpack[Needed]) -> Order:
+    def draft_order(self, **needed: Unpack[Quoted]) -> Order:
         """Write the order that a job with these needs would begin with; unsigned.
 
         Raises:

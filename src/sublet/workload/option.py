@@ -46,6 +46,14 @@ class Needed(TypedDict, total=False):
     timeout: str | None
 
 
+class Quoted(Needed, total=False):
+    """What a quote may ask for besides: several machines at once."""
+
+    machines: int | None  # a gang of so many
+    apart: Sequence[str]  # of these no two share one: "provider", "region", "network"
+    together: str | None  # "5ms" between any two of them
+
+
 class Options(Needed, total=False):
     """What a job may be given besides."""
 

@@ -175,12 +175,13 @@ def find_delegation(
     return record
 
 
-def may_lease_under(book: Book, delegation_id: Digest) -> bool:
-    """Say whether a delegation carries one more lease; none at all is no bound."""
+def may_lease_under(book: Book, delegation_id: Digest, *, count: int = 1) -> bool:
+    """Say whether a delegation carries so many more leases; none at all is no bound."""
     if delegation_id == NO_DIGEST:
         return True
     record = book.delegations[delegation_id]
-    return not record.is_revoked and _count_holding(book, record) < record.leases_max
+    holding = _count_holding(book, record)
+    return not record.is_revoked and holding + count <= record.leases_max
 
 
 def _count_holding(book: Book, record: DelegationRecord) -> int:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sublet.base.errors import Refused
 from sublet.base.limits import LEASES_PER_TENANT_MAX
 from sublet.base.units import format_money
-from sublet.core.book import live, reserved, spot, standing
+from sublet.core.book import gang, live, reserved, spot, standing
 from sublet.core.book.book import Book
 from sublet.core.book.by_delegation import (
     check_budget,
@@ -21,6 +21,7 @@ from sublet.core.book.by_delegation import (
 from sublet.core.book.change import Change, Decide
 from sublet.core.book.grant import Award, grant
 from sublet.core.book.mode import LIVE, RESERVED, SPOT, STANDING, check_mode
+from sublet.core.book.open_order import OrderPhase
 from sublet.core.book.outcome import Outcome
 from sublet.core.book.quote import check_order, quote
 from sublet.core.book.record import ChannelRecord
@@ -61,6 +62,8 @@ def decide_order(book: Book, fact: Fact, order: Order, now_s: int) -> Change:
     if delegation is not None:
         check_budget(delegation, hold=match.hold)
     book.ledger.check_hold(transfer_id=fact.id, debit=order.tenant, amount=match.hold)
+    if match.members:
+        return gang.decide(book, fact, order, match)
     award = Award(match.offer_id, match.price_hour, match.duration_s, match.hold)
     return partial(_match, book, fact, order, award)
 
@@ -89,13 +92,15 @@ def _match(book: Book, fact: Fact, order: Order, award: Award) -> tuple[Outcome,
 def decide_cancellation(
     book: Book, fact: Fact, cancellation: Cancellation, now_s: int
 ) -> Change:
-    """Take back an order that waits; leases that it got go on.
+    """Take back an order that waits; leases that it got go on, but those of a gang.
 
     Raises:
         Refused: ``unknown_order`` or ``wrong_signer``.
     """
     record = live.find_open(book, cancellation.order_id)
     live.check_owner(record, fact)
+    if record.phase is OrderPhase.COMMITTING:
+        return partial(gang.give_up, book, record, reason="cancelled")
     return partial(end, book, record, reason="cancelled")
 
 

@@ -63,6 +63,7 @@ class Column(IntEnum):
     DISK_SCORE = 33
     GPU_SCORE = 34
     LASTS_S = 35  # predicted, of its provider
+    NETWORK = 36  # interned
 
 
 # Of these an order wants at least so much: they lie together, compared in one go.
@@ -105,6 +106,7 @@ class Words:
         self.jurisdictions = Vocabulary()
         self.attributes = Vocabulary()
         self.latencies = Vocabulary()
+        self.networks = Vocabulary()
         self._ms_to: dict[str, NDArray[np.int64]] = {}  # by place; of each latencies
 
     def ms_to(self, place: str) -> NDArray[np.int64]:
@@ -165,6 +167,7 @@ class Words:
             offer.disk_score,
             offer.gpu_score,
             lasts_s,
+            self.networks.intern(offer.network),
         )
         return np.array(values, dtype=np.int64)
 

@@ -28,10 +28,11 @@ class Award(Struct, frozen=True):
 
 
 def may_lease(book: Book, order: Order) -> bool:
-    """Say whether the order's tenant, and its delegate, may have one more lease."""
-    if len(book.open_of_tenant.get(order.tenant, ())) >= LEASES_PER_TENANT_MAX:
+    """Say whether the order's tenant, and its delegate, may have its leases, too."""
+    open_ = len(book.open_of_tenant.get(order.tenant, ()))
+    if open_ + order.machines > LEASES_PER_TENANT_MAX:
         return False
-    return may_lease_under(book, order.delegation)
+    return may_lease_under(book, order.delegation, count=order.machines)
 
 
 def grant(

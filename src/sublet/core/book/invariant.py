@@ -8,7 +8,7 @@ from sublet.base.ids import NO_DIGEST
 from sublet.core.book.book import Book
 from sublet.core.book.booking import Span, bookings_of, has_room, leases_on
 from sublet.core.book.column import Column
-from sublet.core.book.open_order import OrderPhase
+from sublet.core.book.open_order import OpenOrder, OrderPhase
 from sublet.core.lease.phase import Phase
 from sublet.core.lease.table import holds_slice, may_displace
 from sublet.core.ledger.ledger import check_ledger
@@ -133,6 +133,8 @@ def _check_orders(book: Book) -> None:
         _hold(key not in book.leases, f"{key} waits and has its lease")
         _hold(key not in book.ended, f"{key} is kept twice")
         _hold(record.left_s > 0, f"{key} waits for nothing")
+        if record.phase is OrderPhase.COMMITTING:
+            _check_gang(book, record)
         if record.booking is not None:
             booked.add((record.booking.provider, record.booking.machine, key))
     indexed = {(*machine, key) for machine, ids in book.booked.items() for key in ids}
@@ -141,6 +143,14 @@ def _check_orders(book: Book) -> None:
         _hold(record.hold == 0 and record.booking is None, f"{record.id} holds on")
     spots = {key for key, lease in book.leases.items() if may_displace(lease)}
     _hold(spots == set(book.spots), "the index of spot leases is wrong")
+
+
+def _check_gang(book: Book, record: OpenOrder) -> None:
+    """All of a gang is leased, and each member on a machine of its own."""
+    count = record.order.machines
+    leases = [book.leases.get(key) for key in record.leases[-count:]]
+    machines = {(lease.provider, lease.machine) for lease in leases if lease}
+    _hold(len(machines) == count, f"{record.id} is half-placed")
 
 
 def _check_bookings(book: Book) -> None:

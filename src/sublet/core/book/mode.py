@@ -19,6 +19,7 @@ LIVE = "live"
 STANDING = "standing"
 SPOT = "spot"
 RESERVED = "reserved"
+PAY_AS_BID = "pay_as_bid"  # the one way of pricing beside the second score
 
 # What a mode reads beside what every order has; the rest must be 0.
 FIELDS: Mapping[str, frozenset[str]] = {
@@ -47,6 +48,7 @@ def check_mode(order: Order, *, now_s: int) -> None:
     Raises:
         Refused: ``bad_mode``, ``bad_order`` or ``order_expired``, with the field.
     """
+    _check_gang(order)
     if order.mode not in FIELDS:
         raise Refused(
             f"there is no mode {order.mode!r}; it is one of: {', '.join(FIELDS)}",
@@ -69,6 +71,14 @@ def check_mode(order: Order, *, now_s: int) -> None:
     if order.mode == SPOT and ERASURE in order.features:
         # Its slice would not come free with it.
         raise _bad("features", "has erasure, which a spot lease cannot have")
+
+
+def _check_gang(order: Order) -> None:
+    if order.machines > 1 and order.mode != INSTANT:
+        raise _bad("machines", "is for orders of the mode 'instant' alone; leave it 1")
+    for field in ("apart", "together_ms"):
+        if order.machines == 1 and getattr(order, field):
+            raise _bad(field, "means nothing to an order of one machine; leave it out")
 
 
 def _check_time(order: Order, field: str, *, now_s: int) -> None:

@@ -1,6 +1,6 @@
 """An order that waits for its lease, as the book remembers it: plain, immutable values.
 
-Not here: what makes it go on (``live``, ``standing``, ``spot``, ``reserved``).
+Not here: what makes it go on (``live``, ``standing``, ``spot``, ``reserved``, ``gang``).
 """
 
 from enum import StrEnum
@@ -17,6 +17,7 @@ class OrderPhase(StrEnum):
     BIDDING = "bidding"  # for providers, until its window closes
     CHOOSING = "choosing"  # for its tenant to take one of the bids
     WAITING = "waiting"  # for supply at its price
+    COMMITTING = "committing"  # for each provider of its gang to sign the terms
     RESERVED = "reserved"  # for the time from which on a slice is its own
     ENDED = "ended"  # nothing moves any more; leases that it got go their own way
 

@@ -14,6 +14,7 @@ from operator import lt
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from sublet.base.errors import Refused
@@ -30,17 +31,18 @@ from sublet.core.book.fit import (
     has_enough,
     wanted_of,
 )
+from sublet.core.book.gang_auction import GangAuction
+from sublet.core.book.mode import PAY_AS_BID
 from sublet.core.book.score import Scorer
 from sublet.core.book.score_terms import Standing
 from sublet.core.book.search import Candidate, find_two
-from sublet.core.book.why_not import explain
+from sublet.core.book.why_not import explain, explain_gang
 from sublet.core.book.wish import compile_wishes
 from sublet.core.document import Order
 from sublet.core.placement.tie import Contender, choose
 from sublet.core.wording import check_wording
 
 _SECONDS_PER_HOUR = 3_600
-PAY_AS_BID = "pay_as_bid"
 # What a Contender's line is made of.
 _ROOM = [
     *(Column.GPUS_FREE, Column.CPUS_MILLI_FREE, Column.MEMORY_BYTES_FREE),
@@ -56,11 +58,12 @@ class Match(Struct, frozen=True):
     provider: Address
     machine: str
     region: str
-    price_hour: int  # micro-USD for the whole slice
+    price_hour: int  # micro-USD for the whole slice; of a gang, for all of them
     duration_s: int  # longest that total, deadline, order and market allow
-    hold: int  # micro-USD that the lease may cost at most
+    hold: int  # micro-USD that the lease may cost at most; of a gang, all of them
     winner: Standing  # each term of its score
     runner_up: Standing | None  # of another provider, within the order's maximum
+    members: "tuple[Match, ...]" = ()  # of a gang, each by itself; this is the first
 
 
 def quote(book: Book, order: Order, *, now_s: int) -> Match:
@@ -75,14 +78,66 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
     """
     check_order(order)
     _check_deadline(order, now_s=now_s)
+    if order.machines > 1:
+        return _quote_gang(book, order, now_s=now_s)
     auction = _Auction(book, order, now_s=now_s)
     winner, runner_up = auction.find_two()
     if winner is None:
         raise explain(book, order, now_s=now_s)
     row, asked, price_hour = auction.award(winner, runner_up)
+    match = _make_match(
+        book,
+        row,
+        price_hour=price_hour,
+        duration_s=_find_span(order, price_hour=price_hour, now_s=now_s),
+        winner=auction.scorer.stand(row, asked_hour=asked),
+    )
+    if runner_up is None:
+        return match
+    return replace(match, runner_up=auction.stand(runner_up.row))
+
+
+def _quote_gang(book: Book, order: Order, *, now_s: int) -> Match:
+    """Find the gang that wins. Its total pays for all members, for one and the same time.
+
+    Raises:
+        NoMatch: there is no such gang: how many machines would fit together.
+        Refused: ``total_too_small``.
+    """
+    auction = GangAuction(book, order, now_s=now_s)
+    found = auction.find()
+    if found is None:
+        raise explain_gang(book, order, auction, now_s=now_s)
+    price_hour = sum(paid for *_, paid in found)
+    # Each member's hold is rounded up: so much of the total is not there for seconds.
+    spendable = max(0, order.total_max - len(found))
+    duration_s = _find_span(
+        replace(order, total_max=spendable), price_hour=price_hour, now_s=now_s
+    )
+    members = tuple(
+        _make_match(
+            book,
+            row,
+            price_hour=paid,
+            duration_s=duration_s,
+            winner=auction.scorer.stand(row, asked_hour=asked),
+        )
+        for row, asked, paid in found
+    )
+    hold = sum(member.hold for member in members)
+    return replace(members[0], price_hour=price_hour, hold=hold, members=members)
+
+
+def _find_span(order: Order, *, price_hour: int, now_s: int) -> int:
     duration_s = compute_duration(order, price_hour=price_hour)
     if order.deadline_s:
         duration_s = min(duration_s, order.deadline_s - now_s)
+    return duration_s
+
+
+def _make_match(
+    book: Book, row: int, *, price_hour: int, duration_s: int, winner: Standing
+) -> Match:
     offer_id, provider, machine = book.offers.name_of(row)
     return Match(
         offer_id=offer_id,
@@ -92,8 +147,8 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
         price_hour=price_hour,
         duration_s=duration_s,
         hold=-(-price_hour * duration_s // _SECONDS_PER_HOUR),
-        winner=auction.scorer.stand(row, asked_hour=asked),
-        runner_up=None if runner_up is None else auction.stand(runner_up.row),
+        winner=winner,
+        runner_up=None,
     )
 
 

@@ -4,19 +4,21 @@ Only what the step can have changed is looked at: new orders, and those that som
 whose supply grew, or whose lease ended, may serve. The oldest order comes first.
 """
 
-from sublet.core.book import live, reserved, standing, waiting
+from sublet.core.book import gang, live, reserved, standing, waiting
 from sublet.core.book.book import Book
 from sublet.core.book.open_order import OpenOrder, OrderPhase
 from sublet.core.book.outcome import LeaseMoved, Outcome
 from sublet.core.book.record import OfferRecord
 from sublet.core.document import Order
-from sublet.core.lease.phase import REVOKED, Phase
+from sublet.core.lease.phase import REVOKED, Lease, Phase
 
 
 def expire(book: Book, record: OpenOrder) -> tuple[Outcome, ...]:
     """Let the deadline of an order pass."""
     if record.phase is OrderPhase.RESERVED:
         return reserved.start(book, record)
+    if record.phase is OrderPhase.COMMITTING:
+        return gang.expire(book, record)
     if record.phase is OrderPhase.WAITING:
         return waiting.end(book, record, reason=waiting.EXPIRED)
     return live.close(book, record)
@@ -26,8 +28,8 @@ def follow(book: Book, done: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
     """Let orders go on after what a step has done; give what they did."""
     outcomes: list[Outcome] = []
     for outcome in done:
-        if type(outcome) is LeaseMoved and outcome.lease.phase is Phase.SETTLED:
-            outcomes += waiting.take_back(book, outcome.lease)
+        if type(outcome) is LeaseMoved:
+            outcomes += _follow_lease(book, outcome.lease)
     while book.unserved or book.fresh:
         new, fresh = book.unserved, book.fresh
         book.unserved, book.fresh = {}, {}
@@ -36,6 +38,15 @@ def follow(book: Book, done: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
             if key in new or _is_touched(book, record, fresh):
                 outcomes += _serve(book, record)
     return tuple(outcomes)
+
+
+def _follow_lease(book: Book, lease: Lease) -> tuple[Outcome, ...]:
+    record = book.orders.get(lease.order)
+    if record is not None and record.phase is OrderPhase.COMMITTING:
+        return gang.follow(book, record)
+    if lease.phase is Phase.SETTLED:
+        return waiting.take_back(book, lease)
+    return ()
 
 
 def _serve(book: Book, record: OpenOrder) -> tuple[Outcome, ...]:

@@ -133,7 +133,7 @@ def take_back(book: Book, lease: Lease) -> tuple[Outcome, ...]:
     lease has just set free, so that it is always there.
     """
     record = book.orders.get(lease.order)
-    if record is None or lease.fault is not Fault.PROVIDER:
+    if record is None or not record.is_piecewise or lease.fault is not Fault.PROVIDER:
         return ()
     back = lease.hold - lease.paid
     kept_s = (

@@ -21,6 +21,7 @@ from sublet.base.units import format_money
 from sublet.core.book.book import Book
 from sublet.core.book.column import PRICES
 from sublet.core.book.fit import ENOUGH, compile_tests, compute_cost, has_enough
+from sublet.core.book.gang_auction import GangAuction
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.wish import Mask
 from sublet.core.document import Order
@@ -70,6 +71,29 @@ def explain(book: Book, order: Order, *, now_s: int) -> NoMatch:
         cure = _tell(found, order)
     return NoMatch(
         f"none of the {total} offers fits; excluded by: {reasons}. {cure}",
+        detail=detail,
+    )
+
+
+def explain_gang(
+    book: Book, order: Order, auction: GangAuction, *, now_s: int
+) -> NoMatch:
+    """Say how many machines would fit together, and what would make them enough."""
+    most = auction.count_most()
+    alone = explain(book, order, now_s=now_s)
+    if not most and not order.together_ms:
+        return alone
+    detail = dict(alone.detail) | {"machines": most}
+    detail.pop("relax", None)
+    detail.pop("relax_cost_hour", None)
+    cure = "Ask for fewer, raise the price, or try again later"
+    changes = auction.relax()
+    if changes:
+        detail["relax"] = next(iter(changes))
+        cure = f"Change {_tell_changes(order, changes)}, and they would"
+    return NoMatch(
+        f"the order wants {order.machines} machines together, and {most} would do; "
+        f"none is leased without the others. {cure}",
         detail=detail,
     )
 
@@ -128,11 +152,15 @@ def _tell(found: Relaxation, order: Order) -> str:
             f"{count} at {price} an hour or more; you allow "
             f"{format_money(order.price_hour_max)}"
         )
-    values = " and ".join(
-        f"{field} {_show(getattr(order, field))} to {_show(value)}"
-        for field, value in found.changes.items()
-    )
+    values = _tell_changes(order, found.changes)
     return f"Change {values}, and {count} would do, from {price} an hour"
+
+
+def _tell_changes(order: Order, changes: Mapping[str, Any]) -> str:
+    return " and ".join(
+        f"{field} {_show(getattr(order, field))} to {_show(value)}"
+        for field, value in changes.items()
+    )
 
 
 def _show(value: object) -> str:

@@ -1,140 +1,138 @@
-"""A gang: slices that are of use only together, placed whole or not at all.
+"""A gang: slices of so many machines that are of use only together, or none of them.
 
-Close together by measured latency: from each place that has room the members are laid
-out over the nearest machines, and the layout whose two farthest members are
-closest wins. (Choosing the closest set outright is intractable; growing it from each
-place is at most twice as wide where latencies obey the triangle inequality.)
+The cheapest gang is sought: of all sets of machines that stand close together, and of
+which no two share what they are to be apart in, the one with the least sum of costs.
+With at most one thing to be apart in, the cheapest machine of each group is as good as it
+gets, and the first ones that fit are the cheapest gang. With several things the search
+goes back and tries others, within a limit of steps: exact where that suffices.
+
+Not here: what is close together, and what a machine costs (``core.book.gang_auction``).
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import combinations_with_replacement
-from typing import Literal
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import numpy as np
-from msgspec import Struct
-from numpy.typing import NDArray
-
-from sublet.core.placement.fleet import Place
-from sublet.core.placement.packer import Packer
-from sublet.core.placement.shape import Shape
-
-CENTRES_MAX = 64  # places that a layout is grown from; those with most room
-FAR_US = 1 << 40  # the latency between places that nobody has measured
-
-Apartness = Literal["machine", "provider", "place", "network"]
+STEPS_MAX = 16_384  # machines that one search tries, over all centres
 
 
-class Gang(Struct, frozen=True):
-    """So many slices of one shape, or none."""
+class Runner(NamedTuple):
+    """A machine in the running."""
 
-    shape: Shape
-    count: int
-    apart: tuple[Apartness, ...] = ()  # of these, no two members share one
-    latency_us_max: int = FAR_US  # between any two members
-
-
-class Sites(Struct, frozen=True):
-    """Where machines stand. Columns by machine, shape (n_machines,)."""
-
-    provider: NDArray[np.int64]  # numbers; equal ones are the same
-    place: NDArray[np.int64]  # rows of ``latency_us``
-    network: NDArray[np.int64]
-    # One way or there and back, but the same everywhere; FAR_US where unmeasured. On
-    # the diagonal: between two machines of one place. Shape (n_places, n_places).
-    latency_us: NDArray[np.int64]
+    place: int  # where the caller finds it
+    cost: int
+    owner: int
+    groups: frozenset[tuple[int, int]]  # (thing, which): no two members share one
 
 
-def find_gang(packer: Packer, gang: Gang, sites: Sites) -> tuple[Place, ...] | None:
-    """Choose a place for each member; None where not all of them fit.
+class Gang(NamedTuple):
+    """So many machines; the first of equal gangs is the least."""
 
-    Changes nothing. Members may share a machine unless they are to be apart.
+    cost: int
+    members: tuple[Runner, ...]
+
+
+def find_gang(
+    centres: Sequence[Sequence[Runner]], count: int, *, without: int | None = None
+) -> Gang | None:
+    """Find the cheapest gang; None where there is none.
+
+    Args:
+        centres: sets of machines that are close together, each in order of cost.
+        count: how many members it has.
+        without: an owner whose machines do not count.
     """
-    room = packer.fleet.room(gang.shape)
-    if gang.apart:  # whatever they must not share, two on one machine would share it
-        np.minimum(room, 1, out=room)
-    scores = packer.scores(gang.shape)
-    latency_us = np.maximum(sites.latency_us, sites.latency_us.T)
-    best: tuple[int, int, list[int]] | None = None
-    for order in _orders(room, scores, sites, latency_us, gang):
-        rows = _lay_out(order, room, sites, gang)
-        if rows is None:
+    best: Gang | None = None
+    steps_max = STEPS_MAX // max(1, len(centres))
+    for centre in centres:
+        runners = _choose(centre, without)
+        found = _Search(runners, count, steps_max=steps_max).find()
+        if found is not None and (best is None or found.cost < best.cost):
+            best = found
+    return best
+
+
+def count_most(centres: Sequence[Sequence[Runner]]) -> int:
+    """Say how many machines some gang has at least; the most there are, mostly."""
+    return max((len(_take_first(centre)) for centre in centres), default=0)
+
+
+def share_out(costs: Sequence[int], extra: int) -> list[int]:
+    """Raise the lowest of these by ``extra`` in all, as evenly as can be; rounds down."""
+    ranked = sorted(costs)
+    level = total = 0
+    for number, cost in enumerate(ranked, start=1):
+        total += cost
+        level = (total + extra) // number
+        if number < len(ranked) and level <= ranked[number]:
+            break
+    return [max(cost, level) for cost in costs]
+
+
+def _choose(centre: Sequence[Runner], without: int | None) -> list[Runner]:
+    """Leave out an owner, and what a cheaper machine of the same groups beats."""
+    chosen: list[Runner] = []
+    seen: set[frozenset[tuple[int, int]]] = set()
+    for runner in centre:
+        if runner.owner == without or runner.groups in seen:
             continue
-        wide_us = _width_us(rows, sites, latency_us)
-        rank = (wide_us, -int(sum(scores[rows].tolist())), rows)
-        if wide_us <= gang.latency_us_max and (best is None or rank < best):
-            best = rank
-    return None if best is None else _bind(packer, gang.shape, best[2])
+        if runner.groups:
+            seen.add(runner.groups)
+        chosen.append(runner)
+    return chosen
 
 
-def _orders(
-    room: NDArray[np.int64],
-    scores: NDArray[np.int64],
-    sites: Sites,
-    latency_us: NDArray[np.int64],
-    gang: Gang,
-) -> Iterable[NDArray[np.int64]]:
-    """Give the orders in which machines are tried."""
-    rows = np.flatnonzero(room)
-    members = np.minimum(room[rows], gang.count)
-    alone = rows[members == gang.count]
-    if alone.size:  # one machine holds them all: nothing is closer
-        yield alone[np.lexsort((alone, -scores[alone]))]
-    of_place = np.bincount(sites.place[rows], members, minlength=len(latency_us))
-    centres = np.argsort(-of_place, kind="stable")[:CENTRES_MAX]
-    for centre in centres[of_place[centres] > 0]:
-        away_us = latency_us[centre, sites.place[rows]]
-        yield rows[np.lexsort((rows, -scores[rows], -members, away_us))]
+def _take_first(centre: Sequence[Runner]) -> list[Runner]:
+    used: set[tuple[int, int]] = set()
+    taken = []
+    for runner in centre:
+        if used.isdisjoint(runner.groups):
+            used |= runner.groups
+            taken.append(runner)
+    return taken
 
 
-def _lay_out(
-    order: NDArray[np.int64], room: NDArray[np.int64], sites: Sites, gang: Gang
-) -> list[int] | None:
-    """Fill machines in this order; the row of each member, or None."""
-    rows: list[int] = []
-    columns = [getattr(sites, name) for name in gang.apart if name != "machine"]
-    used: list[set[int]] = [set() for _ in columns]
-    for row in order.tolist():
-        theirs = [int(column[row]) for column in columns]
-        if any(number in seen for number, seen in zip(theirs, used, strict=True)):
-            continue
-        for number, seen in zip(theirs, used, strict=True):
-            seen.add(number)
-        rows += [row] * min(int(room[row]), gang.count - len(rows))
-        if len(rows) == gang.count:
-            return rows
-    return None
+class _Search:
+    """Depth first, cheapest first; what cannot become cheaper is left."""
 
+    def __init__(self, runners: list[Runner], count: int, *, steps_max: int) -> None:
+        self._runners, self._count = runners, count
+        self._steps_left = steps_max
+        things = max((len(runner.groups) for runner in runners), default=0)
+        self._is_first_best = things <= 1
+        self._best: Gang | None = None
 
-def _width_us(rows: Sequence[int], sites: Sites, latency_us: NDArray[np.int64]) -> int:
-    """Give the latency between the two members that are farthest apart."""
-    machines = sorted(set(rows))
-    if len(machines) == 1:
-        return 0
-    crowd: dict[int, int] = {}
-    for row in machines:
-        place = int(sites.place[row])
-        crowd[place] = crowd.get(place, 0) + 1
-    return max(
-        int(latency_us[one, other])
-        for one, other in combinations_with_replacement(sorted(crowd), 2)
-        if one != other or crowd[one] > 1
-    )
+    def find(self) -> Gang | None:
+        if self._is_first_best:
+            members = tuple(_take_first(self._runners)[: self._count])
+            if len(members) < self._count:
+                return None
+            return Gang(sum(runner.cost for runner in members), members)
+        self._go_on(0, 0, frozenset(), ())
+        return self._best
 
-
-def _bind(packer: Packer, shape: Shape, rows: Sequence[int]) -> tuple[Place, ...]:
-    """Choose the GPUs of each member, as if those before it were bound."""
-    fleet = packer.fleet
-    places: list[Place] = []
-    for row in rows:
-        place = Place(row, packer.slots(row, shape))
-        fleet.take(place, shape)
-        places.append(place)
-    for place in places:
-        fleet.release(place, shape)
-    return tuple(places)
-
-
-def take_gang(packer: Packer, shape: Shape, places: Sequence[Place]) -> None:
-    """Bind what ``find_gang`` found."""
-    for place in places:
-        packer.take(place, shape)
+    def _go_on(
+        self,
+        start: int,
+        cost: int,
+        used: frozenset[tuple[int, int]],
+        members: tuple[Runner, ...],
+    ) -> None:
+        left = self._count - len(members)
+        if not left:
+            self._best = Gang(cost, members)
+            return
+        for at in range(start, len(self._runners) - left + 1):
+            runner = self._runners[at]
+            least = cost + left * runner.cost
+            if self._best is not None and least >= self._best.cost:
+                return
+            self._steps_left -= 1
+            if self._steps_left < 0:
+                return
+            if used.isdisjoint(runner.groups):
+                self._go_on(
+                    at + 1,
+                    cost + runner.cost,
+                    used | runner.groups,
+                    (*members, runner),
+                )

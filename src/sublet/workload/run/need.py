@@ -8,6 +8,7 @@ from sublet.base.units import parse_duration, parse_money, parse_size
 from sublet.core.egress import check_destinations
 from sublet.core.gpu_kind import parse_kind
 from sublet.core.image import Reference, parse_reference
+from sublet.workload.run.gang_need import parse_gang
 from sublet.workload.run.particular import (
     parse_all,
     parse_particulars,
@@ -91,6 +92,7 @@ def parse_needs(wish: Wish, found: Collector, *, now_s: int) -> Needs:
         erasure=wish.erasure,
         egress=found.take((), _parse_egress, wish.egress),
         image=found.take(None, _parse_image, wish),
+        gang=parse_gang(wish, found),
         mode=mode,
         mode_s=mode_s,
     )

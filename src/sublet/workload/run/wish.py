@@ -71,10 +71,21 @@ class Wish(Struct, frozen=True, kw_only=True):
     egress: tuple[str, ...] = ()
     erasure: bool = False
     name: str | None = None
+    machines: int | None = None  # a gang of so many
+    apart: tuple[str, ...] = ()
+    together: str | None = None  # "5ms"
 
     def avoiding(self, providers: tuple[str, ...]) -> "Wish":
         """Give the same wish, with more providers that are not wanted."""
         return replace(self, avoid=(*self.avoid, *providers))
+
+
+class Gang(Struct, frozen=True):
+    """Several machines at once, as an order has them."""
+
+    machines: int = 1
+    apart: tuple[str, ...] = ()
+    together_ms: int = 0
 
 
 class Particulars(Struct, frozen=True, kw_only=True):
@@ -125,6 +136,7 @@ class Needs(Struct, frozen=True):
     mode_s: int = 0  # what it needs: window, wait, notice, or until it begins
     particulars: Particulars = Particulars()
     image: Reference | None = None  # as typed: an archive's path is a local one
+    gang: Gang = Gang()
 
 
 class Wanted(Struct, frozen=True):
