@@ -69,26 +69,19 @@ class Column(IntEnum):
 # Of these an order wants at least so much: they lie together, compared in one go.
 AT_LEAST = slice(Column.EXPIRES_AT_S, Column.GPU_MEMORY_BYTES + 1)
 PRICES = slice(Column.CPU_PRICE_HOUR, Column.GPU_PRICE_HOUR + 1)
-
+# Of these, and of the number, an ideal has the least; of all others it has the most.
 LEAST_PRICES = slice(Column.CPU_PRICE_HOUR, Column.USUAL_PRICE_HOUR + 1)
+GPU_PRICES = slice(Column.GPU_PRICE_HOUR, Column.USUAL_PRICE_HOUR + 1)
 
-# What an ideal has the least of; of all others it has the most.
-LESS_IS_BETTER = (
-    Column.NUMBER,
-    Column.CPU_PRICE_HOUR,
-    Column.MEMORY_PRICE_HOUR,
-    Column.GPU_PRICE_HOUR,
-    Column.USUAL_PRICE_HOUR,
-)
 # By which rows are put into blocks; no two have the same number.
 ORDERED_BY = (Column.GPU_MODEL, Column.USUAL_PRICE_HOUR, Column.NUMBER)
 
 # The usual slice: as much as an order takes with one GPU; without one, where there is none.
-PLACES_MAX = 256  # to which distances are kept
-_NO_NUMBERS = np.zeros(0, dtype=np.int64)
-
 USUAL_CPUS = 8
 USUAL_GIB = 32
+
+PLACES_MAX = 256  # to which distances are kept
+_NO_NUMBERS = np.zeros(0, dtype=np.int64)
 
 
 class Words:

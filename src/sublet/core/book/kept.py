@@ -4,7 +4,7 @@ A table holds a million of them and looks at few; what matching reads is in colu
 """
 
 from types import GenericAlias
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
@@ -37,6 +37,7 @@ _HINTS = get_type_hints(Offer)
 _DECODER = Decoder(
     GenericAlias(tuple, tuple(_HINTS[name] for name in Offer.__struct_fields__))
 )
+_GPU_UUIDS = Offer.__struct_fields__.index("gpu_uuids")
 
 
 def keep(record: OfferRecord) -> Kept:
@@ -54,6 +55,12 @@ def keep(record: OfferRecord) -> Kept:
         gpus_used=record.gpus_used,
         leases_used=record.leases_used,
     )
+
+
+def count_gpus_free(kept: Kept) -> int:
+    """Count the offer's GPUs that no lease has bound."""
+    values: tuple[Any, ...] = _DECODER.decode(kept.offer)
+    return len(set(values[_GPU_UUIDS]) - kept.gpus_used)
 
 
 def restore(kept: Kept) -> OfferRecord:

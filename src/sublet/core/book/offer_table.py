@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 from sublet.base.ids import Address, Digest
 from sublet.core.book.block import BLOCK_ROWS, BlockOrder, Key
 from sublet.core.book.column import (
-    LESS_IS_BETTER,
+    GPU_PRICES,
+    LEAST_PRICES,
     ORDERED_BY,
     Cells,
     Column,
     Columns,
     Words,
-    free_of,
 )
-from sublet.core.book.kept import Kept, keep, restore
+from sublet.core.book.kept import Kept, count_gpus_free, keep, restore
 from sublet.core.book.record import OfferRecord
 from sublet.core.lease.phase import Lease
 from sublet.core.reliability.chance import PRIOR_S
@@ -221,9 +221,8 @@ class OfferTable:
 
     def _use(self, lease: Lease, *, sign: int) -> None:
         row = self.machines[lease.provider][lease.machine]
-        was = self.get(row)
-        gpus = frozenset(lease.gpu_uuids)
-        record = replace(
+        was, gpus = self._get(row), frozenset(lease.gpu_uuids)
+        kept = self._kept[row] = replace(
             was,
             cpus_milli_used=was.cpus_milli_used + sign * lease.cpus_milli,
             memory_bytes_used=was.memory_bytes_used + sign * lease.memory_bytes,
@@ -231,10 +230,13 @@ class OfferTable:
             gpus_used=was.gpus_used | gpus if sign > 0 else was.gpus_used - gpus,
             leases_used=was.leases_used + sign,
         )
-        self._kept[row] = keep(record)
-        self.cells[Column.CPUS_MILLI_FREE : Column.LEASES_FREE + 1, row] = free_of(
-            record
-        )
+        cells = self.cells[:, row]
+        cells[Column.CPUS_MILLI_FREE] -= sign * lease.cpus_milli
+        cells[Column.MEMORY_BYTES_FREE] -= sign * lease.memory_bytes
+        cells[Column.DISK_BYTES_FREE] -= sign * lease.disk_bytes
+        cells[Column.LEASES_FREE] -= sign
+        if gpus:  # another offer of the machine may not have them any more
+            cells[Column.GPUS_FREE] = count_gpus_free(kept)
         self._refresh(row)
 
     def _get(self, row: int) -> Kept:
@@ -400,17 +402,19 @@ def _matchable(cells: Cells) -> Cells:
         & (cells[Column.IS_UP] > 0)
         & (cells[Column.LEASES_FREE] > 0)
     )
-    return cells[:, may_match]
+    matchable: Cells = cells.take(may_match.nonzero()[0], axis=1)
+    return matchable
 
 
 def _ideal(cells: Cells) -> NDArray[np.int64]:
     """Make the ideal of these rows, of which there is one."""
-    ideal: NDArray[np.int64] = cells.max(axis=1)
-    least = cells.min(axis=1)
-    ideal[list(LESS_IS_BETTER)] = least[list(LESS_IS_BETTER)]
+    ideal: NDArray[np.int64] = np.maximum.reduce(cells, axis=1)
+    ideal[Column.NUMBER] = np.minimum.reduce(cells[Column.NUMBER])
+    prices = cells[LEAST_PRICES]
+    ideal[LEAST_PRICES] = np.minimum.reduce(prices, axis=1)
     # Who asks for a GPU does not get one where none is free, however cheap it is.
-    with_gpus = cells[:, cells[Column.GPUS_FREE] > 0]
-    if with_gpus.shape[1]:
-        for price in (Column.GPU_PRICE_HOUR, Column.USUAL_PRICE_HOUR):
-            ideal[price] = with_gpus[price].min()
+    with_gpus = cells[Column.GPUS_FREE].nonzero()[0]
+    if 0 < with_gpus.size < cells.shape[1]:
+        gpu_prices = cells[GPU_PRICES].take(with_gpus, axis=1)
+        ideal[GPU_PRICES] = np.minimum.reduce(gpu_prices, axis=1)
     return ideal
