@@ -1,8 +1,9 @@
 """Live orders: a window in which providers bid, then the best bid or the tenant's choice.
 
 Anyone sees the bids, so they only go down: a provider may undercut others and itself.
-The best one wins when the window closes, for what the next one asks; a bid that the
-tenant picks itself is paid as it was made. A bid binds no slice: who has sold it by
+When the window closes the lowest expected cost of finished work wins, as in the instant
+auction, and is paid what just ties the next; a bid that the tenant picks itself is paid
+as it was made. A bid binds no slice: who has sold it by
 then is passed over.
 
 Not here: what providers answer (``provider.bidder``).
@@ -31,6 +32,7 @@ from sublet.core.book.grant import Award, may_lease
 from sublet.core.book.open_order import BidRecord, OpenOrder, OrderPhase
 from sublet.core.book.outcome import Outcome
 from sublet.core.book.quote import compute_duration, may_take
+from sublet.core.book.ranking import pay, rank
 from sublet.core.document import Bid, Choice, Fact, Order
 
 SECONDS_PER_HOUR = 3_600
@@ -126,15 +128,19 @@ def close(book: Book, record: OpenOrder) -> tuple[Outcome, ...]:
         return waiting.go_on(book, after)
     if not may_lease(book, order):
         return waiting.end(book, record, reason="too_many_leases")
-    standing = [
-        bid
+    standing = {
+        book.offers.row_of[bid.offer_id]: bid
         for bid in record.bids
         if may_take(book, order, bid.offer_id, now_s=book.now_s)
-    ]
+    }
     if not standing:
         return waiting.end(book, record, reason="bids_gone")
-    price_hour = standing[min(1, len(standing) - 1)].price_hour
-    return waiting.fill(book, record, _deal(order, standing[0], price_hour=price_hour))
+    costs = [bid.price_hour for bid in standing.values()]
+    winner, *others = rank(book, order, rows=list(standing), costs=costs)
+    bid = standing[winner.row]
+    runner_up = others[0] if others else None
+    price_hour = pay(book, order, winner, runner_up, cost=bid.price_hour)
+    return waiting.fill(book, record, _deal(order, bid, price_hour=price_hour))
 
 
 # ---- who is asked to bid ------------------------------------------------------------

@@ -20,17 +20,19 @@ from sublet.core.book.grant import Award, may_lease
 from sublet.core.book.open_order import Booking, OpenOrder, OrderPhase
 from sublet.core.book.outcome import Outcome
 from sublet.core.book.quote import compute_duration, find_kind, price
+from sublet.core.book.ranking import pay, rank
 from sublet.core.book.record import OfferRecord
+from sublet.core.book.search import Candidate
 from sublet.core.book.why_not import NoMatch
 from sublet.core.document import Fact, Order
 from sublet.core.lease.table import ERASURE
 
 SECONDS_PER_HOUR = 3_600
-LOOKED_AT_MAX = 1_024  # machines, the cheapest ones, for one reservation
+LOOKED_AT_MAX = 1_024  # machines, the best ones, for one reservation
 
 
 def decide(book: Book, fact: Fact, order: Order, now_s: int) -> Change:
-    """Booking the cheapest slice that is free for the whole span.
+    """Book the slice of the lowest expected cost that is free for the whole span.
 
     Raises:
         NoMatch: none is.
@@ -88,7 +90,7 @@ def _fail(book: Book, record: OpenOrder, booking: Booking) -> tuple[Outcome, ...
 
 
 def _find_booking(book: Book, order: Order) -> Booking:
-    """Find the winner among those with room, for what the runner-up would ask."""
+    """Find the winner among those with room, for what just ties the runner-up."""
     until_s = order.starts_at_s + order.duration_s_max + book.rules.close_s
     if ERASURE in order.features:
         until_s = TIME_S_MAX
@@ -99,33 +101,26 @@ def _find_booking(book: Book, order: Order) -> Booking:
     rows = kind.nonzero()[0]
     cells = offers.cells[:, rows]
     costs = price(order, cells)
-    ranked = sorted(
-        (cost, number, row)
-        for cost, number, row in zip(
-            costs.tolist(), cells[Column.NUMBER].tolist(), rows.tolist(), strict=True
-        )
-        if cost <= order.price_hour_max
-    )
-    winner: tuple[int, OfferRecord] | None = None
-    price_hour = 0
-    for cost, _, row in ranked[:LOOKED_AT_MAX]:
-        record = offers.get(row)
-        if winner is not None and record.provider == winner[1].provider:
+    is_cheap = costs <= order.price_hour_max
+    asked = dict(zip(rows[is_cheap].tolist(), costs[is_cheap].tolist(), strict=True))
+    ranked = rank(book, order, rows=list(asked), costs=list(asked.values()))
+    placed: list[Candidate] = []  # the best two of two providers
+    for one in ranked[:LOOKED_AT_MAX]:
+        if placed and one.provider == placed[0].provider:
             continue
-        if not _has_place(book, record, order, span):
-            continue
-        if winner is None:
-            winner, price_hour = (cost, record), cost
-        else:
-            price_hour = cost
-            break
-    if winner is None:
+        if _has_place(book, offers.get(one.row), order, span):
+            placed.append(one)
+            if len(placed) == 2:
+                break
+    if not placed:
         raise NoMatch(
             f"none of {len(rows)} offers of this kind has room from {span.from_s} on at "
             "this price; ask for another time, for less, or raise the price",
             detail={"offers": len(rows), "price": len(rows) - len(ranked)},
         )
-    return _booking(order, winner[1], price_hour=price_hour, span=span)
+    winner, runner_up, *_ = (*placed, None)
+    price_hour = pay(book, order, winner, runner_up, cost=asked[winner.row])
+    return _booking(order, offers.get(winner.row), price_hour=price_hour, span=span)
 
 
 def _has_place(book: Book, record: OfferRecord, order: Order, span: Span) -> bool:

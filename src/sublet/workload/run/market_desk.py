@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
@@ -30,6 +30,7 @@ from sublet.workload.run.exit_code import (
     EXIT_UNAVAILABLE,
     exit_code_of,
 )
+from sublet.workload.run.wait_text import describe_wait
 from sublet.workload.run.work import Work
 
 WATCH_PAUSE_S = 2.0  # before a market that went away is watched again
@@ -49,8 +50,9 @@ class MarketDesk:
         ssh_key: str,
         now_ms: Callable[[], int],
         say: Callable[[fact.Fact], None],
+        tell: Callable[[str], Awaitable[None]],
     ) -> None:
-        """Take the market, the job, and who hears of facts."""
+        """Take the market, the job, who hears of facts and who of waits."""
         self.leases: dict[Digest, Lease] = {}
         self.manifests: dict[Digest, Manifest] = {}
         self.orders: dict[Digest, Signed] = {}
@@ -61,6 +63,7 @@ class MarketDesk:
         self._ssh_key = ssh_key
         self._now_ms = now_ms
         self._say = say
+        self._tell = tell
 
     async def domain(self) -> Domain:
         """Give the domain that documents of this market are signed in."""
@@ -156,8 +159,14 @@ class MarketDesk:
 
     async def _wait_filled(self, order_: OpenOrder) -> Lease | fact.Fact:
         """Wait until an order has its lease or has ended; whoever leaves cancels it."""
+        told = None
         try:
             while not order_.leases and order_.phase is not OrderPhase.ENDED:
+                state = (order_.phase, len(order_.bids), order_.booking is None)
+                if state != told:
+                    told = state
+                    now_s = self._clock.now_s()
+                    await self._tell(describe_wait(order_, now_s=now_s))
                 await asyncio.sleep(LOOK_S)
                 with contextlib.suppress(Unavailable):
                     order_ = await self._connection.ask(ask_order(order_.id))

@@ -60,7 +60,7 @@ def parse_needs(wish: Wish, found: Collector, *, now_s: int) -> Needs:
     timeout_s = found.take(
         1, parse_span, _given(wish.timeout, TIMEOUT), "--timeout", 1, limits.LEASE_S_MAX
     )
-    mode, mode_s = found.take(("instant", 0), _parse_mode, wish.mode)
+    mode, mode_s, choose_s = found.take(("instant", 0, 0), _parse_mode, wish.mode)
     kinds, count = found.take(((), 0), _parse_gpu, wish)
     return Needs(
         cpus_milli=found.take(1, _parse_cpus, _given(wish.cpus, CPUS)),
@@ -95,6 +95,7 @@ def parse_needs(wish: Wish, found: Collector, *, now_s: int) -> Needs:
         gang=parse_gang(wish, found),
         mode=mode,
         mode_s=mode_s,
+        choose_s=choose_s,
     )
 
 
@@ -225,11 +226,12 @@ def _parse_image(wish: Wish) -> Reference | None:
     return parse_reference(wish.image, field="--image")
 
 
-def _parse_mode(text: str | None) -> tuple[str, int]:
-    """Read ``MODE:SPAN``, such as standing:10m."""
+def _parse_mode(text: str | None) -> tuple[str, int, int]:
+    """Read ``MODE:SPAN``, such as standing:10m; live:10s:5m has two spans."""
     if text is None:
-        return "instant", 0
-    mode, _, span = text.strip().lower().partition(":")
+        return "instant", 0, 0
+    mode, _, rest = text.strip().lower().partition(":")
+    span, colon, choose = rest.partition(":")
     most = MODES.get(mode)
     if most is None:
         raise refuse(
@@ -239,12 +241,21 @@ def _parse_mode(text: str | None) -> tuple[str, int]:
             code="bad_mode",
         )
     if mode == "instant" and not span:
-        return mode, 0
+        return mode, 0, 0
     if not most or not span:
         raise refuse(
             "--mode", f"write {text[:40]!r} like standing:10m", code="bad_mode"
         )
-    return mode, parse_span(span, "--mode", 1, most)
+    if colon and mode != "live":
+        raise refuse(
+            "--mode",
+            f"{mode} has one span, as in {mode}:{span}; only a live order has a second "
+            "one, in which you choose",
+            code="bad_mode",
+        )
+    mode_s = parse_span(span, "--mode", 1, most)
+    choose_s = parse_span(choose, "--mode", 1, limits.WINDOW_S_MAX) if colon else 0
+    return mode, mode_s, choose_s
 
 
 def _parse_sandbox(text: str | None) -> str:

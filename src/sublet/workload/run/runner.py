@@ -73,6 +73,7 @@ class Runner:
             ssh_key=self._key.public_line(),
             now_ms=self.now_ms,
             say=self._say,
+            tell=self._tell_wait,
         )
         self._job = Job()
         self._created_at_ms = self.now_ms()
@@ -268,6 +269,9 @@ class Runner:
 
     def _say(self, said: fact.Fact) -> None:
         self._inbox.put_nowait(said)
+
+    async def _tell_wait(self, text: str) -> None:
+        await self._show_event(event.Waiting(at_ms=self.now_ms(), message=text))
 
     async def _await_supply(self, delay_ms: int) -> None:
         await asyncio.sleep(delay_ms / 1_000)

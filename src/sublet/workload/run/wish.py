@@ -134,6 +134,7 @@ class Needs(Struct, frozen=True):
     erasure: bool = False  # encrypted scratch, and a statement that it is gone
     mode: str = "instant"  # how the market is to find a lease
     mode_s: int = 0  # what it needs: window, wait, notice, or until it begins
+    choose_s: int = 0  # live: for the tenant to choose a bid; 0: the best one wins
     particulars: Particulars = Particulars()
     image: Reference | None = None  # as typed: an archive's path is a local one
     gang: Gang = Gang()

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sublet.core.book.live import find_calls, find_takers
 from sublet.core.book.open_order import OpenOrder, OrderPhase
 from sublet.core.document import Bid, Choice, OfferWithdrawal, Resume
 from sublet.core.lease.phase import Lease
@@ -78,13 +79,50 @@ def test_only_bid_is_paid_as_it_was_made() -> None:
     assert world.won(key).price_hour == 50_000
 
 
-def test_older_of_two_equal_bids_wins() -> None:
+def test_older_offer_of_two_equal_bids_wins() -> None:
     world = Auction()
     key = world.place()
     world.say_bid(key, THIRD, 30_000)
     world.say_bid(key, PROVIDER, 30_000)
     world.wait(10)
-    assert world.won(key).provider == THIRD
+    assert world.won(key).provider == PROVIDER
+
+
+def test_faster_machine_wins_with_a_dearer_bid() -> None:
+    """Twice as fast at one and a half times the price; paid what just ties the other."""
+    world = Auction()
+    fast = {"cpu_score": 200, "salt": 9}
+    world.offers[THIRD] = world.add_provider(THIRD, **fast)
+    key = world.place(work="cpu")
+    world.say_bid(key, PROVIDER, 40_000)
+    world.say_bid(key, THIRD, 60_000)
+    world.wait(10)
+    lease = world.won(key)
+    assert (lease.provider, lease.price_hour) == (THIRD, 80_000)
+
+
+def test_pay_as_bid_is_what_it_says() -> None:
+    world = Auction()
+    key = world.place(pricing="pay_as_bid")
+    world.say_bid(key, PROVIDER, 40_000)
+    world.say_bid(key, THIRD, 60_000)
+    world.wait(10)
+    assert world.won(key).price_hour == 40_000
+
+
+def test_those_who_could_serve_are_found() -> None:
+    world = Auction()
+    key = world.place(cpus_milli=8_000)
+    wanted = world.record(key).order
+    now_s = world.now_s
+    assert find_takers(world.book, wanted, now_s=now_s) == [*world.offers]
+    world.add_provider(THIRD, cpu_price_hour=1)  # once: its cheapest offer counts
+    world.say(OTHER_PROVIDER, OfferWithdrawal(world.offers[OTHER_PROVIDER], 1, 1))
+    assert find_takers(world.book, wanted, now_s=now_s) == [THIRD, PROVIDER]
+    assert [one.id for one in find_calls(world.book, PROVIDER, now_s=now_s)] == [key]
+    assert find_calls(world.book, OTHER_PROVIDER, now_s=now_s) == []
+    world.wait(10)
+    assert find_calls(world.book, PROVIDER, now_s=world.now_s) == []
 
 
 def test_order_without_bids_ends() -> None:

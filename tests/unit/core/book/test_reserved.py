@@ -180,3 +180,17 @@ def test_time_without_a_market_moves_it() -> None:
     assert world.book.orders[record.id].deadline_s == BEGIN_S + 20_000
     world.wait(10_000)
     assert world.lease(record.id).until_s == BEGIN_S + 20_000 + 3_600
+
+
+def test_faster_machine_is_booked_though_dearer() -> None:
+    """Twice as fast, at one and a half times the price of the other's."""
+    world = Booked()
+    world.add_provider(
+        OTHER_PROVIDER, cpu_score=200, cpu_price_hour=15_000, memory_price_hour=3_000
+    )
+    record = world.reserve(work="cpu")
+    assert record.booking is not None
+    assert record.booking.provider == OTHER_PROVIDER
+    assert record.booking.price_hour == 2 * 88_000
+    assert world.reserve(work="cpu").booking.provider == PROVIDER  # type: ignore[union-attr]
+    assert world.refuse() == "no_match"
