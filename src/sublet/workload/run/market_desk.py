@@ -51,8 +51,9 @@ class MarketDesk:
         now_ms: Callable[[], int],
         say: Callable[[fact.Fact], None],
         tell: Callable[[str], Awaitable[None]],
+        is_stopped: Callable[[], bool],
     ) -> None:
-        """Take the market, the job, who hears of facts and who of waits."""
+        """Take the market, the job, who hears of facts, who of waits; is it stopped?"""
         self.leases: dict[Digest, Lease] = {}
         self.manifests: dict[Digest, Manifest] = {}
         self.orders: dict[Digest, Signed] = {}
@@ -64,6 +65,7 @@ class MarketDesk:
         self._now_ms = now_ms
         self._say = say
         self._tell = tell
+        self._is_stopped = is_stopped
 
     async def domain(self) -> Domain:
         """Give the domain that documents of this market are signed in."""
@@ -162,6 +164,8 @@ class MarketDesk:
         told = None
         try:
             while not order_.leases and order_.phase is not OrderPhase.ENDED:
+                if self._is_stopped():
+                    await self._cancel(order_.id)
                 state = (order_.phase, len(order_.bids), order_.booking is None)
                 if state != told:
                     told = state

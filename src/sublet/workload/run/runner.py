@@ -74,7 +74,9 @@ class Runner:
             now_ms=self.now_ms,
             say=self._say,
             tell=self._tell_wait,
+            is_stopped=self._is_stop_asked,
         )
+        self._is_stopped = False
         self._job = Job()
         self._created_at_ms = self.now_ms()
         self.harvest = Harvest(home=tenant.home, work=work)
@@ -106,6 +108,7 @@ class Runner:
 
     def stop(self) -> None:
         """Ask for the job to be stopped and settled; twice is harmless."""
+        self._is_stopped = True
         self._inbox.put_nowait(fact.StopAsked(at_ms=self.now_ms()))
 
     async def run(self) -> JobRecord:
@@ -270,14 +273,18 @@ class Runner:
     def _say(self, said: fact.Fact) -> None:
         self._inbox.put_nowait(said)
 
+    def _is_stop_asked(self) -> bool:
+        """Say whether it is stopped, here or by another command."""
+        if not self._is_stopped and self._home.is_stop_asked(self._work.id):
+            self.stop()
+        return self._is_stopped
+
     async def _tell_wait(self, text: str) -> None:
         await self._show_event(event.Waiting(at_ms=self.now_ms(), message=text))
 
     async def _await_supply(self, delay_ms: int) -> None:
         await asyncio.sleep(delay_ms / 1_000)
-        if self._home.is_stop_asked(self._work.id):
-            self.stop()
-        else:
+        if not self._is_stop_asked():
             self._say(fact.SupplyDue(at_ms=self.now_ms()))
 
     async def _say_later(self, said: fact.Fact, delay_ms: int) -> None:
