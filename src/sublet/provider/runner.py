@@ -151,7 +151,7 @@ class LeaseRunner:
             self.desk.tell(ls.MarketSettled())
         elif lease.phase is Phase.CLOSING:
             self.desk.tell(ls.StopAsked(reason=lease.reason or "stopped"))
-        elif lease.displaced_by != NO_DIGEST:
+        elif lease.displaced_by != NO_DIGEST and not self.record.gives_back_at_s:
             # Sold to be displaced: the same as if the owner wanted the machine back.
             ends_s = lease.give_back_by_s - self._around.report_s
             self.give_back(notice_s=max(0, ends_s - self._around.clock.now_s()))

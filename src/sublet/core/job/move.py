@@ -12,6 +12,7 @@ from sublet.base.errors import PeerFault
 from sublet.core.job import bill, fact, order
 from sublet.core.job.state import OWN_REASONS, Attempt, Job, JobPhase
 from sublet.core.lease.phase import REVOKED
+from sublet.core.lease.table import GIVEN_BACK
 
 EXIT_UNAVAILABLE = 3  # nobody could do it now
 EXIT_TIMEOUT = 124  # as timeout(1)
@@ -428,12 +429,17 @@ def _may_retry(job: Job) -> bool:
 
 
 def _retry(job: Job, at_ms: int, *, outcome: str) -> Move:
-    """Leave this provider for another one, as often as the limits allow."""
+    """Leave this provider, as often as the limits allow: for another one if it failed.
+
+    Whoever wanted the machine back has said so, and did nothing wrong: its owner, who
+    does not offer it meanwhile, or the order that displaced this one.
+    """
     attempt = job.attempt
     job = _note(job, outcome=outcome, ended_at_ms=attempt.ended_at_ms or at_ms)
-    others = tuple(one for one in job.avoided if one != attempt.provider)
-    avoided = (*others, attempt.provider)[-limits.LIST_LENGTH_MAX :]
-    job = structs.replace(job, avoided=avoided)
+    if outcome != GIVEN_BACK:
+        others = tuple(one for one in job.avoided if one != attempt.provider)
+        avoided = (*others, attempt.provider)[-limits.LIST_LENGTH_MAX :]
+        job = structs.replace(job, avoided=avoided)
     if _may_retry(job):
         return _seek_again(job, at_ms)
     because = f"{outcome} ({attempt.note})" if attempt.note else outcome

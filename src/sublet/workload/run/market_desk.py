@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
@@ -16,6 +16,8 @@ from sublet.core.document import (
     Stop,
 )
 from sublet.core.job import fact, order
+from sublet.core.job.move import CANCELLED
+from sublet.core.job.state import Job, JobPhase
 from sublet.core.lease.phase import Fault, Lease, Phase
 from sublet.sdk.connection import Connection
 from sublet.sdk.exchange import ask_order
@@ -23,6 +25,7 @@ from sublet.service.ports import Clock
 from sublet.wire.manifest import commitment
 from sublet.wire.message import Appended, Manifest, Paid, Signed, Tree
 from sublet.wire.typed_data import Domain
+from sublet.workload.run import event
 from sublet.workload.run.contract import make_manifest, make_order
 from sublet.workload.run.evidence import check_lease
 from sublet.workload.run.exit_code import (
@@ -30,6 +33,7 @@ from sublet.workload.run.exit_code import (
     EXIT_UNAVAILABLE,
     exit_code_of,
 )
+from sublet.workload.run.talk import Show
 from sublet.workload.run.wait_text import describe_wait
 from sublet.workload.run.work import Work
 
@@ -50,7 +54,7 @@ class MarketDesk:
         ssh_key: str,
         now_ms: Callable[[], int],
         say: Callable[[fact.Fact], None],
-        tell: Callable[[str], Awaitable[None]],
+        show: Show,
         is_stopped: Callable[[], bool],
     ) -> None:
         """Take the market, the job, who hears of facts, who of waits; is it stopped?"""
@@ -64,7 +68,7 @@ class MarketDesk:
         self._ssh_key = ssh_key
         self._now_ms = now_ms
         self._say = say
-        self._tell = tell
+        self._show = show
         self._is_stopped = is_stopped
 
     async def domain(self) -> Domain:
@@ -170,7 +174,8 @@ class MarketDesk:
                 if state != told:
                     told = state
                     now_s = self._clock.now_s()
-                    await self._tell(describe_wait(order_, now_s=now_s))
+                    text = describe_wait(order_, now_s=now_s)
+                    await self._show(event.Waiting(at_ms=self._now_ms(), message=text))
                 await asyncio.sleep(LOOK_S)
                 with contextlib.suppress(Unavailable):
                     order_ = await self._connection.ask(ask_order(order_.id))
@@ -269,6 +274,12 @@ class MarketDesk:
             [result] = await self._connection.submit(document)
             if result.lease is not None:
                 self.note(result.lease)
+
+    async def abandon(self, job: Job) -> None:
+        """This machine cannot go on: leave no lease that nobody looks after."""
+        if job.phase not in (JobPhase.SEEKING, JobPhase.FINISHED):
+            lease_id = job.attempt.lease_id
+            await self.stop(order.StopLease(lease_id=lease_id, reason=CANCELLED))
 
     async def settle_up(self, unknown: list[Digest], *, limit_s: float) -> None:
         """Ask what leases cost that did not end by a receipt."""

@@ -11,13 +11,12 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Address, Digest
 from sublet.core.job import fact, job, order
-from sublet.core.job.move import CANCELLED
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Job, JobPhase
 from sublet.sdk.job_channel import ChannelLost, ClientKey
@@ -73,7 +72,7 @@ class Runner:
             ssh_key=self._key.public_line(),
             now_ms=self.now_ms,
             say=self._say,
-            tell=self._tell_wait,
+            show=self._show_event,
             is_stopped=self._is_stop_asked,
         )
         self._is_stopped = False
@@ -126,7 +125,7 @@ class Runner:
             looking.cancel()
             fault = _first(group)
             if isinstance(fault, Unavailable):
-                await self._abandon()
+                await self._desk.abandon(self._job)
             raise fault from None
         receipts = {lease_id: talk.receipt for lease_id, talk in self._talks.items()}
         await self.scrutiny.leave(receipts)
@@ -175,7 +174,7 @@ class Runner:
                     overdue = fact.ReceiptOverdue(
                         at_ms=self.now_ms() + one.delay_ms, lease_id=one.lease_id
                     )
-                    self._spawn(self._say_later(overdue, one.delay_ms))
+                    self._spawn(_say_later(self._say, overdue, one.delay_ms))
                 case order.Dial():
                     talk = await self._find_talk(one.lease_id)
                     self._spawn(self._dial(talk, one.delay_ms))
@@ -279,17 +278,10 @@ class Runner:
             self.stop()
         return self._is_stopped
 
-    async def _tell_wait(self, text: str) -> None:
-        await self._show_event(event.Waiting(at_ms=self.now_ms(), message=text))
-
     async def _await_supply(self, delay_ms: int) -> None:
         await asyncio.sleep(delay_ms / 1_000)
         if not self._is_stop_asked():
             self._say(fact.SupplyDue(at_ms=self.now_ms()))
-
-    async def _say_later(self, said: fact.Fact, delay_ms: int) -> None:
-        await asyncio.sleep(delay_ms / 1_000)
-        self._say(said)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)
@@ -335,12 +327,6 @@ class Runner:
             disk_bytes=self._work.terms.needs.disk_bytes,
         )
 
-    async def _abandon(self) -> None:
-        """This machine cannot go on: leave no lease that nobody looks after."""
-        if self._job.phase not in (JobPhase.SEEKING, JobPhase.FINISHED):
-            lease_id = self._job.attempt.lease_id
-            await self._desk.stop(order.StopLease(lease_id=lease_id, reason=CANCELLED))
-
     async def _settle_up(self) -> None:
         """Ask what attempts cost that did not end by a receipt."""
         await self._desk.settle_up(self._job.unpriced, limit_s=SETTLE_S)
@@ -348,6 +334,13 @@ class Runner:
             said = self._inbox.get_nowait()
             if isinstance(said, fact.LeaseSettled):
                 self._job, _ = job.step(self._job, said)
+
+
+async def _say_later(
+    say: Callable[[fact.Fact], None], said: fact.Fact, delay_ms: int
+) -> None:
+    await asyncio.sleep(delay_ms / 1_000)
+    say(said)
 
 
 def _accuse(
