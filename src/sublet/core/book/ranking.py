@@ -9,7 +9,7 @@ import numpy as np
 
 from sublet.core.book.book import Book
 from sublet.core.book.column import Column
-from sublet.core.book.quote import PAY_AS_BID
+from sublet.core.book.mode import PAY_AS_BID
 from sublet.core.book.score import Scorer
 from sublet.core.book.search import Candidate
 from sublet.core.document import Order
