@@ -9,9 +9,6 @@ from msgspec import Struct
 from sublet.base.ids import Address
 
 MILLION = 1_000_000
-# A provider counts as one with nine good leases of ten before it had any: so one whose
-# first lease failed is not lost for ever, and a stranger is not trusted blindly.
-GOOD_BEFORE, ALL_BEFORE = 9, 10
 SURE_PPM = 900_000  # the late end of the range holds nine times of ten
 RESTARTS_MAX = 20
 
@@ -30,21 +27,12 @@ class Outlook(Struct, frozen=True, forbid_unknown_fields=True):
     run_s: int  # asked, at the measured speed
     speed_ppm: int  # of the winner, to the median of its kind; 0: not measured
     chance_ppm: int  # that the provider lasts the run
-    leases_completed: int  # of that provider, on which chance_ppm rests
-    leases_at_fault: int
+    leases_completed: int  # of that provider
+    leases_at_fault: int  # and what they ran: on that chance_ppm rests
     restart_s: int  # what a loss costs besides the work that is lost
     finish_s_min: int  # a machine at once, and it lasts
     finish_s: int  # to be expected, losses included
     finish_s_max: int  # nine of ten are done by then
-
-
-def compute_chance(*, completed: int, at_fault: int) -> int:
-    """Predict how likely the next lease of a provider lasts, in millionths.
-
-    >>> compute_chance(completed=0, at_fault=0), compute_chance(completed=1, at_fault=9)
-    (900000, 500000)
-    """
-    return (completed + GOOD_BEFORE) * MILLION // (completed + at_fault + ALL_BEFORE)
 
 
 def compute_finish(

@@ -19,7 +19,8 @@ from sublet.core.book.why_not import NoMatch
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease, Phase
 from sublet.core.lease.table import holds_slice
-from sublet.core.outlook import MILLION, Outlook, compute_chance, compute_finish
+from sublet.core.outlook import MILLION, Outlook, compute_finish
+from sublet.core.reliability.chance import chance_ppm
 from sublet.core.tape.quantile import find_percentiles
 
 LEASES_MAX = 1_024  # of those that end first: more are not looked at
@@ -60,9 +61,8 @@ def look_ahead(book: Book, seen: Survey, *, order: Order, now_s: int) -> Outlook
     if speed_ppm:
         run_s = max(1, min(run_s * MILLION // speed_ppm, run_s))
     record = book.find_provider(provider)
-    chance_ppm = compute_chance(
-        completed=record.leases_completed, at_fault=record.leases_at_fault
-    )
+    # As the score weighs it, so that a quote says the same in both places.
+    chance = chance_ppm(record.lasts_s, asked_s=max(1, order.duration_s_max))
     rules = book.rules
     prepare_s_max = rules.accept_s + rules.deliver_s + rules.prepare_s
     prepare_s = max(habits.prepare_s, 0)
@@ -74,7 +74,7 @@ def look_ahead(book: Book, seen: Survey, *, order: Order, now_s: int) -> Outlook
         prepare_s_max=prepare_s_max,
         run_s=run_s,
         restart_s=restart_s,
-        chance_ppm=chance_ppm,
+        chance_ppm=chance,
     )
     return Outlook(
         provider=provider,
@@ -87,7 +87,7 @@ def look_ahead(book: Book, seen: Survey, *, order: Order, now_s: int) -> Outlook
         samples=habits.samples,
         run_s=run_s,
         speed_ppm=speed_ppm,
-        chance_ppm=chance_ppm,
+        chance_ppm=chance,
         leases_completed=record.leases_completed,
         leases_at_fault=record.leases_at_fault,
         restart_s=restart_s,

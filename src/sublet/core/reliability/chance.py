@@ -35,6 +35,15 @@ def lasts_s(*, ran_s: int, faults: int) -> int:
     return min(max(1, lasts - lasts % STEP_S if lasts > STEP_S else lasts), LASTS_S_MAX)
 
 
+def chance_ppm(lasts: int, *, asked_s: int) -> int:
+    """Predict for one what ``chances_ppm`` predicts for many.
+
+    >>> chance_ppm(86_400, asked_s=86_400), chance_ppm(1, asked_s=1 << 30)
+    (500000, 1)
+    """
+    return 1 + lasts * (CERTAIN - 1) // (lasts + asked_s)
+
+
 def chances_ppm(lasts: NDArray[np.int64], *, asked_s: int) -> NDArray[np.int64]:
     """Predict how likely each finishes, in parts per million, rounded down but never 0.
 

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sublet.core.reliability.chance import CERTAIN, LASTS_S_MAX, chances_ppm, lasts_s
+from sublet.core.reliability.chance import (
+    CERTAIN,
+    LASTS_S_MAX,
+    chance_ppm,
+    chances_ppm,
+    lasts_s,
+)
 
 DAY_S = 86_400
 
@@ -34,3 +40,9 @@ def test_chance_is_within_bounds_and_falls_with_time(lasts: int, asked_s: int) -
     )
     assert 1 <= later <= now <= CERTAIN
     assert abs(now - lasts * CERTAIN / (lasts + asked_s)) <= 2
+
+
+@given(st.integers(1, 1 << 32), st.integers(1, 1 << 32))
+def test_says_of_one_what_it_says_of_many(lasts: int, asked_s: int) -> None:
+    (many,) = chances_ppm(np.array([lasts]), asked_s=asked_s)
+    assert chance_ppm(lasts, asked_s=asked_s) == many
