@@ -8,6 +8,7 @@ import pytest
 
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
 from sublet.base.errors import Refused
+from sublet.cli.deploy_text import render_copies
 from sublet.cli.run import EXIT_STOPPED
 from sublet.workload.deploy.file import read_file
 from sublet.workload.deploy.launch import Deployment, find_copies
@@ -108,6 +109,9 @@ async def test_services_run_on_leases_of_their_own(tmp_path: Path) -> None:
             ("first", 1),
             ("second", 1),
         ]
+        assert copies[0].ports == (8080,)
+        shown = render_copies(copies, as_json=False)
+        assert shown.endswith("reach a port: sublet port two.first.1 8080")
         with pytest.raises(Refused) as caught:
             await Deployment().start(client, plan, on_event=show)
         assert caught.value.code == "deployment_exists"

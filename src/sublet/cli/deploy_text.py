@@ -17,6 +17,7 @@ from sublet.workload.deploy.plan import HEAD, DeployPlan, describe
 from sublet.workload.deploy.tree import FILE_BYTES_MAX
 
 FILES = ("sublet.yaml", "deploy.yaml", "compose.yaml", "docker-compose.yml")
+COPIES_HEAD = ("DEPLOYMENT", "COPY", "STATE", "RAN", "COST", "PORTS", "JOB")
 LINE_BYTES_MAX = 65_536  # of a service's line, before it is shown in parts
 
 
@@ -148,11 +149,16 @@ def render_copies(copies: Sequence[Copy], *, as_json: bool) -> str:
             f"exit {one.record.job.exit_code}" if one.state == "over" else one.state,
             format_duration(sum(a.ran_ms for a in one.record.job.attempts) // 1_000),
             format_money(one.record.job.cost),
+            ",".join(map(str, one.ports)) or "-",
             one.record.id,
         )
         for one in copies
     ]
-    return format_table(("DEPLOYMENT", "COPY", "STATE", "RAN", "COST", "JOB"), rows)
+    text = format_table(COPIES_HEAD, rows)
+    reached = next((c for c in copies if c.ports and c.state == "running"), None)
+    if reached is None:
+        return text
+    return f"{text}\nreach a port: sublet port {reached.record.name} {reached.ports[0]}"
 
 
 class Lines:

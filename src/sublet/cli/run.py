@@ -200,6 +200,7 @@ def run(
     """
     options: Options = {
         "is_command": ctx.meta[BEHIND_DASHES],
+        "lengthens": False,
         **needed,
         "image": image,
         "inputs": inputs or (),

@@ -305,6 +305,7 @@ class Manifest(Message, frozen=True):
     timeout_s: int
     egress: tuple[str, ...] = ()  # destinations, "name:port"; () for no network at all
     image: str = ""  # a reference; without argv, its own program. "": the host's system
+    lengthens: bool = False  # argv follows the image's entrypoint, for its command
     sealed: SealedJob | None = None  # what it really is; trees are sealed folders then
 
     # A manifest is private and holds secrets: nothing of it reaches a log by its repr.

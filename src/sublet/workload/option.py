@@ -58,6 +58,7 @@ class Options(Needed, total=False):
     """What a job may be given besides."""
 
     is_command: bool
+    lengthens: bool  # the command follows the image's entrypoint
     inputs: Sequence[str]
     outputs: Sequence[str]
     checkpoint: str | None

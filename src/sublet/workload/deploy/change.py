@@ -18,7 +18,7 @@ from sublet.workload.deploy.plan import (
     describe_gpus,
 )
 
-IN_PLACE = ("image", "command", "env")
+IN_PLACE = ("image", "command", "lengthens", "env")
 _FREE = ("ports", "after", "notes")  # say nothing to the machine
 _WORDS = {
     "cpus_milli": "cpus",

@@ -171,12 +171,7 @@ class _Planner:
             image=service.image,
             # In Compose a command alone is what follows the image's entrypoint.
             command=(*entrypoint, *command),
-            unmet=(
-                "command without entrypoint: the image's own entrypoint cannot be "
-                "lengthened; write the program itself under entrypoint",
-            )
-            if command and not entrypoint
-            else (),
+            lengthens=bool(command and not entrypoint),
             env=self._environment(service),
             copies=deploy.replicas,
             cpus_milli=self._cpus(service),

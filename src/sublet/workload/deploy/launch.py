@@ -16,7 +16,7 @@ from sublet.base.errors import Faults, Refused
 from sublet.core.job.record import JobRecord
 from sublet.workload.client import AsyncClient, RunningJob
 from sublet.workload.deploy.plan import DeployPlan, make_options
-from sublet.workload.deploy.update import heed, note_plan
+from sublet.workload.deploy.update import find_plan, heed, note_plan
 from sublet.workload.detached.client import detach
 from sublet.workload.reach import stop_job
 from sublet.workload.run.event import AnyEvent
@@ -36,6 +36,7 @@ class Copy(Struct, frozen=True):
     number: int
     record: JobRecord
     state: str
+    ports: tuple[int, ...] = ()  # that it listens on, by its file
 
 
 def check_plan(plan: DeployPlan) -> None:
@@ -78,7 +79,10 @@ def find_copies(client: AsyncClient, name: str = "") -> list[Copy]:
     for record in client.home.read_jobs():  # newest first
         match = _COPY.match(record.name)
         if match is not None and name in ("", match[1]):
-            copy = Copy(match[1], match[2], int(match[3]), record, find_state(record))
+            plan = find_plan(client, record)
+            ports = tuple(port.number for port in plan.ports) if plan else ()
+            state = find_state(record)
+            copy = Copy(match[1], match[2], int(match[3]), record, state, ports)
             found.setdefault(record.name, copy)
     return sorted(found.values(), key=lambda c: (c.deployment, c.service, c.number))
 
@@ -168,6 +172,7 @@ async def leave(
                     **(options | dict(make_options(service, name))),
                 )
             )
+            note_plan(client, records[-1].id, service)
     except BaseException:
         for record in records:
             await asyncio.shield(stop_job(client, record))

@@ -54,6 +54,7 @@ class ServicePlan(Struct, frozen=True, kw_only=True):
     name: str
     image: str
     command: tuple[str, ...] = ()  # empty for the image's own
+    lengthens: bool = False  # it follows the image's entrypoint
     env: dict[str, str] = {}
     copies: int = 1
     cpus_milli: int = 1_000
@@ -207,6 +208,7 @@ def make_options(service: ServicePlan, name: str) -> Mapping[str, object]:
     gpus = service.gpus
     options: dict[str, object] = {
         "is_command": True,
+        "lengthens": service.lengthens,
         "image": service.image,
         "name": name,
         "cpus": f"{service.cpus_milli / 1_000:g}",

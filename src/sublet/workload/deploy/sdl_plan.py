@@ -64,6 +64,7 @@ def plan_sdl(
                     name=service_name if is_alone else f"{service_name}-{place}",
                     image=service.image,
                     command=(*(service.command or ()), *(service.args or ())),
+                    lengthens=bool(service.args and not service.command),
                     env=make_env(service.env or ()),
                     copies=placed.count,
                     cpus_milli=find_cpus_milli(compute.resources.cpu.units) or 0,
@@ -143,11 +144,6 @@ def _volumes(service: Service, compute: Compute) -> tuple[Volume, ...]:
 
 def _unmet(service: Service, compute: Compute) -> tuple[str, ...]:
     unmet = []
-    if service.args and not service.command:
-        unmet.append(
-            "args without command: the image's own entrypoint cannot be lengthened; "
-            "write the program itself under command"
-        )
     if service.credentials is not None:
         unmet.append("credentials of a private registry: bring the image as a file")
     if service.params is not None and service.params.tee is not None:

@@ -40,6 +40,7 @@ def make_manifest(
         timeout_s=needs.timeout_s,
         egress=needs.egress,
         image=program.image,
+        lengthens=program.lengthens,
     )
     check_manifest(manifest)
     return manifest

@@ -26,6 +26,7 @@ class Wish(Struct, frozen=True, kw_only=True):
 
     target: tuple[str, ...]  # script, folder or command, then its arguments
     is_command: bool = False  # it stood behind --
+    lengthens: bool = False  # it follows the image's entrypoint
     gpu: str | None = None
     gpu_kinds: tuple[str, ...] = ()  # any of, as an order has them: "a100/80GiB/sxm"
     vram: str | None = None

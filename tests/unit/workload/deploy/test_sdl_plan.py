@@ -49,7 +49,11 @@ def test_what_cannot_be_had_is_named() -> None:
     )
     _, web = plan_of(text)
     told = "\n".join(web.unmet)
-    assert "args without" in told and "signedBy" in told
+    assert "signedBy" in told and "args" not in told
+    assert (web.command, web.lengthens) == (("-v",), True)
+    both = text.replace("    args: [-v]", "    command: [run]\n    args: [-v]")
+    _, web = plan_of(both)
+    assert (web.command, web.lengthens) == (("run", "-v"), False)
 
 
 def test_gpus_and_attributes_become_wishes() -> None:
