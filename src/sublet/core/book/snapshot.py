@@ -71,6 +71,8 @@ _DECODER = msgspec.json.Decoder(BookState)
 # What msgspec raises for bytes that somebody made, nested without end among them.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _FORMAT_DECODER = msgspec.json.Decoder(_Format)
+# Leases are bound only when all offers are there: until then none is dead and unused.
+_BEFORE_ALL_S = -1
 
 
 def dump(book: Book) -> bytes:
@@ -194,6 +196,6 @@ def _put_offer(book: Book, state: OfferState) -> None:
     book.offers.put(
         replace(record, is_withdrawn=state.is_withdrawn),
         is_up=book.find_provider(state.provider).is_up,
-        now_s=book.now_s,
+        now_s=_BEFORE_ALL_S,
         lasts_s=book.find_provider(state.provider).lasts_s,
     )
