@@ -12,7 +12,7 @@ from hypothesis.stateful import invariant, rule
 
 from sublet.base.ids import NO_DIGEST
 from sublet.core.book.open_order import OpenOrder, OrderPhase
-from sublet.core.document import Bid, Cancellation, Choice, Resume, Tick
+from sublet.core.document import Bid, Cancellation, Choice, ProviderSeen, Resume, Tick
 from tests.simulation.test_market_machine import PROVIDERS, TENANTS, Market
 from tests.unit.core.book.world import GIB, OPERATOR, make_offer, make_order
 
@@ -77,6 +77,7 @@ class Modes(Market):
     @rule(tenant=st.sampled_from(TENANTS[:2]), notice_s=st.sampled_from([0, 10]))
     def displace(self, tenant: str, notice_s: int) -> None:
         """Fill a machine with spot leases, then want it for more."""
+        self.say(OPERATOR, ProviderSeen(PROVIDERS[2], 1, self.salt))
         self.say(PROVIDERS[2], make_offer(salt=self.salt))
         for _ in range(2):
             wish = {"mode": "spot", "notice_s": notice_s, "cpus_milli": 4_000}

@@ -129,10 +129,10 @@ class Judged(Delegates):
     @rule(tenant=st.sampled_from(TENANTS[:2]), price=st.sampled_from([20_000, 900_000]))
     def order_of_who_has_two(self, tenant: str, price: int) -> None:
         """One owner offers two machines; its dearer one is nobody's runner-up."""
+        self.say(OPERATOR, ProviderSeen(PROVIDERS[2], 1, self.salt))
         for machine, asked in (("m1", 5_000), ("m2", price)):
             offer = make_offer(machine=machine, cpu_price_hour=asked, salt=self.salt)
             self.say(PROVIDERS[2], offer)
-        self.say(OPERATOR, ProviderSeen(PROVIDERS[2], 1, self.salt))
         self.order_two(tenant, tenant=tenant, total_max=50_000)
 
     @rule(

@@ -43,6 +43,22 @@ UNERASED_PER_PROVIDER_MAX = 1_024  # leases whose erasure a provider may owe
 REPLACEMENTS_MAX = 256  # of the program of one lease
 LEASES_KEPT_MAX = 10_000  # settled leases that the book still remembers
 
+# How fast one key may speak, by the log's clock: so many at once, then so many a minute
+ORDERS_AT_ONCE = 4_096
+ORDERS_A_MINUTE = 600
+BIDS_AT_ONCE = 4_096
+BIDS_A_MINUTE = 1_200
+OFFERS_AT_ONCE = 256
+OFFERS_A_MINUTE = 60
+ATTESTATIONS_AT_ONCE = 2_048
+ATTESTATIONS_A_MINUTE = 60
+CHANNELS_AT_ONCE = 1_024
+CHANNELS_A_MINUTE = 60
+DELEGATIONS_AT_ONCE = 256
+DELEGATIONS_A_MINUTE = 60
+DOCUMENTS_AT_ONCE = 16_384  # of each other kind
+DOCUMENTS_A_MINUTE = 30_000
+
 # What machines were let for
 TAPE_HOURS_MAX = 168  # hours that the tape keeps: a week
 TAPE_DEALS_MAX = 512  # newest deals of one kind that it keeps one by one
@@ -50,6 +66,8 @@ TAPE_SERIES_MAX = 256  # pairs of GPU model and region
 
 # Orders that wait
 ORDERS_PER_TENANT_MAX = 256  # open at one time
+ORDER_HOLD_MIN = 10_000  # micro-USD that an order sets aside to count as backed
+UNBACKED_ORDERS_MAX = 1_024  # orders of all tenants that wait with less set aside
 ORDERS_KEPT_MAX = 1_000  # that have ended, and that the book still remembers
 CALLED_PER_ORDER_MAX = 1_024  # providers that a node tells of one live order
 CALLS_PER_WELCOME_MAX = 256  # live orders that a provider is told of as it comes

@@ -19,6 +19,7 @@ from sublet.core.book.record import (
     AttestationRecord,
     ChannelRecord,
     DelegationRecord,
+    PaceRecord,
     ProviderRecord,
 )
 from sublet.core.document import Market
@@ -56,6 +57,7 @@ class Book:
         self.attestations: dict[Address, dict[Subject, AttestationRecord]] = {}
         self.orders: dict[Digest, OpenOrder] = {}  # that wait, oldest first
         self.ended: dict[Digest, OpenOrder] = {}  # orders that do no more
+        self.paces: dict[tuple[Address, str], PaceRecord] = {}  # longest silent first
         # Indexes; made again from the above when a snapshot is loaded.
         self.channel_of: dict[Line, Digest] = {}
         self.delegations_of: dict[Address, dict[Digest, None]] = {}
@@ -87,6 +89,7 @@ class Book:
         twin.attestations = {
             auditor: records.copy() for auditor, records in self.attestations.items()
         }
+        twin.paces = self.paces.copy()
         twin.channel_of = self.channel_of.copy()
         twin.delegations_of = _copy_index(self.delegations_of)
         twin.open_of_tenant = _copy_index(self.open_of_tenant)

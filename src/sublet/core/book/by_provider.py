@@ -2,8 +2,14 @@
 
 from functools import partial
 
+from msgspec.structs import replace
+
 from sublet.base.errors import Refused
-from sublet.base.limits import GPU_SHARE_WHOLE, OFFERS_PER_PROVIDER_MAX
+from sublet.base.limits import (
+    CLOCK_SKEW_S_MAX,
+    GPU_SHARE_WHOLE,
+    OFFERS_PER_PROVIDER_MAX,
+)
 from sublet.core.book.book import Book
 from sublet.core.book.change import Change
 from sublet.core.book.outcome import Outcome
@@ -18,8 +24,8 @@ def decide_offer(book: Book, fact: Fact, offer: Offer, now_s: int) -> Change:
     Leases keep what they use of the machine, even where the new offer is smaller.
 
     Raises:
-        Refused: ``bad_offer``, ``bad_wording``, ``offer_expired``, ``gpu_offered_twice`` or
-            ``too_many_offers``.
+        Refused: ``bad_offer``, ``bad_wording``, ``offer_expired``, ``unmet_provider``, ``stale_offer``,
+            ``gpu_offered_twice`` or ``too_many_offers``.
     """
     _check_whole(offer)
     if offer.expires_at_s <= now_s:
@@ -29,6 +35,14 @@ def decide_offer(book: Book, fact: Fact, offer: Offer, now_s: int) -> Change:
             code="offer_expired",
             field="offer.expires_at_s",
         )
+    if fact.signer not in book.providers:
+        # Keys cost nothing: who fills the book with offers has to have been met at least.
+        raise Refused(
+            f"no node of this market has met {fact.signer}; link to one first, as the "
+            "agent does, then offer",
+            code="unmet_provider",
+        )
+    _check_newer(book, fact, offer, now_s)
     _check_others(book, fact, offer, now_s)
     return partial(_put, book, fact, offer, now_s)
 
@@ -67,6 +81,21 @@ def _check_whole(offer: Offer) -> None:
             f"{GPU_SHARE_WHOLE}, and none where it sells whole ones",
             code="bad_offer",
             field="offer.gpu_sharing",
+        )
+
+
+def _check_newer(book: Book, fact: Fact, offer: Offer, now_s: int) -> None:
+    """Nobody brings an owner's old price back by holding a document up for a while."""
+    was = book.offers.find_machine(fact.signer, offer.machine)
+    since_s = book.find_provider(fact.signer).withdrew_s
+    if was is not None and was.is_live(now_s):
+        since_s = max(since_s, was.offer.signed_at_s)
+    if offer.signed_at_s < since_s - CLOCK_SKEW_S_MAX:
+        raise Refused(
+            f"the offer was signed at {offer.signed_at_s}, and what you offered or took "
+            f"back since was signed at {since_s}; sign a new one",
+            code="stale_offer",
+            field="offer.signed_at_s",
         )
 
 
@@ -147,9 +176,12 @@ def decide_withdrawal(
             f"the offer is of {record.provider}, who alone may withdraw it",
             code="wrong_signer",
         )
-    return partial(_withdraw, book, withdrawal)
+    return partial(_withdraw, book, record)
 
 
-def _withdraw(book: Book, withdrawal: OfferWithdrawal) -> tuple[Outcome, ...]:
-    book.offers.withdraw(withdrawal.offer_id)
+def _withdraw(book: Book, record: OfferRecord) -> tuple[Outcome, ...]:
+    provider = book.find_provider(record.provider)
+    withdrew_s = max(provider.withdrew_s, record.offer.signed_at_s)
+    book.providers[record.provider] = replace(provider, withdrew_s=withdrew_s)
+    book.offers.withdraw(record.id)
     return ()

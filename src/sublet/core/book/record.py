@@ -19,6 +19,7 @@ class ProviderRecord(Struct, frozen=True):
     leases_completed: int = 0  # ran, and ended without anyone's fault
     leases_at_fault: int = 0  # settled by the provider's fault
     ran_s: int = 0  # seconds that its settled leases ran
+    withdrew_s: int = 0  # when the newest offer was signed that it took back
 
     @property
     def lasts_s(self) -> int:
@@ -67,6 +68,14 @@ class AttestationRecord(Struct, frozen=True):
     attributes: tuple[str, ...]  # empty: revoked
     expires_at_s: int
     signed_at_s: int  # an older one replaces nothing
+
+
+class PaceRecord(Struct, frozen=True, gc=False):
+    """When a key may say as much of a kind at once again as if it had been silent."""
+
+    signer: Address
+    kind: str  # of document
+    full_at_ms: int
 
 
 class OfferRecord(Struct, frozen=True):

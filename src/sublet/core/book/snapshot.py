@@ -18,6 +18,7 @@ from sublet.core.book.record import (
     ChannelRecord,
     DelegationRecord,
     OfferRecord,
+    PaceRecord,
     ProviderRecord,
 )
 from sublet.core.document import Market, Offer
@@ -60,6 +61,7 @@ class BookState(Struct, frozen=True, forbid_unknown_fields=True):
     attestations: list[AttestationRecord]
     orders: list[OpenOrder]
     ended: list[OpenOrder]
+    paces: list[PaceRecord]
 
 
 class _Format(Struct, frozen=True):
@@ -112,6 +114,7 @@ def dump(book: Book) -> bytes:
             ],
             orders=list(book.orders.values()),
             ended=list(book.ended.values()),
+            paces=list(book.paces.values()),
         )
     )
 
@@ -172,6 +175,7 @@ def _make_book(state: BookState) -> Book:
     for order in state.orders:
         book.add_order(order)
     book.ended = {order.id: order for order in state.ended}
+    book.paces = {(pace.signer, pace.kind): pace for pace in state.paces}
     book.fresh, book.unserved = {}, {}  # all was looked at when it was written
     return book
 

@@ -24,6 +24,7 @@ from sublet.core.book.by_operator import SealMismatch
 from sublet.core.book.change import Change, Decide
 from sublet.core.book.of_lease import decide_lease
 from sublet.core.book.outcome import Credited, LeaseMoved, OrderMoved, Outcome, Step
+from sublet.core.book.pace import check_pace, note_pace
 from sublet.core.book.settlement import record_move
 from sublet.core.document import (
     Attestation,
@@ -154,6 +155,7 @@ def _decide(book: Book, fact: Fact, now_s: int) -> Change:
             f"this market is at {book.version}; its operator has to upgrade it first",
             code="not_upgraded",
         )
+    check_pace(book, fact, now_s)
     return HANDLERS[type(document)](book, fact, document, now_s)
 
 
@@ -167,6 +169,7 @@ def _take(
             raise _STOPS[refusal.code](refusal.message) from refusal
         return (), refusal
     done = change()
+    note_pace(book, fact)
     return done + serve.follow(book, done), None
 
 

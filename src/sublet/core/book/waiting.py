@@ -12,7 +12,13 @@ from msgspec.structs import replace
 
 from sublet.base.errors import Refused
 from sublet.base.ids import NO_DIGEST
-from sublet.base.limits import ORDERS_PER_TENANT_MAX, PIECES_PER_ORDER_MAX
+from sublet.base.limits import (
+    ORDER_HOLD_MIN,
+    ORDERS_PER_TENANT_MAX,
+    PIECES_PER_ORDER_MAX,
+    UNBACKED_ORDERS_MAX,
+)
+from sublet.base.units import format_money
 from sublet.core.book.book import Book
 from sublet.core.book.grant import Award, grant
 from sublet.core.book.open_order import OpenOrder, OrderPhase
@@ -37,7 +43,8 @@ def check_may_wait(book: Book, fact: Fact, order: Order, *, hold: int) -> None:
     """Refuse one order too many, and one that the wallet does not cover.
 
     Raises:
-        Refused: ``too_many_orders``, ``total_too_small`` or ``insufficient_funds``.
+        Refused: ``too_many_orders``, ``total_too_small``, ``too_many_unbacked`` or
+            ``insufficient_funds``.
     """
     if len(book.orders_of_tenant.get(order.tenant, ())) >= ORDERS_PER_TENANT_MAX:
         raise Refused(
@@ -51,7 +58,25 @@ def check_may_wait(book: Book, fact: Fact, order: Order, *, hold: int) -> None:
             code="total_too_small",
             field="order.total_max",
         )
+    _check_backed(book, hold=hold)
     book.ledger.check_hold(transfer_id=fact.id, debit=order.tenant, amount=hold)
+
+
+def _check_backed(book: Book, *, hold: int) -> None:
+    """Keys cost nothing, and to wait for a free slice neither: all of these share a room.
+
+    Whoever sets money aside is not in it, and so not in the way of whoever fills it.
+    """
+    if hold >= ORDER_HOLD_MIN:
+        return
+    waiting = sum(record.hold < ORDER_HOLD_MIN for record in book.orders.values())
+    if waiting >= UNBACKED_ORDERS_MAX:
+        raise Refused(
+            f"{waiting} orders wait with less than {format_money(ORDER_HOLD_MIN)} set "
+            "aside, and no more may; allow a higher total, or come back later",
+            code="too_many_unbacked",
+            field="order.total_max",
+        )
 
 
 def make_record(

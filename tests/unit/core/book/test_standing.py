@@ -23,6 +23,7 @@ from tests.unit.core.book.world import (
     START_S,
     TENANT,
     World,
+    address,
     make_order,
 )
 
@@ -255,3 +256,20 @@ def test_resume_forgives_orders_too() -> None:
     world.now_s += 5_000
     world.say(OPERATOR, Resume(1, 1))
     assert world.book.orders[record.id].deadline_s == START_S + 6_000
+
+
+def test_many_keys_cannot_fill_the_book(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orders that set nothing aside share a room; who pays is not in it."""
+    monkeypatch.setattr("sublet.core.book.waiting.UNBACKED_ORDERS_MAX", 3)
+    world = World()
+    world.add_credit()
+    free_wish = {"mode": "standing", "open_until_s": START_S + 1_000}
+    free_wish |= {"price_hour_max": 0, "total_max": 0}
+    for number in range(3):
+        key = address(0x9000 + number)
+        world.say(key, make_order(tenant=key, **free_wish))
+    late = make_order(tenant=address(0x9999), **free_wish)
+    assert world.refused(late.tenant, late) == "too_many_unbacked"
+    tiny = make_order(**free_wish | {"price_hour_max": 9_999, "total_max": 9_999})
+    assert world.refused(TENANT, tiny) == "too_many_unbacked"
+    place(world, price_hour_max=10_000, total_max=10_000)
