@@ -1,4 +1,4 @@
-"""A second opinion on a market: leases, vouchers, delegations, told from facts alone.
+"""A second opinion on a market: orders, leases, vouchers, delegations, from facts alone.
 
 The book is fast: columns, indexes, running sums. The judge is slow and plain: it hears
 each fact and what the book says it did, keeps its own notes, and works everything out
@@ -10,9 +10,10 @@ Not here: who says what when (``test_market_machine``, ``test_delegation_machine
 
 from collections import Counter
 
-from sublet.core.book.outcome import LeaseErased, LeaseMoved, Step
+from sublet.core.book.outcome import LeaseErased, LeaseMoved, OrderMoved, Step
 from sublet.core.document import (
     AnyDocument,
+    Bid,
     Channel,
     Delegation,
     Fact,
@@ -22,6 +23,7 @@ from sublet.core.document import (
     Order,
     ProviderLost,
     ProviderSeen,
+    Resume,
     Revocation,
     Voucher,
 )
@@ -30,6 +32,7 @@ from sublet.core.ledger.ledger import Ledger
 from tests.simulation.judge.life import erased, moves_on
 from tests.simulation.judge.match import check_match, check_right
 from tests.simulation.judge.notes import Case, Notes
+from tests.simulation.judge.wait import leased, note_bid, order_moved
 
 
 class Judge:
@@ -40,8 +43,10 @@ class Judge:
 
     def hear(self, fact: Fact, done: Step) -> None:
         """Hold what the book did against the protocol."""
-        self.notes.now_s = max(self.notes.now_s, fact.at_s)
         is_void = done.refusal is not None
+        if not is_void and isinstance(fact.document, Resume):
+            self._be_away(max(0, fact.at_s - self.notes.now_s))
+        self.notes.now_s = max(self.notes.now_s, fact.at_s)
         self.notes.vouched_before = dict(self.notes.vouched)
         if not is_void and isinstance(fact.document, Voucher):
             self._vouch(fact, fact.document)  # before what it pays
@@ -50,6 +55,8 @@ class Judge:
                 erased(self.notes, fact, outcome.lease)
             elif isinstance(outcome, LeaseMoved):
                 self._moved(fact, outcome.lease, is_void=is_void)
+            elif isinstance(outcome, OrderMoved):
+                order_moved(self.notes, fact, outcome.order, is_void=is_void)
         if not is_void:
             self._note(fact, fact.document)
         for case in self.notes.cases.values():
@@ -58,6 +65,17 @@ class Judge:
                     "a deadline was missed"
                 )
 
+        for wish in self.notes.open_wishes:
+            assert wish.due_s > self.notes.now_s, "an order waits too long"
+
+    def _be_away(self, away_s: int) -> None:
+        """Nobody served the market for so long: all that is open moves."""
+        for case in self.notes.cases.values():
+            case.be_away(away_s)
+        for wish in self.notes.open_wishes:
+            wish.due_s += away_s
+            wish.is_late |= away_s > 0
+
     def count(self, ledger: Ledger) -> None:
         """Hold every wallet against the sum of what its leases paid."""
         spent: Counter[str] = Counter()
@@ -65,6 +83,13 @@ class Judge:
             spent[case.lease.tenant] += case.paid
         for tenant, paid in spent.items():
             assert ledger.find(tenant).debits_posted == paid, "a wallet paid otherwise"
+        held: Counter[str] = Counter()
+        for case in self.notes.cases.values():
+            held[case.lease.tenant] += case.lease.hold * (case.phase != "settled")
+        for wish in self.notes.open_wishes:
+            held[wish.order.tenant] += wish.hold
+        for tenant, amount in held.items():
+            assert ledger.find(tenant).debits_pending == amount, "held otherwise"
 
     # ---- what is said -----------------------------------------------------------------
 
@@ -96,10 +121,11 @@ class Judge:
                 for case in self.notes.cases.values():
                     if case.lease.delegation == said.delegation_id:
                         assert case.phase in ("closing", "settling", "settled")
+            case Bid():
+                note_bid(self.notes, fact, said)
             case Order():
-                assert fact.id in self.notes.cases, (
-                    "an order was taken and gave no lease"
-                )
+                known = fact.id in self.notes.cases or fact.id in self.notes.wishes
+                assert known, "an order was taken, gave no lease and does not wait"
 
     def _vouch(self, fact: Fact, said: Voucher) -> None:
         channel = self.notes.channels[said.channel_id]
@@ -116,11 +142,18 @@ class Judge:
                 self.notes, fact, self.notes.cases[lease.id], lease, is_void=is_void
             )
             return
-        assert isinstance(fact.document, Order), "a lease without an order"
-        assert not is_void, "a void order gave a lease"
-        assert (lease.id, lease.phase.value) == (fact.id, "matched")
-        check_right(self.notes, fact, fact.document, lease)
-        check_match(self.notes, fact.document, lease)
-        self.notes.cases[lease.id] = Case(
-            lease, fact.document, "matched", self.notes.now_s
-        )
+        assert lease.phase.value == "matched"
+        if lease.order in self.notes.wishes:
+            order = self.notes.wishes[lease.order].order
+            leased(self.notes, fact, lease)
+        else:
+            assert isinstance(fact.document, Order), "a lease without an order"
+            assert not is_void, "a void order gave a lease"
+            assert lease.id == fact.id
+            order = fact.document
+            check_right(self.notes, fact.signer, order, lease)
+            check_match(self.notes, order, lease)
+        case = Case(lease, order, "matched", self.notes.now_s)
+        if order.mode == "reserved":
+            case.until_s = lease.until_s
+        self.notes.cases[lease.id] = case

@@ -16,6 +16,7 @@ from sublet.core.document import (
 )
 from sublet.core.lease.phase import Lease
 from tests.simulation.judge.notes import Case, Notes
+from tests.simulation.judge.wait import displaced, take_back
 
 SLACK_MS = 2_000
 
@@ -42,10 +43,14 @@ OF_THE_TENANT = {"Stop", "CheckpointKept"}
 def moves_on(
     notes: Notes, fact: Fact, case: Case, lease: Lease, *, is_void: bool
 ) -> None:
+    """By its deadline, by the loss of its provider, or by somebody's word about it."""
     assert case.phase != "settled", "a settled lease moved"
     was, to = case.phase, lease.phase.value
     due_s = case.due_s(notes.rules)
     said = fact.document
+    if lease.displaced_by != case.lease.displaced_by:
+        displaced(notes, case, lease)
+        return
     is_about_it = not is_void and getattr(said, "lease_id", "") == lease.id
     if due_s <= notes.now_s:
         owed = _expire(notes, case, to, due_s)
@@ -70,6 +75,7 @@ def moves_on(
     case.lease, case.phase = lease, to
     if to == "settled":
         _settled(notes, case, owed)
+        take_back(notes, case)
 
 
 def _owed(case: Case) -> int:
@@ -81,7 +87,7 @@ def _owed(case: Case) -> int:
 
 
 def _expire(notes: Notes, case: Case, to: str, due_s: int) -> int:
-    is_timeout = due_s == case.started_s + case.lease.duration_s
+    is_timeout = due_s == case.ends_by_s
     if case.phase == "running" and is_timeout:
         case.since_s = due_s
         assert to == "closing", "its time is over and it does not close"
@@ -101,6 +107,8 @@ def _hear_of_lease(notes: Notes, fact: Fact, case: Case, said: AnyDocument) -> i
     match said:
         case Start():
             case.started_s = case.heard_s = notes.now_s
+            case.ends_by_s = notes.now_s + lease.duration_s
+            case.ends_by_s = min(case.ends_by_s, case.until_s or case.ends_by_s)
         case UsageRecord() | Receipt():
             _check_claim(notes, case, said.ran_ms)
             if isinstance(said, UsageRecord):
@@ -155,6 +163,7 @@ def _settled(notes: Notes, case: Case, owed: int) -> None:
 
 
 def erased(notes: Notes, fact: Fact, lease: Lease) -> None:
+    """The provider says so, once, of a lease that is settled."""
     case = notes.cases[lease.id]
     assert isinstance(fact.document, Erasure)
     assert fact.signer == lease.provider, "a stranger says that it is erased"
