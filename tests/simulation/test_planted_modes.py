@@ -69,7 +69,7 @@ class JudgedModes(Modes):
                 record = self.world.book.offers.find(key)
                 if record is not None and record.provider == provider:
                     self.say(provider, Bid(order_id, key, price, 1, self.salt))
-                    self.say(PROVIDERS[0], Bid(order_id, key, price, 1, self.salt))
+                    self.say(PROVIDERS[0], Bid(order_id, key, price - 1, 1, self.salt))
         self.world.now_s += 11
         if choose_s:
             open_order = self.world.book.find_order(order_id)
@@ -102,7 +102,7 @@ class JudgedModes(Modes):
             self.world.now_s += 10
             self.say(OPERATOR, Tick(1, self.salt))
 
-    @rule(pieces=st.sampled_from([2, 3]))
+    @rule(pieces=st.sampled_from([2, 12]))
     def let_in_pieces(self, pieces: int) -> None:
         """A standing order for more than there is room, and who it is for cancels."""
         self.stock(cpus_milli=4_000)
@@ -115,7 +115,7 @@ class JudgedModes(Modes):
         self.world.now_s += 5
         self.say(OPERATOR, Tick(1, self.salt))
         self.say(TENANTS[0], Cancellation(order_id, 1, self.salt))
-        for provider in PROVIDERS[: pieces - 1]:
+        for provider in PROVIDERS[:2]:
             self.say(OPERATOR, ProviderLost(provider, 1, self.salt))
             self.say(OPERATOR, ProviderSeen(provider, 1, self.salt))
 
@@ -123,11 +123,13 @@ class JudgedModes(Modes):
     def want_what_another_has(self) -> None:
         """All is let for as long as it takes, and somebody would pay more."""
         self.stock()
-        for _ in range(4):
-            self.say(TENANTS[0], make_order(cpus_milli=8_000, salt=self.salt))
+        for _ in range(6):
+            wish = {"total_max": 50_000, "salt": self.salt}
+            self.say(TENANTS[0], make_order(cpus_milli=8_000, **wish))
         until_s = self.world.now_s + 40
         mode = {"mode": "standing", "open_until_s": until_s, "cpus_milli": 8_000}
-        self.place({"tenant": TENANTS[1], "salt": self.salt} | mode, bound_s=until_s)
+        wish = {"tenant": TENANTS[1], "total_max": 400_000, "salt": self.salt}
+        self.place(wish | mode, bound_s=until_s)
 
 
 # ---- the bugs ---------------------------------------------------------------------
