@@ -237,24 +237,26 @@ def _winner_is_paid_the_maximum(patch: pytest.MonkeyPatch) -> None:
 
 
 def _winner_is_paid_more_than_the_maximum(patch: pytest.MonkeyPatch) -> None:
-    right = standing.quote
+    right = standing.find_match
 
     def dear(book: Any, order: Any, *, now_s: int) -> Any:
         match = right(book, order, now_s=now_s)
+        if match is None:
+            return None
         price = order.price_hour_max + 1
         return replace(match, price_hour=price, duration_s=1, hold=1)
 
-    patch.setattr(standing, "quote", dear)
+    patch.setattr(standing, "find_match", dear)
 
 
 def _standing_below_the_floor(patch: pytest.MonkeyPatch) -> None:
-    right = standing.quote
+    right = standing.find_match
 
     def cheap(book: Any, order: Any, *, now_s: int) -> Any:
         match = right(book, order, now_s=now_s)
-        return replace(match, price_hour=match.price_hour // 2)
+        return match and replace(match, price_hour=match.price_hour // 2)
 
-    patch.setattr(standing, "quote", cheap)
+    patch.setattr(standing, "find_match", cheap)
 
 
 def _bid_after_the_window(patch: pytest.MonkeyPatch) -> None:

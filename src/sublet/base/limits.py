@@ -67,7 +67,7 @@ TAPE_SERIES_MAX = 256  # pairs of GPU model and region
 # Orders that wait
 ORDERS_PER_TENANT_MAX = 256  # open at one time
 ORDER_HOLD_MIN = 10_000  # micro-USD that an order sets aside to count as backed
-UNBACKED_ORDERS_MAX = 1_024  # orders of all tenants that wait with less set aside
+UNBACKED_ORDERS_MAX = 256  # orders of all tenants that wait with less set aside
 ORDERS_KEPT_MAX = 1_000  # that have ended, and that the book still remembers
 CALLED_PER_ORDER_MAX = 1_024  # providers that a node tells of one live order
 CALLS_PER_WELCOME_MAX = 256  # live orders that a provider is told of as it comes

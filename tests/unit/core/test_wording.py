@@ -1,9 +1,12 @@
 """Texts that are compared: written in one way, or refused by name."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sublet.base.errors import Refused
-from sublet.core.wording import check_wording
+from sublet.core.document import Offer, Order
+from sublet.core.wording import RULES, check_wording
 from tests.unit.core.book.world import make_offer, make_order
 
 GOOD = [
@@ -55,3 +58,27 @@ def test_offers_have_rules_too() -> None:
     with pytest.raises(Refused) as refusal:
         check_wording(make_offer(latencies=("oslo=5", "oslo=x")), whose="offer")
     assert refusal.value.field == "offer.latencies[1]"
+
+
+FIELDS = [(kind, field) for kind in (Offer, Order) for field in RULES[kind]]
+
+
+@given(
+    place=st.sampled_from(FIELDS),
+    sign=st.characters(min_codepoint=128, exclude_categories=["Cs"]),
+    before=st.text("abc019", max_size=8),
+    after=st.text("abc019", max_size=8),
+)
+def test_no_other_alphabet_passes(
+    place: tuple[type, str], sign: str, before: str, after: str
+) -> None:
+    """Whatever stands around it: no sign beyond ASCII is in anything that is compared."""
+    kind, field = place
+    make = make_offer if kind is Offer else make_order
+    whole = before + sign + after
+    texts = (whole, f"key={whole}", f"{whole}=1")
+    is_list = isinstance(getattr(make(), field), tuple)
+    for text in texts:
+        with pytest.raises(Refused) as refusal:
+            check_wording(make(**{field: (text,) if is_list else text}), whose="it")
+        assert refusal.value.code == "bad_wording"

@@ -24,8 +24,8 @@ def decide_offer(book: Book, fact: Fact, offer: Offer, now_s: int) -> Change:
     Leases keep what they use of the machine, even where the new offer is smaller.
 
     Raises:
-        Refused: ``bad_offer``, ``bad_wording``, ``offer_expired``, ``unmet_provider``, ``stale_offer``,
-            ``gpu_offered_twice`` or ``too_many_offers``.
+        Refused: ``bad_offer``, ``bad_wording``, ``offer_expired``, ``unmet_provider``,
+            ``stale_offer``, ``gpu_offered_twice`` or ``too_many_offers``.
     """
     _check_whole(offer)
     if offer.expires_at_s <= now_s:

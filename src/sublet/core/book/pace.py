@@ -37,7 +37,6 @@ from sublet.core.document import (
     Bid,
     Channel,
     Delegation,
-    Document,
     Fact,
     Offer,
     Order,
@@ -58,7 +57,7 @@ class Pace(Struct, frozen=True):
         return _MINUTE_MS // self.a_minute
 
 
-PACES: Mapping[type[Document], Pace] = {
+PACES: Mapping[type[Struct], Pace] = {
     Order: Pace(ORDERS_AT_ONCE, ORDERS_A_MINUTE),
     Bid: Pace(BIDS_AT_ONCE, BIDS_A_MINUTE),
     Offer: Pace(OFFERS_AT_ONCE, OFFERS_A_MINUTE),

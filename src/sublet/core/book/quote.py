@@ -76,6 +76,18 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
         Refused: ``bad_order``, ``bad_wording``, ``deadline_passed`` or
             ``total_too_small``.
     """
+    match = find_match(book, order, now_s=now_s)
+    if match is None:
+        raise explain(book, order, now_s=now_s)
+    return match
+
+
+def find_match(book: Book, order: Order, *, now_s: int) -> Match | None:
+    """Find it as ``quote`` does; None where no offer fits, and no word why.
+
+    Raises:
+        Refused: as ``quote``, but for NoMatch.
+    """
     check_order(order)
     _check_deadline(order, now_s=now_s)
     if order.machines > 1:
@@ -83,7 +95,7 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
     auction = _Auction(book, order, now_s=now_s)
     winner, runner_up = auction.find_two()
     if winner is None:
-        raise explain(book, order, now_s=now_s)
+        return None
     row, asked, price_hour = auction.award(winner, runner_up)
     match = _make_match(
         book,

@@ -9,7 +9,7 @@ from sublet.core.book.book import Book
 from sublet.core.book.open_order import OpenOrder, OrderPhase
 from sublet.core.book.outcome import LeaseMoved, Outcome
 from sublet.core.book.record import OfferRecord
-from sublet.core.document import Order
+from sublet.core.document import Offer, Order
 from sublet.core.lease.phase import REVOKED, Lease, Phase
 
 
@@ -33,9 +33,10 @@ def follow(book: Book, done: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
     while book.unserved or book.fresh:
         new, fresh = book.unserved, book.fresh
         book.unserved, book.fresh = {}, {}
+        machines = [one for each in fresh for one in book.offers.of_provider(each)]
         for key in list(book.orders):
             record = book.orders[key]
-            if key in new or _is_touched(book, record, fresh):
+            if key in new or _is_touched(record, fresh, machines):
                 outcomes += _serve(book, record)
     return tuple(outcomes)
 
@@ -64,22 +65,23 @@ def _has_come(book: Book, record: OpenOrder) -> bool:
     return record.booking is not None and record.booking.from_s <= book.now_s
 
 
-def _is_touched(book: Book, record: OpenOrder, fresh: dict[str, None]) -> bool:
+def _is_touched(
+    record: OpenOrder, fresh: dict[str, None], machines: list[OfferRecord]
+) -> bool:
     if record.phase not in (OrderPhase.WAITING, OrderPhase.RESERVED):
         return False
     if record.tenant in fresh:
         return True
     if record.booking is not None:
         return record.booking.provider in fresh
-    return any(
-        _may_fit(machine, record.order)
-        for provider in fresh
-        for machine in book.offers.of_provider(provider)
-    )
+    return any(_may_fit(machine, record.order) for machine in machines)
 
 
 def _may_fit(machine: OfferRecord, order: Order) -> bool:
-    """Say whether it is worth looking closer: a cheap test that lets nothing slip."""
+    """Say whether it is worth looking closer: a cheap test that lets nothing slip.
+
+    Somebody may have thousands of orders wait for what never comes: each is cheap here.
+    """
     offer = machine.offer
     return (
         machine.leases_free() > 0
@@ -87,4 +89,15 @@ def _may_fit(machine: OfferRecord, order: Order) -> bool:
         and offer.memory_bytes - machine.memory_bytes_used >= order.memory_bytes
         and offer.disk_bytes - machine.disk_bytes_used >= order.disk_bytes
         and len(offer.gpu_uuids) - len(machine.gpus_used) >= order.gpu_count
+        and _least_cost(offer, order) <= order.price_hour_max
+        and set(order.features) <= set(offer.features)
+    )
+
+
+def _least_cost(offer: Offer, order: Order) -> int:
+    """Say what the slice costs at least, micro-USD an hour, rounded down."""
+    return (
+        order.cpus_milli * offer.cpu_price_hour // 1_000
+        + (order.memory_bytes * offer.memory_price_hour >> 30)
+        + order.gpu_count * offer.gpu_price_hour
     )

@@ -17,7 +17,7 @@ from sublet.core.book.change import Change
 from sublet.core.book.grant import Award, may_lease
 from sublet.core.book.open_order import OpenOrder, OrderPhase
 from sublet.core.book.outcome import Outcome
-from sublet.core.book.quote import quote
+from sublet.core.book.quote import Match, find_match
 from sublet.core.document import Fact, Order
 
 
@@ -42,13 +42,20 @@ def serve(book: Book, record: OpenOrder) -> tuple[Outcome, ...]:
     while record.id in book.orders and may_lease(book, record.order):
         record = book.orders[record.id]
         piece = next_piece(record)
-        try:
-            match = quote(book, piece, now_s=book.now_s)
-        except Refused:
+        match = _find_match(book, piece)
+        if match is None:
             return (*outcomes, *spot.displace_for(book, record, piece))
         award = Award(match.offer_id, match.price_hour, match.duration_s, match.hold)
         outcomes += waiting.fill(book, record, award)
     return tuple(outcomes)
+
+
+def _find_match(book: Book, piece: Order) -> Match | None:
+    # Nobody is told why there is none: to work that out takes a look at every offer.
+    try:
+        return find_match(book, piece, now_s=book.now_s)
+    except Refused:
+        return None
 
 
 def next_piece(record: OpenOrder) -> Order:
