@@ -109,6 +109,16 @@ def map_(
             help="Longest lease of one machine. [default: 1h]",
         ),
     ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            "--mode",
+            metavar="MODE:TIME",
+            help="How each machine is found: standing:2d waits at your price, so that "
+            "they come as supply appears; spot:60s is cheap and may be taken from you.  "
+            "[default: instant]",
+        ),
+    ] = None,
     wait: Annotated[
         str | None,
         typer.Option(
@@ -147,6 +157,7 @@ def map_(
     Examples:
       sublet map --tasks tasks.jsonl --parallel 8 sweep.py --epochs 40
       sublet map --tasks tasks.jsonl --timeout 10m --max-total 5.00 ./project
+      sublet map --tasks tasks.jsonl --mode standing:2d --max-price 0.20 sweep.py
       sublet map --tasks words.jsonl --json -- wc -w
     """
     options: dict[str, Any] = {
@@ -163,6 +174,7 @@ def map_(
         "secrets": secret or (),
         **needed,
         "lease": lease,
+        "mode": mode,
         "wait": wait,
         "name": name,
     }

@@ -84,5 +84,6 @@ class MapOptions(Needed, total=False):
     parallel: int
     retries: int | None
     lease: str | None  # longest lease of one worker
+    mode: str | None  # how each worker finds a machine; as in ``Options``
     is_fail_fast: bool
     retry_failed: bool
