@@ -21,6 +21,7 @@ COPIES_MAX = 64  # of all services of one file
 WORK = "/work/"  # the job's own folder, in every sandbox
 NAME_LENGTH_MAX = 28  # so that a copy's name is one of a job
 SERVICE_LENGTH_MAX = 32
+_VARIABLE = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _NOT_NAME = re.compile(r"[^A-Za-z0-9-]+")
 
 
@@ -138,6 +139,11 @@ def _with_unmet(service: ServicePlan) -> ServicePlan:
         parse_reference(service.image, field="image")
     except Refused as fault:
         unmet.append(fault.message)
+    for name, value in service.env.items():
+        if _VARIABLE.match(name) is None or "\0" in value:
+            unmet.append(f"the variable {name[:40]!r}: use letters, digits and _")
+    if any("\0" in word for word in service.command):
+        unmet.append("a NUL character in a command: write it without")
     kept = [one for one in service.volumes if one.is_persistent]
     for volume in kept:
         path = volume.mount.removeprefix(WORK).strip("/")

@@ -139,17 +139,30 @@ class Reader:
         values = {}
         for key, value in node.entries.items():
             ok, _ = _read_scalar(Scalar(node.line, key), kind.key_type)
-            if not ok:
+            if ok and self._is_open and key.startswith("x-") and not path:
+                continue
+            values[key] = self._read(value, kind.value_type, (*path, key))
+            if not ok:  # after what lies in it: a key at fault hides that
                 self._found.add(
                     (*path, key),
-                    f"{shorten(key)!r} is no name for this",
+                    f"{shorten(key)!r} is no name for this{_name_foreign(key)}",
                     _cure(kind.key_type) or f"write {_describe(kind.key_type)}",
                     code="bad_value",
                 )
-            elif self._is_open and key.startswith("x-") and not path:
-                continue
-            values[key] = self._read(value, kind.value_type, (*path, key))
         return values
+
+
+def _name_foreign(text: str) -> str:
+    """Point at a letter that only looks like one of ours.
+
+    >>> _name_foreign("web"), _name_foreign("w\u0435b")
+    ('', ' (letter 2 is U+0435, which is not on an English keyboard)')
+    """
+    place = next((i for i, char in enumerate(text, 1) if not char.isascii()), 0)
+    if not place:
+        return ""
+    code = f"U+{ord(text[place - 1]):04X}"
+    return f" (letter {place} is {code}, which is not on an English keyboard)"
 
 
 def _bare(kind: inspect.Type) -> inspect.Type:

@@ -102,3 +102,20 @@ def test_schema_names_every_field_in_words() -> None:
 def test_schema_patterns_are_javascripts() -> None:
     patterns = re.findall(r'"pattern": "(.*?)"', render_schema())
     assert patterns and not any(r"\\A" in each or r"\\Z" in each for each in patterns)
+
+
+def test_a_bad_name_hides_nothing_below_it() -> None:
+    text = "sublet: 1\nservices:\n  w\u0435b:\n    image: x:1\n    memory: 4\n"
+    with pytest.raises(Faults) as caught:
+        read_file(text.encode(), file="f.yaml", name="n")
+    told = [fault.message for fault in caught.value.faults]
+    assert len(told) == 2 and "U+0435" in told[0] and "memory: is '4'" in told[1]
+
+
+def test_variables_that_no_program_can_have_are_named() -> None:
+    text = (
+        "sublet: 1\nservices:\n  web:\n    image: x:1\n"
+        '    env: {1A: "", B: "c\\0"}\n    command: ["a\\0"]\n'
+    )
+    (web,) = read_file(text.encode(), file="f.yaml", name="n").plan.services
+    assert len(web.unmet) == 3 and "'1A'" in web.unmet[0]
