@@ -219,12 +219,8 @@ def _reserved_begins_early(patch: pytest.MonkeyPatch) -> None:
 
 
 def _dearer_bid_wins(patch: pytest.MonkeyPatch) -> None:
-    right = live.close
-
-    def close(book: Any, record: Any) -> Any:
-        return right(book, replace(record, bids=tuple(reversed(record.bids))))
-
-    patch.setattr(live, "close", close)
+    right = live.rank
+    patch.setattr(live, "rank", lambda *given, **named: right(*given, **named)[::-1])
 
 
 def _winner_is_paid_the_maximum(patch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,7 @@ class Judge:
                 self.notes, fact, self.notes.cases[lease.id], lease, is_void=is_void
             )
             return
-        assert lease.phase.value == "matched"
+        assert lease.phase.value == "matched", lease
         if lease.order in self.notes.wishes:
             order = self.notes.wishes[lease.order].order
             leased(self.notes, fact, lease)

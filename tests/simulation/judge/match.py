@@ -77,7 +77,7 @@ def check_match(notes: Notes, order: Order, lease: Lease) -> None:
         # Slices that are spoken for keep some of these out; not whoever wins.
         assert costs[lease.offer_id] <= lease.price_hour, "below the winner's floor"
         return
-    chances = {p: _chance_ppm(notes, p, order) for p, _ in notes.offers.values()}
+    chances = {p: chance_ppm(notes, p, order) for p, _ in notes.offers.values()}
     scale = (1 << 62) // max(1, order.price_hour_max)
     scores = {
         k: cost * scale // chances[notes.offers[k][0]] for k, cost in costs.items()
@@ -106,7 +106,7 @@ def check_match(notes: Notes, order: Order, lease: Lease) -> None:
     assert lease.price_hour == price, "not the second score"
 
 
-def _chance_ppm(notes: Notes, provider: str, order: Order) -> int:
+def chance_ppm(notes: Notes, provider: str, order: Order) -> int:
     """A day without faults, and what was seen since."""
     seen = [
         case

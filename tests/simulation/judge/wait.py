@@ -14,6 +14,7 @@ from sublet.core.document import (
 )
 from sublet.core.lease.phase import Fault, Lease
 from tests.simulation.judge.match import (
+    chance_ppm,
     check_right,
     check_room,
     check_signer,
@@ -127,7 +128,7 @@ def note_bid(notes: Notes, fact: Fact, bid: Bid) -> None:
 
 
 def _check_bids(notes: Notes, fact: Fact, wish: Wish, lease: Lease) -> None:
-    """The best bid that still fits won, for what the next asks; or the tenant's own."""
+    """The best score that still fits won, and just ties the next; or the tenant's own."""
     said = fact.document
     if wish.order.choose_s:
         assert isinstance(said, Choice), "chosen by nobody"
@@ -136,19 +137,32 @@ def _check_bids(notes: Notes, fact: Fact, wish: Wish, lease: Lease) -> None:
         assert (bid_id, bid.price_hour) == (said.bid_id, lease.price_hour)
         return
     assert wish.closes_s() <= notes.now_s, "closed before its time"
-    asked = sorted(
-        (bid.price_hour, provider)
-        for provider, (_, bid) in wish.bids.items()
-        if bid.offer_id in notes.offers
-        and fits(notes, wish.order, provider, notes.offers[bid.offer_id][1])
-    )
-    prices = [price for price, _ in asked]
     own = wish.bids[lease.provider][1].price_hour
     assert own <= lease.price_hour, "paid less than it bid"
     if any(one.booking for one in notes.open_wishes):
         return  # slices that are spoken for keep some of these out
-    assert own == prices[0], "not the best bid won"
-    assert lease.price_hour == prices[min(1, len(prices) - 1)], "not the next bid"
+    scale = (1 << 62) // max(1, wish.order.price_hour_max)
+
+    def score(provider: str, price_hour: int) -> int:
+        return price_hour * scale // chance_ppm(notes, provider, wish.order)
+
+    others = [
+        score(provider, bid.price_hour)
+        for provider, (_, bid) in wish.bids.items()
+        if provider != lease.provider
+        and bid.offer_id in notes.offers
+        and fits(notes, wish.order, provider, notes.offers[bid.offer_id][1])
+    ]
+    if not others or wish.order.pricing == "pay_as_bid":
+        assert lease.price_hour == own, "not what it bid"
+    if others:
+        assert score(lease.provider, own) <= min(others), "not the best bid won"
+        # To a micro-USD: which of two prices around a tie it is, ``match`` works out.
+        paid = score(lease.provider, lease.price_hour - 1)
+        assert paid <= min(others), "more than just ties the next bid"
+        more = score(lease.provider, lease.price_hour + 1)
+        is_most = lease.price_hour == wish.order.price_hour_max
+        assert more >= min(others) or is_most, "less than just ties the next bid"
 
 
 # ---- leases -----------------------------------------------------------------------
