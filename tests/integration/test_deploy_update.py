@@ -181,7 +181,7 @@ async def test_an_agent_finds_the_replaced_program(tmp_path: Path) -> None:
 
 
 async def change(
-    tenant: RawTenant, manifest: Manifest, lease_id: str, **other: object
+    tenant: RawTenant, manifest: Manifest, lease_id: str, /, **other: object
 ) -> Replace:
     document = Replacement(
         lease_id=lease_id,
