@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sublet.core.placement.fleet import Fleet, Place
 from sublet.core.placement.shape import WHOLE, Shape, check_shape
-from sublet.core.placement.worth import NO_GAIN, Worth, appraise
+from sublet.core.placement.worth import NO_GAIN, TYPICAL_MAX, Worth, appraise
 
 SHAPES_MAX = 4_096  # that scores are kept for; beyond, the longest known is forgotten
 STEP_MILLI = 100  # thousandths of a GPU: scores closer than this are equal
@@ -35,6 +35,9 @@ class Packer:
         self._columns = _Columns(capacity=64, models=len(fleet.models))
         self._scores = np.full((64, len(fleet)), NO_ROOM, dtype=np.int64)
         self._worth: Worth = appraise(counts, fleet)
+        usual = sorted(counts, key=lambda shape: -counts[shape])[:TYPICAL_MAX]
+        for shape in usual:  # so that nobody waits who asks for one of them first
+            self._number(shape)
 
     def learn(self, counts: Mapping[Shape, int]) -> None:
         """Score by these wishes from now on."""
