@@ -91,9 +91,8 @@ class GangAuction:
         The least that keeps the number of machines; else as many as there are.
         """
         order = self._order
-        together_ms = self._find_together_ms() if order.together_ms else 0
-        if together_ms:
-            return {"together_ms": together_ms}
+        if order.together_ms and self._has_gang(replace(order, together_ms=0)):
+            return {"together_ms": self._find_together_ms()}
         for name in order.apart:
             apart = tuple(one for one in order.apart if one != name)
             if self._has_gang(replace(order, apart=apart)):
@@ -102,7 +101,7 @@ class GangAuction:
         return {"machines": most} if most else {}
 
     def _find_together_ms(self) -> int:
-        """Give the least limit with which there is a gang; 0 where none helps."""
+        """Give the least limit with which there is a gang; 0 where only none helps."""
         low, high = self._order.together_ms, TOGETHER_MS_MAX
         if not self._has_gang(replace(self._order, together_ms=high)):
             return 0

@@ -147,7 +147,8 @@ def _parse_price(wish: Wish, total_max: int, timeout_s: int) -> int:
     """The price named, or the one at which the total lasts for the whole time."""
     if wish.max_price is not None:
         return _amount(wish.max_price, "--max-price", limits.PRICE_PER_HOUR_MAX)
-    lasting = total_max * SECONDS_PER_HOUR // timeout_s
+    machines = max(1, wish.machines or 1)  # all of which the total pays for
+    lasting = total_max * SECONDS_PER_HOUR // (timeout_s * machines)
     return min(lasting, limits.PRICE_PER_HOUR_MAX)
 
 

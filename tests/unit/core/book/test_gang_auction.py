@@ -111,6 +111,12 @@ def test_members_stand_around_one_place() -> None:
     assert "together_ms 59 to 60" in str(caught.value)
 
 
+def test_nobody_has_measured_anything() -> None:
+    with pytest.raises(NoMatch) as caught:
+        find(market(*costing(1, 2)), 2, together_ms=10)
+    assert "Change together_ms 10 to 0" in str(caught.value)
+
+
 def test_says_how_many_would_do_together() -> None:
     with pytest.raises(NoMatch) as caught:
         find(market(*costing(1, 2, 3)), 4)

@@ -4,6 +4,7 @@ import pytest
 
 from sublet.base.errors import Faults
 from sublet.workload.run.gang_need import parse_gang
+from sublet.workload.run.need import parse_needs
 from sublet.workload.run.wish import Collector, Gang, Wish
 
 
@@ -18,6 +19,11 @@ def test_reads_a_gang() -> None:
     said = {"machines": 4, "apart": ("Network", "network"), "together": "10ms"}
     assert parse(**said) == Gang(4, ("network",), 10)
     assert parse() == Gang()
+
+
+def test_total_pays_for_all_machines() -> None:
+    wish = Wish(target=(), machines=3, max_total="6.00", timeout="1h")
+    assert parse_needs(wish, Collector(), now_s=0).price_hour_max == 2_000_000
 
 
 @pytest.mark.parametrize(
