@@ -122,7 +122,7 @@ def note_bid(notes: Notes, fact: Fact, bid: Bid) -> None:
     assert notes.now_s < wish.closes_s(), "a bid after the window"
     assert notes.offers[bid.offer_id][0] == fact.signer, "a bid for another"
     assert bid.price_hour <= wish.order.price_hour_max, "a bid above the maximum"
-    before = wish.bids.pop(fact.signer, None)
+    before = wish.bids.get(fact.signer)
     assert before is None or bid.price_hour < before[1].price_hour, "a bid rose"
     wish.bids[fact.signer] = (fact.id, bid)
 
