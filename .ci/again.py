@@ -15,17 +15,23 @@ LAST_FAILED = Path(".pytest_cache/v/cache/lastfailed")
 AGAIN_MAX = 6
 
 
+def say(*lines: str) -> None:
+    """Write a heading and what stands below it."""
+    sys.stdout.write("\n  ".join(lines) + "\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Give the exit code of CI's tests."""
     fallen = sorted(json.loads(LAST_FAILED.read_text())) if LAST_FAILED.exists() else []
     if not 0 < len(fallen) <= AGAIN_MAX:
-        print(f"{len(fallen)} failures: not tried again (1 to {AGAIN_MAX} would be)")
+        say(f"{len(fallen)} failures: not tried again (1 to {AGAIN_MAX} would be)")
         return 1
-    print("\ntrying again, alone:", *fallen, sep="\n  ", flush=True)
+    say("trying again, alone:", *fallen)
     pytest = [sys.executable, "-m", "pytest", "--tb=short", "-rfE", *fallen]
     code = subprocess.run(pytest, check=False).returncode
     if code == 0:
-        print("FELL ONCE, passed alone; look into it:", *fallen, sep="\n  ")
+        say("FELL ONCE, passed alone; look into it:", *fallen)
     return code
 
 
