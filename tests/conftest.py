@@ -1,11 +1,16 @@
 """What every test shares: which machines a marked test can run on."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["tests.postgres_server"]  # a server, for those that ask for one
+
+# A shell that starts us in the background has its children ignore Ctrl-C, ours as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _CONTAINERS = ("crun", "runsc", "catatonit", "skopeo", "busybox")
 _ABSENT = [name for name in _CONTAINERS if shutil.which(name) is None]

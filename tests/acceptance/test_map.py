@@ -218,6 +218,7 @@ async def test_fail_fast_stops_all(house: House, tmp_path: Path) -> None:
 
 
 @pytest.mark.registry
+@pytest.mark.timeout(300)
 async def test_sweep_of_the_examples(house: House, tmp_path: Path) -> None:
     """As its README says it, with four of its settings."""
     lines = (SWEEP / "tasks.jsonl").read_text().splitlines()[:4]

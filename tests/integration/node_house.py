@@ -81,6 +81,7 @@ class Guest:
         self.url = url
         self.http = http
         self.world = world
+        self.held: list[ProviderLink] = []  # one that nobody holds is closed
 
     async def learn(self) -> MarketInfo:
         """Ask for the market, and have the world sign for it from now on."""
@@ -237,6 +238,7 @@ async def stock(guest: Guest, *, gpus: int = 0) -> list[ProviderLink]:
     world = guest.world
     await guest.accept(world.credit(world.tenant.address, 50_000_000))
     links = [await guest.link(provider) for provider in world.providers]
+    guest.held += links
     for number, provider in enumerate(world.providers):
         price = 400_000 + 10_000 * number
         await guest.accept(world.offer(provider, gpus=gpus, gpu_price=price))

@@ -43,7 +43,7 @@ class Market:
     async def run(self, *target: str, **options: Any) -> JobResult:
         """Run a job; fails where it does not end."""
         options.setdefault("max_total", "5.00")
-        options.setdefault("wait", "1s")
+        options.setdefault("wait", "30s")
         async with asyncio.timeout(RUN_S):
             return await self.client.run(*target, **options)
 

@@ -30,7 +30,7 @@ from tests.postgres_server import find_port
 OLD = (*SUBLET,)
 NEW = (sys.executable, str(Path(__file__).parents[1] / "newer_program"))
 BETWEEN = 15  # acknowledgements between two steps
-WAIT_S = 120
+WAIT_S = 240
 
 
 class House:
