@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from sublet.base.units import format_duration, format_money
 from sublet.cli.output import clean, format_table
 from sublet.cli.prices import format_price
+from sublet.core.book.mode import PAY_AS_BID
+from sublet.core.book.score_terms import Standing
+from sublet.core.document import Order
 from sublet.core.outlook import MILLION, Outlook
 from sublet.core.pricing.catalogue import CloudPrice
 from sublet.wire.message import Quote
@@ -120,3 +123,47 @@ def format_clouds(clouds: Sequence[CloudPrice], *, run_s: int) -> str:
 
 def _price(hour: int, run_s: int) -> int:
     return -1 if hour < 0 else hour * run_s // HOUR_S
+
+
+def format_score(found: Quote, order: Order) -> str:
+    """Lay out each term of the winner's score beside the runner-up's."""
+    winner, other = found.winner, found.runner_up
+    if winner is None:
+        return ""
+    sides = [winner] if other is None else [winner, other]
+    rows = [
+        ("asked", *(f"{format_money(one.asked_hour)}/h" for one in sides)),
+        *_list_penalties(sides, order),
+        ("speed", *(_tell_measured(one) for one in sides)),
+        ("finishes", *(f"{one.chance_ppm * 100 / MILLION:.2f} %" for one in sides)),
+        ("costs so", *(f"{format_money(one.cost_hour)}/h" for one in sides)),
+        ("paid", f"{format_money(found.price_hour)}/h", *["-"] * (len(sides) - 1)),
+    ]
+    heads = ("SCORE", "WINNER", "RUNNER-UP")[: len(sides) + 1]
+    return f"{format_table(heads, rows)}\n{_tell_pricing(found, order)}"
+
+
+def _list_penalties(sides: Sequence[Standing], order: Order) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    if order.near_price_hour:
+        told = [
+            f"+{format_money(one.latency_penalty_hour)}/h for {one.latency_ms} ms"
+            for one in sides
+        ]
+        rows.append((f"to {order.near}", *told))
+    if order.data_price_hour:
+        told = [f"+{format_money(one.data_penalty_hour)}/h" for one in sides]
+        rows.append(("data", *told))
+    return rows
+
+
+def _tell_measured(one: Standing) -> str:
+    return f"{one.speed} ({one.work})" if one.work else "not asked"
+
+
+def _tell_pricing(found: Quote, order: Order) -> str:
+    if order.pricing == PAY_AS_BID:
+        return "paid is what the owner asks, as you ordered"
+    if found.runner_up is None:
+        return "paid is what is asked, or your maximum where all rivals are above that"
+    return "paid is the price with which the winner would just tie the runner-up"

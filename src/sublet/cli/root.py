@@ -83,6 +83,8 @@ VERBS = {
     "stop": Verb("jobs", "Stop a job and settle it."),
     "revoke": Verb("detached", "Take a detached job's budget back."),
     "cost": Verb("money", "Show what a job cost, or all of them."),
+    "attest": Verb("attest", "Vouch for what is said of a provider, or take it back."),
+    "attestations": Verb("attest", "List who vouches for what, of whom."),
     "wallet": Verb("money", "Show address and balance; get credits."),
     "cp": Verb("files", "Copy files out of a running job."),
     "ssh": Verb("files", "Open a shell beside a running job; let ssh and scp in."),

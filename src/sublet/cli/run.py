@@ -344,7 +344,12 @@ def quote(
     from sublet.adapter.catalogue_file import read_catalogue
     from sublet.base.errors import Unavailable
     from sublet.base.units import format_duration, format_money
-    from sublet.cli.quote import format_clouds, format_machines, format_outlook
+    from sublet.cli.quote import (
+        format_clouds,
+        format_machines,
+        format_outlook,
+        format_score,
+    )
     from sublet.workload.outlook import compare_clouds, fetch_outlook
 
     instances = read_catalogue(catalogue)
@@ -361,7 +366,7 @@ def quote(
     clouds = compare_clouds(instances, order)
     if as_json:
         said = msgspec.to_builtins(found)
-        said |= {"outlook": outlook, "clouds": clouds}
+        said |= {"outlook": outlook, "clouds": clouds, "order": order}
         typer.echo(msgspec.json.encode(said).decode())
     else:
         if found.fault is None:
@@ -369,7 +374,9 @@ def quote(
                 format_machines(found)
                 + f"\nfor at most {format_duration(found.duration_s)}, "
                 f"{format_money(found.hold)} are set aside\n"
-                f"{found.offers_matching} offers match\n"
+                f"{found.offers_matching} offers match\n\n"
+                + format_score(found, order)
+                + "\n"
             )
         width = shutil.get_terminal_size().columns
         typer.echo(format_outlook(outlook, width=width))

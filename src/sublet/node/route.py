@@ -30,6 +30,7 @@ from sublet.wire.detached import Delegate, DetachedPlan, JobView
 from sublet.wire.message import (
     Account,
     Appendix,
+    Attestations,
     Leases,
     MarketInfo,
     Offers,
@@ -90,6 +91,13 @@ ROUTES: tuple[Route, ...] = (
         view.get_market,
         "The market's rules and size",
         gives=MarketInfo,
+    ),
+    Route(
+        "GET",
+        "/v1/attestations",
+        view.get_attestations,
+        "What auditors vouch for",
+        gives=Attestations,
     ),
     Route("GET", "/v1/offers", view.get_offers, "All standing offers", gives=Offers),
     Route(

@@ -14,7 +14,15 @@ from sublet.node.answer import answer_bytes, answer_json
 from sublet.node.intake import read_caller, read_count, read_lease_id
 from sublet.node.refusal import Forbidden, NotFound
 from sublet.node.state import Node
-from sublet.wire.message import Account, Leases, MarketInfo, OfferRow, Offers, Orders
+from sublet.wire.message import (
+    Account,
+    Attestations,
+    Leases,
+    MarketInfo,
+    OfferRow,
+    Offers,
+    Orders,
+)
 
 
 async def get_market(node: Node, request: web.Request) -> web.StreamResponse:
@@ -42,6 +50,12 @@ async def get_offers(node: Node, request: web.Request) -> web.StreamResponse:
     """List all standing offers."""
     rows = (OfferRow(**asdict(each)) for each in view.offers(node.market.book))
     return answer_json(Offers(offers=tuple(rows)))
+
+
+async def get_attestations(node: Node, request: web.Request) -> web.StreamResponse:
+    """List what auditors vouch for, but for what has expired or was taken back."""
+    rows = tuple(view.attestations(node.market.book))
+    return answer_json(Attestations(attestations=rows))
 
 
 async def get_offer(node: Node, request: web.Request) -> web.StreamResponse:

@@ -22,6 +22,7 @@ from sublet.wire.message import (
     Account,
     Appended,
     Appendix,
+    Attestations,
     Fault,
     Leases,
     MarketInfo,
@@ -64,6 +65,11 @@ def ask_market() -> Call[MarketInfo]:
 def ask_offers() -> Call[Offers]:
     """Everything that is offered now."""
     return Call("GET", "/v1/offers", Offers)
+
+
+def ask_attestations() -> Call[Attestations]:
+    """What auditors vouch for."""
+    return Call("GET", "/v1/attestations", Attestations)
 
 
 def ask_prices(

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
+from sublet.core.book.attestation import AttestationRecord
 from sublet.core.book.open_order import OpenOrder
 from sublet.core.book.score_terms import Standing
 from sublet.core.document import AnyDocument
@@ -152,6 +153,12 @@ class Orders(Message, frozen=True):
     """GET /v1/orders (signed): the caller's that wait, and those that lately did."""
 
     orders: tuple[OpenOrder, ...]
+
+
+class Attestations(Message, frozen=True):
+    """GET /v1/attestations: what auditors vouch for, and what has not expired."""
+
+    attestations: tuple[AttestationRecord, ...]
 
 
 class OfferRow(Message, frozen=True):

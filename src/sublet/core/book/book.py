@@ -13,10 +13,10 @@ from typing import TypeVar
 from sublet.base.errors import Broken
 from sublet.base.ids import NO_ADDRESS, NO_DIGEST, Address, Digest
 from sublet.base.limits import ORDERS_KEPT_MAX, UNERASED_PER_PROVIDER_MAX
+from sublet.core.book.attestation import AttestationRecord
 from sublet.core.book.offer_table import OfferTable
 from sublet.core.book.open_order import OpenOrder
 from sublet.core.book.record import (
-    AttestationRecord,
     ChannelRecord,
     DelegationRecord,
     PaceRecord,

@@ -8,10 +8,10 @@ from sublet.base.limits import (
     CLOCK_SKEW_S_MAX,
     DOCUMENT_AGE_S_MAX,
 )
+from sublet.core.book.attestation import AttestationRecord
 from sublet.core.book.book import Book
 from sublet.core.book.change import Change
 from sublet.core.book.outcome import Outcome
-from sublet.core.book.record import AttestationRecord
 from sublet.core.document import Attestation, Fact
 from sublet.core.wording import check_wording
 

@@ -59,17 +59,6 @@ class DelegationRecord(Struct, frozen=True):
     leases_open: int = 0
 
 
-class AttestationRecord(Struct, frozen=True):
-    """What an auditor vouches for, of a provider or of one machine of it."""
-
-    auditor: Address
-    provider: Address
-    machine: str  # "" for all of them
-    attributes: tuple[str, ...]  # empty: revoked
-    expires_at_s: int
-    signed_at_s: int  # an older one replaces nothing
-
-
 class PaceRecord(Struct, frozen=True, gc=False):
     """When a key may say as much of a kind at once again as if it had been silent."""
 

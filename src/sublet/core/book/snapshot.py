@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from sublet.base.errors import Broken, Outdated
 from sublet.base.ids import Address, Digest
+from sublet.core.book.attestation import AttestationRecord
 from sublet.core.book.book import Book
 from sublet.core.book.open_order import OpenOrder
 from sublet.core.book.record import (
-    AttestationRecord,
     ChannelRecord,
     DelegationRecord,
     OfferRecord,

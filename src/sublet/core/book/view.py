@@ -4,6 +4,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sublet.base.ids import Address, Digest
+from sublet.core.book.attestation import AttestationRecord
 from sublet.core.book.book import Book
 from sublet.core.book.open_order import OpenOrder
 from sublet.core.book.record import OfferRecord
@@ -111,6 +112,16 @@ def vouched(book: Book, channel_id: Digest) -> int:
     """Give what the channel's last voucher said, in micro-USD; 0 before the first."""
     channel = book.channels.get(channel_id)
     return 0 if channel is None else channel.vouched
+
+
+def attestations(book: Book) -> list[AttestationRecord]:
+    """List what stands, by auditor; an empty one was taken back."""
+    return [
+        record
+        for said in book.attestations.values()
+        for record in said.values()
+        if record.attributes and record.expires_at_s > book.now_s
+    ]
 
 
 def offers(book: Book) -> list[OfferView]:
