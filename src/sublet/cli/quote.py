@@ -126,44 +126,50 @@ def _price(hour: int, run_s: int) -> int:
 
 
 def format_score(found: Quote, order: Order) -> str:
-    """Lay out each term of the winner's score beside the runner-up's."""
-    winner, other = found.winner, found.runner_up
-    if winner is None:
+    """Lay out each term of the score: of winner and runner-up, or of each member."""
+    if found.winner is None:
         return ""
-    sides = [winner] if other is None else [winner, other]
+    sides = [("winner", found.winner, found.price_hour)]
+    if found.members:
+        sides = [(one.machine, one.winner, one.price_hour) for one in found.members]
     rows = [
-        ("asked", *(f"{format_money(one.asked_hour)}/h" for one in sides)),
-        *_list_penalties(sides, order),
-        ("speed", *(_tell_measured(one) for one in sides)),
-        ("finishes", *(f"{one.chance_ppm * 100 / MILLION:.2f} %" for one in sides)),
-        ("costs so", *(f"{format_money(one.cost_hour)}/h" for one in sides)),
-        ("paid", f"{format_money(found.price_hour)}/h", *["-"] * (len(sides) - 1)),
+        (whose, *_list_terms(one, order), format_money(paid))
+        for whose, one, paid in sides
     ]
-    heads = ("SCORE", "WINNER", "RUNNER-UP")[: len(sides) + 1]
+    if found.runner_up is not None:
+        rows.append(("runner-up", *_list_terms(found.runner_up, order), "-"))
+    heads = ("SCORE", *_list_heads(order), "PAID/H")
     return f"{format_table(heads, rows)}\n{_tell_pricing(found, order)}"
 
 
-def _list_penalties(sides: Sequence[Standing], order: Order) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
+def _list_heads(order: Order) -> list[str]:
+    penalties = [f"{order.near.upper()}/H"] if order.near_price_hour else []
+    penalties += ["DATA/H"] if order.data_price_hour else []
+    speed = [f"{order.work.upper()} SPEED"] if order.work else []
+    return ["ASKED/H", *penalties, *speed, "FINISHES", "FINISHED/H"]
+
+
+def _list_terms(one: Standing, order: Order) -> list[str]:
+    """List the terms in the order of their heads; one that nobody asked for is not."""
+    terms = [format_money(one.asked_hour)]
     if order.near_price_hour:
-        told = [
-            f"+{format_money(one.latency_penalty_hour)}/h for {one.latency_ms} ms"
-            for one in sides
-        ]
-        rows.append((f"to {order.near}", *told))
+        penalty = format_money(one.latency_penalty_hour)
+        terms.append(f"+{penalty} ({one.latency_ms} ms)")
     if order.data_price_hour:
-        told = [f"+{format_money(one.data_penalty_hour)}/h" for one in sides]
-        rows.append(("data", *told))
-    return rows
-
-
-def _tell_measured(one: Standing) -> str:
-    return f"{one.speed} ({one.work})" if one.work else "not asked"
+        terms.append(f"+{format_money(one.data_penalty_hour)}")
+    if order.work:
+        terms.append(str(one.speed))
+    percent = f"{one.chance_ppm * 100 / MILLION:.2f} %"
+    return [*terms, percent, format_money(one.cost_hour)]
 
 
 def _tell_pricing(found: Quote, order: Order) -> str:
     if order.pricing == PAY_AS_BID:
         return "paid is what the owner asks, as you ordered"
+    if found.members:
+        return (
+            "paid is what ties with the best gang without that owner, if there is one"
+        )
     if found.runner_up is None:
         return "paid is what is asked, or your maximum where all rivals are above that"
     return "paid is the price with which the winner would just tie the runner-up"

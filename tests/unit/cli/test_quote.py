@@ -1,12 +1,17 @@
 """What a quote says besides the price, and on what it rests."""
 
+import re
+
 import pytest
 from msgspec.structs import replace
 
-from sublet.base.ids import NO_ADDRESS
-from sublet.cli.quote import format_clouds, format_outlook
+from sublet.base.ids import NO_ADDRESS, NO_DIGEST
+from sublet.cli.quote import format_clouds, format_outlook, format_score
+from sublet.core.book.score_terms import Standing
 from sublet.core.outlook import Outlook
 from sublet.core.pricing.catalogue import CloudPrice
+from sublet.wire.message import Quote, QuotedMachine
+from tests.unit.core.book.world import make_order
 
 FREE = Outlook(
     provider=NO_ADDRESS,
@@ -99,3 +104,51 @@ def test_lines_fit_the_terminal(width: int) -> None:
     lines = format_outlook(FREE, width=width).splitlines()
     assert max(map(len, lines)) <= width
     assert [line for line in lines if line[0] != " "] == [lines[0], lines[2]]
+
+
+STANDING = Standing(
+    offer_id=NO_DIGEST,
+    provider=NO_ADDRESS,
+    asked_hour=360_000,
+    latency_ms=13,
+    latency_penalty_hour=1_300,
+    data_penalty_hour=0,
+    work="gpu",
+    speed=500,
+    chance_ppm=900_000,
+    cost_hour=401_445,
+)
+
+
+def test_each_term_of_the_score_is_shown_beside_the_runner_ups() -> None:
+    order = make_order(work="gpu", near="oslo", near_price_hour=100)
+    dearer = replace(STANDING, asked_hour=410_000)
+    found = Quote(winner=STANDING, runner_up=dearer, price_hour=409_999)
+    head, winner, other, rule = format_score(found, order).splitlines()
+    for line, cells in (
+        (head, "SCORE, ASKED/H, OSLO/H, GPU SPEED, FINISHES, FINISHED/H, PAID/H"),
+        (winner, "winner, $0.36, +$0.0013 (13 ms), 500, 90.00 %, $0.401445, $0.409999"),
+    ):
+        assert re.split(r" {2,}", line) == cells.split(", ")
+    assert "$0.41" in other and other.endswith("-")
+    assert "tie the runner-up" in rule
+
+
+def test_of_a_gang_each_member_has_its_own_score() -> None:
+    members = tuple(
+        QuotedMachine(
+            offer_id=NO_DIGEST,
+            provider=NO_ADDRESS,
+            machine=name,
+            region="",
+            price_hour=price,
+            hold=1,
+            winner=STANDING,
+        )
+        for name, price in (("one", 370_000), ("two", 380_000))
+    )
+    found = Quote(winner=STANDING, members=members, price_hour=750_000)
+    _, one, two, _ = format_score(found, make_order()).splitlines()
+    assert one.split()[0] == "one" and one.endswith("$0.37")
+    assert two.split()[0] == "two" and two.endswith("$0.38")
+    assert "$0.75" not in format_score(found, make_order())
