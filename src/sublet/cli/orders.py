@@ -192,16 +192,16 @@ def format_bids(order: "OpenOrder", offers: "tuple[OfferRow, ...]") -> str:
     from sublet.base.units import format_money
     from sublet.cli.output import format_table
 
-    machines = {row.offer_id: row for row in offers}
+    machines = {(row.provider, row.machine): row for row in offers}
     rows = []
     for number, bid in enumerate(order.bids, start=1):
-        row = machines.get(bid.offer_id)
+        row = machines.get((bid.provider, bid.machine))
         rows.append(
             (
                 str(number),
                 format_money(bid.price_hour),
                 bid.provider,
-                row.machine if row else "withdrawn",
+                bid.machine if row else "withdrawn",
                 (row.region if row else "") or "-",
                 (row.gpu_model if row else "") or "-",
                 str(row.cpu_score) if row else "-",

@@ -21,7 +21,7 @@ KEPT_MAX = 1_024  # the newest ones
 class BidMade(Struct, frozen=True):
     """One bid: for how much of which machine, for how long, at what price."""
 
-    offer_id: Digest
+    machine: str  # whatever is offered of it when the lease comes
     price_hour: int  # micro-USD for the whole slice
     cpus_milli: int
     memory_bytes: int
@@ -30,10 +30,10 @@ class BidMade(Struct, frozen=True):
     duration_s: int
 
     @classmethod
-    def of(cls, order: Order, *, offer_id: Digest, price_hour: int) -> "BidMade":
+    def of(cls, order: Order, *, machine: str, price_hour: int) -> "BidMade":
         """Write down a bid for an order."""
         return cls(
-            offer_id=offer_id,
+            machine=machine,
             price_hour=price_hour,
             cpus_milli=order.cpus_milli,
             memory_bytes=order.memory_bytes,

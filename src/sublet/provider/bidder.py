@@ -85,7 +85,7 @@ class Bidder:
                     f"allows {format_money(order.order.price_hour_max)}",
                 )
                 return
-            made = BidMade.of(order.order, offer_id=offer_id, price_hour=price_hour)
+            made = BidMade.of(order.order, machine=offer.machine, price_hour=price_hour)
             self._made.keep(order.id, made)
         except (Refused, Unavailable) as fault:
             self._tell_none(order, fault.message)

@@ -143,14 +143,14 @@ def _check_price(lease: Lease, *, offer: Offer, bid: BidMade | None) -> None:
 def _check_won(lease: Lease, bid: BidMade) -> None:
     """A bid is for one lease: this one, of that slice, on that machine."""
     slice_ = (
-        lease.offer_id,
+        lease.machine,
         lease.cpus_milli,
         lease.memory_bytes,
         lease.disk_bytes,
         len(lease.gpu_uuids),
     )
     bid_for = (
-        bid.offer_id,
+        bid.machine,
         bid.cpus_milli,
         bid.memory_bytes,
         bid.disk_bytes,

@@ -72,7 +72,7 @@ class Wish:
     due_s: int  # by when it is over, whatever happens
     hold: int  # micro-USD that its leases may still cost
     left_s: int  # seconds that it may still lease
-    bids: dict[str, tuple[str, Bid]] = field(default_factory=dict)  # by provider
+    bids: dict[str, tuple[str, Bid, str]] = field(default_factory=dict)  # and machine
     victims: list[Case] = field(default_factory=list)  # displaced for what it booked
     booking: Booking | None = None
     is_late: bool = False  # the market was away while it waited

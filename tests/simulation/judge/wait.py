@@ -98,6 +98,8 @@ def _check_end(notes: Notes, fact: Fact, wish: Wish, reason: str) -> None:
     elif reason in IN_TIME:
         at_s = wish.closes_s() if reason in ("no_bids", "bids_gone") else wish.due_s
         assert at_s <= notes.now_s, f"{reason}, before its time"
+        if reason == "bids_gone" and not any(one.booking for one in notes.open_wishes):
+            assert not _find_standing(notes, wish), "a bid that stands was passed over"
     else:
         assert reason in ("filled", "too_many_leases"), f"ended by {reason}"
     if reason == "not_granted":
@@ -120,11 +122,12 @@ def note_bid(notes: Notes, fact: Fact, bid: Bid) -> None:
     wish = notes.wishes[bid.order_id]
     assert wish.order.mode == "live"
     assert notes.now_s < wish.closes_s(), "a bid after the window"
-    assert notes.offers[bid.offer_id][0] == fact.signer, "a bid for another"
+    provider, offer = notes.offers[bid.offer_id]
+    assert provider == fact.signer, "a bid for another"
     assert bid.price_hour <= wish.order.price_hour_max, "a bid above the maximum"
     before = wish.bids.get(fact.signer)
     assert before is None or bid.price_hour < before[1].price_hour, "a bid rose"
-    wish.bids[fact.signer] = (fact.id, bid)
+    wish.bids[fact.signer] = (fact.id, bid, offer.machine)
 
 
 def _check_bids(notes: Notes, fact: Fact, wish: Wish, lease: Lease) -> None:
@@ -133,7 +136,7 @@ def _check_bids(notes: Notes, fact: Fact, wish: Wish, lease: Lease) -> None:
     if wish.order.choose_s:
         assert isinstance(said, Choice), "chosen by nobody"
         assert fact.signer in (wish.order.tenant, wish.signer), "chosen by a stranger"
-        bid_id, bid = wish.bids[lease.provider]
+        bid_id, bid, _ = wish.bids[lease.provider]
         assert (bid_id, bid.price_hour) == (said.bid_id, lease.price_hour)
         return
     assert wish.closes_s() <= notes.now_s, "closed before its time"
@@ -148,10 +151,8 @@ def _check_bids(notes: Notes, fact: Fact, wish: Wish, lease: Lease) -> None:
 
     others = [
         score(provider, bid.price_hour)
-        for provider, (_, bid) in wish.bids.items()
+        for provider, bid in _find_standing(notes, wish)
         if provider != lease.provider
-        and bid.offer_id in notes.offers
-        and fits(notes, wish.order, provider, notes.offers[bid.offer_id][1])
     ]
     if not others or wish.order.pricing == "pay_as_bid":
         assert lease.price_hour == own, "not what it bid"
@@ -163,6 +164,17 @@ def _check_bids(notes: Notes, fact: Fact, wish: Wish, lease: Lease) -> None:
         more = score(lease.provider, lease.price_hour + 1)
         is_most = lease.price_hour == wish.order.price_hour_max
         assert more >= min(others) or is_most, "less than just ties the next bid"
+
+
+def _find_standing(notes: Notes, wish: Wish) -> list[tuple[str, Bid]]:
+    """List the bids whose machine is still offered, by whatever offer, and still fits."""
+    return [
+        (provider, bid)
+        for provider, (_, bid, machine) in wish.bids.items()
+        for signer, offer in notes.offers.values()
+        if (signer, offer.machine) == (provider, machine)
+        and fits(notes, wish.order, provider, offer)
+    ]
 
 
 # ---- leases -----------------------------------------------------------------------

@@ -8,7 +8,7 @@ from sublet.provider.bid_record import KEPT_MAX, BidMade, BidsMade
 from sublet.provider.journal import Journal
 from tests.unit.core.book.world import digest, make_order
 
-MADE = BidMade.of(make_order(), offer_id=digest(1), price_hour=7)
+MADE = BidMade.of(make_order(), machine="m1", price_hour=7)
 
 
 def test_next_agent_knows_the_bid(tmp_path: Path) -> None:

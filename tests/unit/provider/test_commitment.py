@@ -146,7 +146,7 @@ def test_gives_each_job_its_uid() -> None:
 
 CHEAP = replace(WANTED, price_hour=100_000, order=WANTED.id)
 MADE = BidMade(
-    offer_id=CHEAP.offer_id,
+    machine=CHEAP.machine,
     price_hour=100_000,
     cpus_milli=CHEAP.cpus_milli,
     memory_bytes=CHEAP.memory_bytes,
@@ -185,7 +185,7 @@ def test_own_bid_below_the_floor_is_kept() -> None:
         ({"disk_bytes": CHEAP.disk_bytes + 1}, "not_bid"),
         ({"gpu_uuids": ("GPU-0", "GPU-1")}, "not_bid"),
         ({"duration_s": CHEAP.duration_s + 1}, "not_bid"),
-        ({"offer_id": "0x" + "ee" * 32}, "not_bid"),
+        ({"machine": "m2"}, "not_bid"),
         ({"id": "0x" + "ee" * 32}, "not_bid"),  # a second lease of the same order
     ],
 )

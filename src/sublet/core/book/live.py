@@ -4,7 +4,8 @@ Anyone sees the bids, so they only go down: a provider may undercut others and i
 When the window closes the lowest expected cost of finished work wins, as in the instant
 auction, and is paid what just ties the next; a bid that the tenant picks itself is paid
 as it was made. A bid binds no slice: who has sold it by
-then is passed over.
+then is passed over. It is for a machine and not for one offer of it: agents renew
+their offers every few minutes, and a bid made before is as good as one made after.
 
 Not here: what providers answer (``provider.bidder``).
 """
@@ -16,7 +17,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from sublet.base.errors import Refused
-from sublet.base.ids import Address
+from sublet.base.ids import Address, Digest
 from sublet.base.limits import (
     BIDS_PER_ORDER_MAX,
     CALLED_PER_ORDER_MAX,
@@ -108,7 +109,7 @@ def decide_bid(book: Book, fact: Fact, bid: Bid, now_s: int) -> Change:
             code="does_not_fit",
             field="bid.offer_id",
         )
-    made = BidRecord(fact.id, fact.signer, bid.offer_id, bid.price_hour)
+    made = BidRecord(fact.id, fact.signer, offer.offer.machine, bid.price_hour)
     # The sort is stable: of two equal bids the older one is better.
     bids = sorted((*others, made), key=lambda one: one.price_hour)
     after = replace(record, bids=tuple(bids[:BIDS_PER_ORDER_MAX]))
@@ -129,18 +130,29 @@ def close(book: Book, record: OpenOrder) -> tuple[Outcome, ...]:
     if not may_lease(book, order):
         return waiting.end(book, record, reason="too_many_leases")
     standing = {
-        book.offers.row_of[bid.offer_id]: bid
+        book.offers.row_of[offer_id]: bid
         for bid in record.bids
-        if may_take(book, order, bid.offer_id, now_s=book.now_s)
+        if (offer_id := _find_offer(book, order, bid, now_s=book.now_s)) is not None
     }
     if not standing:
         return waiting.end(book, record, reason="bids_gone")
     costs = [bid.price_hour for bid in standing.values()]
     winner, *others = rank(book, order, rows=list(standing), costs=costs)
-    bid = standing[winner.row]
+    bid, offer_id = standing[winner.row], book.offers.get(winner.row).id
     runner_up = others[0] if others else None
     price_hour = pay(book, order, winner, runner_up, cost=bid.price_hour)
-    return waiting.fill(book, record, _deal(order, bid, price_hour=price_hour))
+    deal = _deal(order, offer_id, price_hour=price_hour)
+    return waiting.fill(book, record, deal)
+
+
+def _find_offer(
+    book: Book, order: Order, bid: BidRecord, *, now_s: int
+) -> Digest | None:
+    """Give the offer of a bid's machine that would take the order now, or None."""
+    record = book.offers.find_machine(bid.provider, bid.machine)
+    if record is None or not may_take(book, order, record.id, now_s=now_s):
+        return None
+    return record.id
 
 
 # ---- who is asked to bid ------------------------------------------------------------
@@ -198,7 +210,8 @@ def decide_choice(book: Book, fact: Fact, choice: Choice, now_s: int) -> Change:
             field="choice.bid_id",
         )
     bid = chosen[0]
-    if not may_take(book, record.order, bid.offer_id, now_s=now_s):
+    offer_id = _find_offer(book, record.order, bid, now_s=now_s)
+    if offer_id is None:
         raise Refused(
             "the provider of this bid has sold its slice, or is gone; take another",
             code="bid_gone",
@@ -209,7 +222,7 @@ def decide_choice(book: Book, fact: Fact, choice: Choice, now_s: int) -> Change:
             "you have as many open leases as you may; stop one first",
             code="too_many_leases",
         )
-    award = _deal(record.order, bid, price_hour=bid.price_hour)
+    award = _deal(record.order, offer_id, price_hour=bid.price_hour)
     return partial(waiting.fill, book, record, award)
 
 
@@ -246,10 +259,10 @@ def check_owner(record: OpenOrder, fact: Fact) -> None:
         )
 
 
-def _deal(order: Order, bid: BidRecord, *, price_hour: int) -> Award:
+def _deal(order: Order, offer_id: Digest, *, price_hour: int) -> Award:
     duration_s = compute_duration(order, price_hour=price_hour)
     return Award(
-        offer_id=bid.offer_id,
+        offer_id=offer_id,
         price_hour=price_hour,
         duration_s=duration_s,
         hold=-(-price_hour * duration_s // SECONDS_PER_HOUR),

@@ -27,7 +27,7 @@ class BidRecord(Struct, frozen=True, array_like=True, gc=False):
 
     id: Digest
     provider: Address
-    offer_id: Digest
+    machine: str  # whatever is offered of it by then
     price_hour: int  # micro-USD
 
 

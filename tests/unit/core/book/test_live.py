@@ -152,6 +152,36 @@ def test_order_whose_bidders_are_all_gone_ends() -> None:
     assert world.record(key).reason == "bids_gone"
 
 
+def test_bid_outlives_the_offer_that_it_was_made_with() -> None:
+    """Agents renew their offers all the time: dearer ones too, and the bid stands."""
+    world = Auction()
+    key = world.place()
+    world.say_bid(key, PROVIDER, 20_000)
+    renewed = world.add_provider(PROVIDER, cpu_price_hour=90_000, salt=9)
+    world.wait(10)
+    lease = world.won(key)
+    assert (lease.offer_id, lease.price_hour) == (renewed, 20_000)
+
+
+def test_bid_ends_where_the_renewed_offer_does_not_fit() -> None:
+    world = Auction()
+    key = world.place()
+    world.say_bid(key, PROVIDER, 20_000)
+    world.say_bid(key, THIRD, 30_000)
+    world.add_provider(PROVIDER, cpus_milli=1_000, salt=9)
+    world.wait(10)
+    assert world.won(key).provider == THIRD
+
+
+def test_tenant_may_choose_a_bid_whose_offer_was_renewed() -> None:
+    world = Auction()
+    key = world.place(choose_s=20)
+    bid = world.say_bid(key, PROVIDER, 20_000)
+    renewed = world.add_provider(PROVIDER, salt=9)
+    world.say(TENANT, Choice(key, bid, 1, 1))
+    assert world.won(key).offer_id == renewed
+
+
 def test_own_bid_only_goes_down() -> None:
     world = Auction()
     key = world.place()
