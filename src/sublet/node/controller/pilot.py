@@ -79,6 +79,8 @@ class Pilot(Runner):
             ssh_key=key.public_line(),
             now_ms=self.now_ms,
             say=self._say,
+            show=_ignore,
+            is_stopped=self._is_stop_asked,
         )
 
     async def run(self) -> JobRecord:
@@ -119,9 +121,6 @@ class Pilot(Runner):
             await asyncio.sleep(FLUSH_S)
             with contextlib.suppress(Unavailable, Refused):
                 await self._ledger.flush()
-
-    async def _abandon(self) -> None:
-        """Leave the lease to whoever takes over."""
 
     async def _part(self, one: order.CloseChannel) -> None:
         await super()._part(one)
@@ -180,6 +179,12 @@ class DelegatedDesk(MarketDesk):
         if newest and digest(newest.document, await self.domain()) == lease_id:
             self.orders[lease_id] = newest
 
+    async def abandon(self, job: Job) -> None:
+        """Leave the lease to whoever takes over."""
+
+    async def _forsake(self, order_id: Digest) -> None:
+        """Leave the order that waits to whoever takes over, too: it is in the vault."""
+
     async def make_contract(
         self, one: order.PlaceOrder, resume: Tree
     ) -> tuple[Signed, Manifest]:
@@ -198,6 +203,7 @@ class DelegatedDesk(MarketDesk):
         contract = Contract(salt=secrets.token_hex(16), resume=resume)
         manifest = make_manifest(self._plan, contract)
         template, now_s = self._plan.order, self._own_clock.now_s()
+        waits_s = template.open_until_s - template.signed_at_s
         left_s = max(1, self._plan.expires_at_s - now_s)
         document = replace(
             template,
@@ -205,6 +211,7 @@ class DelegatedDesk(MarketDesk):
             avoid=join_avoided(template.avoid, one.avoid),
             total_max=max(template.total_max - one.spent, 0),
             duration_s_max=min(template.duration_s_max, left_s),
+            open_until_s=now_s + waits_s if template.open_until_s else 0,
             ssh_key=self._ssh_key,
             signed_at_s=now_s,
             salt=secrets.randbits(SALT_BITS),

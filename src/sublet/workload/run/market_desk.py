@@ -180,7 +180,7 @@ class MarketDesk:
                 with contextlib.suppress(Unavailable):
                     order_ = await self._connection.ask(ask_order(order_.id))
         except asyncio.CancelledError:
-            await self._cancel(order_.id)
+            await self._forsake(order_.id)
             raise
         if order_.leases:
             return await self._connection.lease(order_.leases[0])
@@ -189,6 +189,10 @@ class MarketDesk:
             message=f"the order waited and found nothing: {order_.reason}",
             detail={"reason": order_.reason},
         )
+
+    async def _forsake(self, order_id: Digest) -> None:
+        """Whoever waited leaves at once: the order must not find anything any more."""
+        await self._cancel(order_id)
 
     async def _cancel(self, order_id: Digest) -> None:
         document = Cancellation(
