@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from sublet.core.book.book import Book
-from sublet.core.book.prices import list_offered, list_prices, sort_asks
+from sublet.core.book.prices import list_prices, sort_asks, take_stock
 from sublet.core.book.snapshot import dump, load
 from sublet.core.book.step import step
 from sublet.core.document import (
@@ -132,7 +132,7 @@ def test_prices_equal_counting_anew(seed: int) -> None:
             book = load(dump(book))  # a restart in the middle loses nothing
     assert dump(book) == dump(world.book)
     now_s = book.now_s
-    rows = list_prices(sort_asks(list_offered(book)), book.tape.series, now_s=now_s)
+    rows = list_prices(sort_asks(take_stock(book)), book.tape.series, now_s=now_s)
     assert len(judge.deals) > 4  # or nothing was looked at
     assert set(judge.deals) == set(book.tape.series)
     for row in rows:
@@ -180,7 +180,7 @@ def test_depth_equals_counting_anew(seed: int) -> None:
             if (lease.provider, lease.machine) == (provider, machine):
                 held = lease.phase not in (Phase.SETTLING, Phase.SETTLED)
                 used[price] += held * len(set(lease.gpu_uuids) & set(offer.gpu_uuids))
-    asks = sort_asks(list_offered(book)).get(("h200", "*"), ())
+    asks = sort_asks(take_stock(book)).get(("h200", "*"), ())
     assert {ask.price: ask.units_milli for ask in asks} == {
         price: count * 1_000 for price, count in gpus.items()
     }

@@ -26,6 +26,7 @@ from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
 from sublet.node.link import Links
+from sublet.node.lookout import Lookout
 from sublet.node.metered_log import MeteredLog, NodeLog
 from sublet.node.metrics import NodeMetrics
 from sublet.node.openapi import compute_openapi
@@ -34,7 +35,6 @@ from sublet.node.relay import Relay
 from sublet.node.route import ROUTES
 from sublet.node.socket import Sockets
 from sublet.node.state import Node
-from sublet.node.twin import Twin
 from sublet.node.watch import Watch
 from sublet.service.market import MarketService
 from sublet.service.ports import Clock, Ground, Log, Overtaken, Presence
@@ -329,5 +329,5 @@ def _make_node(
         controllers=controllers,
         openapi=compute_openapi(ROUTES),
         proofs=proofs,
-        twin=Twin(market, clock=clock),
+        lookout=Lookout(market, clock=clock),
     )

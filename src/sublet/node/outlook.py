@@ -1,11 +1,8 @@
-"""What an (unsigned) order may expect; found in a copy of the book."""
-
-from functools import partial
+"""What an (unsigned) order may expect: looked for beside the market."""
 
 from aiohttp import web
 
 from sublet.base import limits
-from sublet.core.book.look_ahead import look_ahead
 from sublet.core.document import Order
 from sublet.node.answer import answer_json
 from sublet.node.intake import read_body
@@ -17,5 +14,4 @@ async def post_outlook(node: Node, request: web.Request) -> web.StreamResponse:
     """Say when this order would begin, and when its work would be done."""
     body = await read_body(node, request)
     order = decode(body, Order, size_max=limits.DOCUMENT_BYTES_MAX)
-    look = partial(look_ahead, order=order, now_s=node.clock.now_s())
-    return answer_json(await node.twin.ask(look))
+    return answer_json(await node.lookout.look_ahead(order))

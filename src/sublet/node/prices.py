@@ -8,13 +8,12 @@ from msgspec.structs import asdict
 
 from sublet.base.errors import Refused
 from sublet.base.limits import PRICE_PAGE_MAX, TAPE_HOURS_MAX, TEXT_LENGTH_MAX
-from sublet.core.book.book import Book
-from sublet.core.book.prices import KindPrices, Survey, is_within, list_prices
+from sublet.core.book.prices import is_within, list_prices
 from sublet.core.tape.tape import HOUR_S, Kind, list_hours
 from sublet.node.answer import answer_json
 from sublet.node.intake import read_count
+from sublet.node.lookout import FRESH_MS
 from sublet.node.state import Node
-from sublet.node.twin import FRESH_MS
 from sublet.wire.message import Message
 from sublet.wire.prices import (
     DepthOf,
@@ -32,12 +31,13 @@ T = TypeVar("T")
 
 async def get_prices(node: Node, request: web.Request) -> web.StreamResponse:
     """Tell what each kind of machine is offered for, and was let for lately."""
-    book, rows = await node.twin.ask(_list_prices)
+    seen = await node.lookout.survey()
+    rows = list_prices(seen.depth, seen.series, now_s=seen.at_s)
     page, total = _cut(request, rows, lambda row: (row.model, row.region))
     return _answer(
         Prices(
-            at_s=book.now_s,
-            size=book.size,
+            at_s=seen.at_s,
+            size=seen.size,
             total=total,
             rows=tuple(PriceRow(**asdict(row)) for row in page),
         )
@@ -47,12 +47,12 @@ async def get_prices(node: Node, request: web.Request) -> web.StreamResponse:
 async def get_depth(node: Node, request: web.Request) -> web.StreamResponse:
     """Tell how much is offered at which price."""
     levels_max = read_count(request, "levels", default=PRICE_PAGE_MAX)
-    book, depth = await node.twin.ask(lambda book, seen: (book, seen.depth))
-    page, total = _cut(request, depth.items(), lambda item: item[0])
+    seen = await node.lookout.survey()
+    page, total = _cut(request, seen.depth.items(), lambda item: item[0])
     return _answer(
         PriceDepth(
-            at_s=book.now_s,
-            size=book.size,
+            at_s=seen.at_s,
+            size=seen.size,
             total=total,
             kinds=tuple(
                 DepthOf(
@@ -103,10 +103,6 @@ async def get_history(node: Node, request: web.Request) -> web.StreamResponse:
             ),
         )
     )
-
-
-def _list_prices(book: Book, seen: Survey) -> tuple[Book, tuple[KindPrices, ...]]:
-    return book, list_prices(seen.depth, book.tape.series, now_s=book.now_s)
 
 
 def _cut(

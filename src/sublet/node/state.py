@@ -12,12 +12,12 @@ from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
 from sublet.node.link import Links
+from sublet.node.lookout import Lookout
 from sublet.node.metered_log import NodeLog
 from sublet.node.metrics import NodeMetrics
 from sublet.node.rate import RateLimit
 from sublet.node.relay import Relay
 from sublet.node.socket import Sockets
-from sublet.node.twin import Twin
 from sublet.node.watch import Watch
 from sublet.service.market import MarketService
 from sublet.service.ports import Clock
@@ -47,5 +47,5 @@ class Node:
     controllers: Controllers
     openapi: bytes  # the API's description, as JSON
     proofs: asyncio.Lock  # one at a time
-    twin: Twin
+    lookout: Lookout
     faucet: asyncio.Lock = field(default_factory=asyncio.Lock)

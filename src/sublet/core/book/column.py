@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sublet.base.limits import LATENCY_MS_MAX
+from sublet.core.book.ask import find_ask
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.vocabulary import Vocabulary
 
@@ -25,7 +26,7 @@ class Columns(Protocol):
 
 
 class Column(IntEnum):
-    """The columns that matching reads; every cell is an int64."""
+    """What matching reads of an offer, and prices; every cell is an int64."""
 
     NUMBER = 0
     PROVIDER = 1  # interned
@@ -64,6 +65,8 @@ class Column(IntEnum):
     GPU_SCORE = 34
     LASTS_S = 35  # predicted, of its provider
     NETWORK = 36  # interned
+    ASK = 37  # of one unit, with its share of the machine: of these two tell ``prices``
+    UNITS_MILLI = 38
 
 
 # Of these an order wants at least so much: they lie together, compared in one go.
@@ -161,6 +164,7 @@ class Words:
             offer.gpu_score,
             lasts_s,
             self.networks.intern(offer.network),
+            *find_ask(offer),
         )
         return np.array(values, dtype=np.int64)
 

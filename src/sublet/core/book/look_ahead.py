@@ -4,19 +4,28 @@ A look ahead, not a promise: it rests on the longest that open leases may run, o
 long those that are over ran of what they might have, and on how their provider's leases
 ended. Each number says on what it rests. Whole numbers only.
 
+Where something fits, the book itself answers. Where nothing does, it takes its time, and
+so in steps: the book is looked at in the first (``look_now``) and the third
+(``excerpt.pick``), while it stands still; ``choose_leases`` between and ``look_later`` at the
+end are for another thread.
+
 Not here: what a machine costs now (``quote``).
 """
 
+from functools import partial
+from heapq import nsmallest
 from itertools import islice
 
 from msgspec import Struct
 
 from sublet.base.ids import NO_ADDRESS, Digest
 from sublet.core.book.book import Book
+from sublet.core.book.excerpt import Excerpt
 from sublet.core.book.prices import Survey
-from sublet.core.book.quote import quote
+from sublet.core.book.quote import Match, find_match
+from sublet.core.book.record import ProviderRecord
 from sublet.core.book.why_not import NoMatch
-from sublet.core.document import Order
+from sublet.core.document import Market, Order
 from sublet.core.lease.phase import Lease, Phase
 from sublet.core.lease.table import holds_slice
 from sublet.core.outlook import MILLION, Outlook, compute_finish
@@ -29,6 +38,15 @@ SAMPLES_MAX = 512  # newest leases that are over, and say how long things take
 _NOT_STARTED = (Phase.MATCHED, Phase.ACCEPTED, Phase.PREPARING)
 
 
+class _Wait(Struct, frozen=True):
+    """How long it takes until something fits; fields as in ``Outlook``."""
+
+    basis: str
+    leases_before: int
+    wait_s: int
+    wait_s_max: int
+
+
 class _Habits(Struct, frozen=True):
     """How leases went that are over."""
 
@@ -37,39 +55,73 @@ class _Habits(Struct, frozen=True):
     prepare_s: int  # median; -1 without samples
 
 
-def look_ahead(book: Book, seen: Survey, *, order: Order, now_s: int) -> Outlook:
-    """Say what this order may expect at ``now_s``.
+class Unmet(Struct, frozen=True):
+    """An order that nothing fits now, and what its wait is found from."""
 
-    Where nothing fits, slices are released in the book and bound again, to see when
-    something would: so it wants a copy of the book, which nobody else uses meanwhile.
+    order: Order
+    now_s: int
+    rules: Market
+    habits: _Habits
+    leases: tuple[Lease, ...]  # all that were open then
+
+
+def look_now(book: Book, seen: Survey, *, order: Order, now_s: int) -> Outlook | Unmet:
+    """Say what this order may expect at ``now_s``, while something fits. Quick.
 
     Raises:
         Refused: ``bad_order`` or ``total_too_small``, as ``quote``.
     """
     habits = _find_habits(book)
-    provider, run_s = NO_ADDRESS, order.duration_s_max
-    before, wait_s, wait_s_max = 0, 0, 0
-    basis, speed_ppm = "free", 0
-    try:
-        match = quote(book, order, now_s=now_s)
-    except NoMatch:
-        before, wait_s, wait_s_max = _find_wait(book, order, habits, now_s=now_s)
-        basis = "leases_end" if before else "nothing_fits"
-    else:
-        provider, run_s = match.provider, match.duration_s
-        speed_ppm = _find_speed(book, seen, order, match.offer_id)
+    match = _match(book, order, now_s=now_s)
+    if match is None:
+        leases = tuple(book.leases.values())
+        return Unmet(order, now_s, book.rules, habits, leases)
+    speed_ppm = _find_speed(book, seen, order, match.offer_id)
+    run_s = match.duration_s
     if speed_ppm:
         run_s = max(1, min(run_s * MILLION // speed_ppm, run_s))
-    record = book.find_provider(provider)
+    record = book.find_provider(match.provider)
+    wait = _Wait("free", 0, 0, 0)
+    return _tell(order, book.rules, habits, wait, record, run_s, speed_ppm)
+
+
+def choose_leases(unmet: Unmet) -> tuple[Lease, ...]:
+    """Choose of the leases those that end first; looks at each of them."""
+    leases = (lease for lease in unmet.leases if holds_slice(lease))
+    return tuple(nsmallest(LEASES_MAX, leases, key=partial(_find_place, unmet)))
+
+
+def look_later(unmet: Unmet, excerpt: Excerpt) -> Outlook:
+    """Say what the order may expect once leases have ended.
+
+    In the excerpt slices are released, to see when something would fit.
+
+    Raises:
+        Refused: ``total_too_small``, as ``quote``.
+    """
+    wait = _find_wait(unmet, excerpt)
+    nobody = ProviderRecord(NO_ADDRESS)
+    run_s = unmet.order.duration_s_max
+    return _tell(unmet.order, unmet.rules, unmet.habits, wait, nobody, run_s, 0)
+
+
+def _tell(
+    order: Order,
+    rules: Market,
+    habits: _Habits,
+    wait: _Wait,
+    record: ProviderRecord,
+    run_s: int,
+    speed_ppm: int,
+) -> Outlook:
     # As the score weighs it, so that a quote says the same in both places.
     chance = chance_ppm(record.lasts_s, asked_s=max(1, order.duration_s_max))
-    rules = book.rules
     prepare_s_max = rules.accept_s + rules.deliver_s + rules.prepare_s
     prepare_s = max(habits.prepare_s, 0)
     restart_s = rules.report_s + prepare_s
     finish = compute_finish(
-        wait_s=wait_s,
-        wait_s_max=wait_s_max,
+        wait_s=wait.wait_s,
+        wait_s_max=wait.wait_s_max,
         prepare_s=prepare_s,
         prepare_s_max=prepare_s_max,
         run_s=run_s,
@@ -77,11 +129,11 @@ def look_ahead(book: Book, seen: Survey, *, order: Order, now_s: int) -> Outlook
         chance_ppm=chance,
     )
     return Outlook(
-        provider=provider,
-        wait_basis=basis,
-        wait_s=wait_s,
-        wait_s_max=wait_s_max,
-        leases_before=before,
+        provider=record.provider,
+        wait_basis=wait.basis,
+        wait_s=wait.wait_s,
+        wait_s_max=wait.wait_s_max,
+        leases_before=wait.leases_before,
         prepare_s=habits.prepare_s,
         prepare_s_max=prepare_s_max,
         samples=habits.samples,
@@ -97,53 +149,56 @@ def look_ahead(book: Book, seen: Survey, *, order: Order, now_s: int) -> Outlook
     )
 
 
-def _find_wait(
-    book: Book, order: Order, habits: _Habits, *, now_s: int
-) -> tuple[int, int, int]:
-    """Give how many leases have to end, when that is to be expected, and at the latest."""
-    leases = [lease for lease in book.leases.values() if holds_slice(lease)]
-    latest = {lease.id: _find_end(book, lease, now_s=now_s) for lease in leases}
-    ends = sorted((latest[lease.id], lease.id, lease) for lease in leases)
-    leases = [lease for *_, lease in ends[:LEASES_MAX]]
-    count = _count_before(book, order, leases, now_s=now_s)
+def _find_wait(unmet: Unmet, excerpt: Excerpt) -> _Wait:
+    """Find how many leases have to end, when that is to be expected, and at the latest."""
+    now_s, order, habits = unmet.now_s, unmet.order, unmet.habits
+    small = excerpt.make(now_s=now_s)
+    place = partial(_find_place, unmet)
+    leases = sorted(excerpt.leases, key=place)
+    count = _count_before(small, order, leases, now_s=now_s)
     if not count:
-        return 0, -1, -1
-    wait_s_max = latest[leases[count - 1].id] - now_s
+        return _Wait("nothing_fits", 0, -1, -1)
+    wait_s_max = place(leases[count - 1])[0] - now_s
     if not habits.samples:
-        return count, wait_s_max, wait_s_max
+        return _Wait("leases_end", count, wait_s_max, wait_s_max)
     usual = sorted(
-        (_find_usual_end(lease, latest[lease.id], habits, now_s=now_s), lease.id, lease)
+        (_find_usual_end(lease, place(lease)[0], habits, now_s=now_s), lease.id, lease)
         for lease in leases
     )
-    sooner = _count_before(book, order, [lease for *_, lease in usual], now_s=now_s)
-    return count, min(usual[sooner - 1][0] - now_s, wait_s_max), wait_s_max
+    sooner = _count_before(small, order, [lease for *_, lease in usual], now_s=now_s)
+    wait_s = min(usual[sooner - 1][0] - now_s, wait_s_max)
+    return _Wait("leases_end", count, wait_s, wait_s_max)
 
 
-def _count_before(twin: Book, order: Order, leases: list[Lease], *, now_s: int) -> int:
+def _find_place(unmet: Unmet, lease: Lease) -> tuple[int, Digest]:
+    return _find_end(unmet.rules, lease, now_s=unmet.now_s), lease.id
+
+
+def _count_before(small: Book, order: Order, leases: list[Lease], *, now_s: int) -> int:
     """Count how many of these have to end, in this order, until the order fits.
 
     0 where it would not fit then, either. What comes free never makes an order fit
-    less, so the place is found by halving. The twin's offers are as before afterwards.
+    less, so the place is found by halving. The small's offers are as before afterwards.
     """
     free = 0
 
     def release(wanted: int) -> None:
         nonlocal free
         for lease in leases[free:wanted]:
-            twin.offers.release(lease)
+            small.offers.release(lease)
         for lease in leases[wanted:free]:
-            twin.offers.bind(lease)
+            small.offers.bind(lease)
         free = wanted
 
     low, high = 0, len(leases)
     try:
         release(high)
-        if not _fits(twin, order, now_s=now_s):
+        if _match(small, order, now_s=now_s) is None:
             return 0
         while high - low > 1:
             middle = (low + high) // 2
             release(middle)
-            if _fits(twin, order, now_s=now_s):
+            if _match(small, order, now_s=now_s) is not None:
                 high = middle
             else:
                 low = middle
@@ -152,17 +207,15 @@ def _count_before(twin: Book, order: Order, leases: list[Lease], *, now_s: int) 
     return high
 
 
-def _fits(book: Book, order: Order, *, now_s: int) -> bool:
+def _match(book: Book, order: Order, *, now_s: int) -> Match | None:
     try:
-        quote(book, order, now_s=now_s)
-    except NoMatch:
-        return False
-    return True
+        return find_match(book, order, now_s=now_s)
+    except NoMatch:  # of a gang
+        return None
 
 
-def _find_end(book: Book, lease: Lease, *, now_s: int) -> int:
+def _find_end(rules: Market, lease: Lease, *, now_s: int) -> int:
     """Give when the slice is free at the latest, if nobody asks for an erasure."""
-    rules = book.rules
     if lease.phase in _NOT_STARTED:
         spans = (rules.deliver_s, rules.prepare_s, lease.duration_s, rules.close_s)
         return max(now_s, lease.deadline_s) + sum(spans)

@@ -119,11 +119,17 @@ class OfferTable:
 
     def get(self, row: int) -> OfferRecord:
         """Give the record in a row that is known to hold one."""
-        return restore(self._get(row))
+        return restore(self.get_kept(row))
+
+    def get_kept(self, row: int) -> Kept:
+        """Give the record as it is kept."""
+        kept = self._kept[row]
+        assert kept is not None
+        return kept
 
     def name_of(self, row: int) -> tuple[Digest, Address, str]:
         """Give the offer in a row that is known to hold one, its owner, its machine."""
-        kept = self._get(row)
+        kept = self.get_kept(row)
         return kept.id, kept.provider, kept.machine
 
     def region_of(self, row: int) -> str:
@@ -181,7 +187,7 @@ class OfferTable:
         key = _key_of(cells)
         row = self.machines.get(record.provider, {}).get(record.offer.machine)
         if row is not None and self._order.home(key) == row // BLOCK_ROWS:
-            del self.row_of[self._get(row).id]
+            del self.row_of[self.get_kept(row).id]
         else:
             if row is not None:
                 self._clear(row)
@@ -193,7 +199,7 @@ class OfferTable:
     def withdraw(self, offer_id: Digest) -> None:
         """Let the offer match no more; what leases use of it stays theirs."""
         row = self.row_of[offer_id]
-        self._kept[row] = replace(self._get(row), is_withdrawn=True)
+        self._kept[row] = replace(self.get_kept(row), is_withdrawn=True)
         self.cells[Column.EXPIRES_AT_S, row] = 0
         self._refresh(row)
 
@@ -221,7 +227,7 @@ class OfferTable:
 
     def _use(self, lease: Lease, *, sign: int) -> None:
         row = self.machines[lease.provider][lease.machine]
-        was, gpus = self._get(row), frozenset(lease.gpu_uuids)
+        was, gpus = self.get_kept(row), frozenset(lease.gpu_uuids)
         kept = self._kept[row] = replace(
             was,
             cpus_milli_used=was.cpus_milli_used + sign * lease.cpus_milli,
@@ -239,11 +245,6 @@ class OfferTable:
             cells[Column.GPUS_FREE] = count_gpus_free(kept)
         self._refresh(row)
 
-    def _get(self, row: int) -> Kept:
-        kept = self._kept[row]
-        assert kept is not None
-        return kept
-
     def _set(self, row: int, kept: Kept, cells: NDArray[np.int64]) -> None:
         self.cells[:, row] = cells
         self._kept[row] = kept
@@ -251,7 +252,7 @@ class OfferTable:
         self.machines.setdefault(kept.provider, {})[kept.machine] = row
 
     def _clear(self, row: int) -> None:
-        kept = self._get(row)
+        kept = self.get_kept(row)
         machines = self.machines[kept.provider]
         del machines[kept.machine]
         if not machines:
@@ -300,7 +301,7 @@ class OfferTable:
         for row in upper:
             moved = self._order.take(target)
             assert moved is not None
-            self._set(moved, self._get(row), self.cells[:, row])
+            self._set(moved, self.get_kept(row), self.cells[:, row])
             self._blank(row)
         self._refresh(first)
         self._refresh(target * BLOCK_ROWS)

@@ -1,26 +1,34 @@
 """What machines are offered for now and were let for: a reader of the book.
 
-Asked is the price of a whole machine, divided by its GPUs (by its CPUs where it has
-none), rounded up: what one of them costs with its share of the machine. Prices are
-micro-USD an hour; a **unit** is one GPU or, for the model "", one CPU.
+All offers are looked at, and so in two steps: ``take_stock`` copies columns while the
+book stands still, which is quick; ``survey`` counts in the copy, wherever and whenever.
+Prices are micro-USD an hour; a **unit** is one GPU or, for the model "", one CPU.
 
 Not here: how deals come onto the tape (``core.tape``), what an order gets (``quote``).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
-from sublet.base.ids import Address
 from sublet.core.book.book import Book
-from sublet.core.book.record import OfferRecord
-from sublet.core.document import Offer
+from sublet.core.book.column import Column
 from sublet.core.tape.quantile import find_percentiles
 from sublet.core.tape.tape import ANYWHERE, Kind, Series
 
 DAY_S = 86_400
-SCORES = ("cpu_score", "gpu_score")
-_GIB_BITS = 30
+SCORES = {"cpu_score": Column.CPU_SCORE, "gpu_score": Column.GPU_SCORE}
+
+_READ = (
+    *(Column.EXPIRES_AT_S, Column.IS_UP, Column.GPU_MODEL, Column.REGION),
+    *(Column.CPUS_MILLI_FREE, Column.GPUS_FREE, Column.LEASES_FREE),
+    *(Column.GPU_SHARE_MILLI, Column.CPU_SCORE, Column.GPU_SCORE),
+    *(Column.ASK, Column.UNITS_MILLI),
+)
+Line = NDArray[np.int64]  # shape (n_offers,)
 
 
 class Ask(Struct, frozen=True):
@@ -56,11 +64,25 @@ class KindPrices(Struct, frozen=True):
     p90: int
 
 
+class Stock(NamedTuple):
+    """What a survey reads of a book, as it was at one moment."""
+
+    at_s: int
+    size: int  # of the log
+    columns: Mapping[Column, Line]  # of the offers that match if they fit
+    models: tuple[str, ...]  # by their numbers in the columns
+    regions: tuple[str, ...]
+    series: Mapping[Kind, Series]
+
+
 class Survey(Struct, frozen=True):
     """One look at all offers."""
 
+    at_s: int
+    size: int  # of the log
     depth: "Depth"
     scores: Mapping[tuple[str, str], int]  # median by (GPU model, name of the score)
+    series: Mapping[Kind, Series]
 
 
 Depth = Mapping[Kind, tuple[Ask, ...]]  # kinds with most first; rising prices
@@ -71,71 +93,105 @@ def is_within(region: str, *, wanted: str) -> bool:
     return region == wanted or region.partition("-")[0] == wanted
 
 
-def find_ask(offer: Offer) -> tuple[int, int]:
-    """Give what one unit of the machine is asked for, and its units in thousandths."""
-    units_milli = len(offer.gpu_uuids) * offer.gpu_share_milli or offer.cpus_milli
-    whole = -(-offer.cpus_milli * offer.cpu_price_hour // 1_000)
-    whole += -(-offer.memory_bytes * offer.memory_price_hour >> _GIB_BITS)
-    whole += len(offer.gpu_uuids) * offer.gpu_price_hour
-    return -(-whole * 1_000 // units_milli), units_milli
+def take_stock(book: Book) -> Stock:
+    """Copy what a survey reads, of the offers that match if they fit.
+
+    Quick: a few columns. Afterwards the book may change.
+    """
+    offers = book.offers
+    columns = {name: offers.column(name) for name in _READ}
+    is_offered = (columns[Column.EXPIRES_AT_S] > book.now_s) & (
+        columns[Column.IS_UP] > 0
+    )
+    return Stock(
+        at_s=book.now_s,
+        size=book.size,
+        columns={name: column[is_offered] for name, column in columns.items()},
+        models=tuple(map(str, offers.words.gpu_models.values())),
+        regions=tuple(map(str, offers.words.regions.values())),
+        series=book.tape.copy().series,
+    )
 
 
-def list_offered(book: Book) -> tuple[OfferRecord, ...]:
-    """List the offers that match if they fit: they stand, and their provider is up."""
-    is_up: dict[Address, bool] = {}
-    offered = []
-    for record in book.offers.standing(book.now_s):
-        if record.provider not in is_up:
-            is_up[record.provider] = book.may_match(record.provider)
-        if is_up[record.provider] and record.is_live(book.now_s):
-            offered.append(record)
-    return tuple(offered)
+def survey(stock: Stock) -> Survey:
+    """Look at all offers once: how much at which price, and how fast. Pure."""
+    return Survey(
+        at_s=stock.at_s,
+        size=stock.size,
+        depth=sort_asks(stock),
+        scores=_find_medians(stock),
+        series=stock.series,
+    )
 
 
-def survey(book: Book) -> Survey:
-    """Look at all offers once: how much at which price, and how fast."""
-    offered = list_offered(book)
-    scores: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for record in offered:
-        for name in SCORES:
-            score = getattr(record.offer, name)
-            if score:  # measured
-                key = (record.offer.gpu_model, name)
-                scores.setdefault(key, []).append((score, 1))
-    medians = {
-        key: find_percentiles(those, percents=[50])[0] for key, those in scores.items()
-    }
-    return Survey(sort_asks(offered), medians)
-
-
-def sort_asks(offered: Iterable[OfferRecord]) -> Depth:
+def sort_asks(stock: Stock) -> Depth:
     """Say how much is offered at which price, per kind of machine. Pure.
 
     Each kind stands there twice: with its region, and with ANYWHERE.
     """
-    levels: dict[Kind, dict[int, list[int]]] = {}
-    for record in offered:
-        offer = record.offer
-        price, units_milli = find_ask(offer)
-        free_milli = max(0, offer.cpus_milli - record.cpus_milli_used)
-        if offer.gpu_uuids:
-            free_milli = len(record.gpus_free()) * offer.gpu_share_milli
-        if record.leases_free() < 1:
-            free_milli = 0
-        for region in dict.fromkeys((offer.region, ANYWHERE)):
-            level = levels.setdefault((offer.gpu_model, region), {})
-            counts = level.setdefault(price, [0, 0, 0])
-            counts[0] += 1
-            counts[1] += units_milli
-            counts[2] += free_milli
+    columns, regions = stock.columns, (*stock.regions, ANYWHERE)
+    anywhere = regions.index(ANYWHERE)
+    named = np.flatnonzero(columns[Column.REGION] != anywhere)
+    rows = np.concatenate([named, np.arange(columns[Column.REGION].size)])
+    places = np.full(rows.size, anywhere, dtype=np.int64)
+    places[: named.size] = columns[Column.REGION][named]
+    keys = (columns[Column.GPU_MODEL][rows], places, columns[Column.ASK][rows])
+    order = np.lexsort(keys[::-1])
+    in_order = [key[order] for key in keys]
+    firsts = _find_firsts(*in_order)
+    counts = np.diff(firsts, append=rows.size)
+    units = _sum_from(columns[Column.UNITS_MILLI][rows[order]], firsts)
+    free = _sum_from(_find_free(stock)[rows[order]], firsts)
+    lines = (part.tolist() for part in (*(key[firsts] for key in in_order), counts))
+    levels: dict[Kind, list[Ask]] = {}
+    for model, place, price, *sums in zip(
+        *lines, units.tolist(), free.tolist(), strict=True
+    ):
+        kind = (stock.models[model], regions[place])
+        levels.setdefault(kind, []).append(Ask(price, *sums))
     most_first = sorted(
-        levels,
-        key=lambda kind: (-sum(counts[1] for counts in levels[kind].values()), kind),
+        levels, key=lambda kind: (-sum(ask.units_milli for ask in levels[kind]), kind)
     )
-    return {
-        kind: tuple(Ask(price, *levels[kind][price]) for price in sorted(levels[kind]))
-        for kind in most_first
-    }
+    return {kind: tuple(levels[kind]) for kind in most_first}
+
+
+def _find_free(stock: Stock) -> Line:
+    """Give the units of each row that no lease uses, of machines that take one."""
+    columns = stock.columns
+    has_gpus = np.array([bool(model) for model in stock.models] or [False])
+    free = np.where(
+        has_gpus[columns[Column.GPU_MODEL]],
+        columns[Column.GPUS_FREE] * columns[Column.GPU_SHARE_MILLI],
+        np.maximum(columns[Column.CPUS_MILLI_FREE], 0),
+    )
+    free[columns[Column.LEASES_FREE] < 1] = 0
+    return free
+
+
+def _find_medians(stock: Stock) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for name, column in SCORES.items():
+        is_measured = stock.columns[column] > 0
+        scores = stock.columns[column][is_measured]
+        models = stock.columns[Column.GPU_MODEL][is_measured]
+        order = np.lexsort((scores, models))
+        firsts = _find_firsts(models[order])
+        middles = firsts + (np.diff(firsts, append=scores.size) + 1) // 2 - 1
+        medians = zip(models[order][firsts], scores[order][middles], strict=True)
+        found |= {(stock.models[model], name): int(score) for model, score in medians}
+    return found
+
+
+def _find_firsts(*keys: Line) -> NDArray[np.intp]:
+    """Give where another key begins, of rows in the order of their keys."""
+    is_first = np.ones(keys[0].size, dtype=np.bool_)
+    is_first[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    return np.flatnonzero(is_first)
+
+
+def _sum_from(line: Line, firsts: NDArray[np.intp]) -> Line:
+    # reduceat has no word for nothing.
+    return np.add.reduceat(line, firsts) if firsts.size else line[:0]
 
 
 def list_prices(

@@ -49,6 +49,10 @@ class Vocabulary:
         """Give the value that has this number."""
         return self._values[number]
 
+    def values(self) -> tuple[object, ...]:
+        """Give all values, each at the place that is its number."""
+        return tuple(self._values)
+
     def table(self, words: Iterable[str]) -> NDArray[np.bool_]:
         """Say of each number whether its value has any of these words.
 

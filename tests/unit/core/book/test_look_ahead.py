@@ -4,11 +4,12 @@ import pytest
 from msgspec.structs import replace
 
 from sublet.base.errors import Refused
-from sublet.core.book.look_ahead import look_ahead
-from sublet.core.book.prices import survey
+from sublet.core.book.excerpt import pick
+from sublet.core.book.look_ahead import choose_leases, look_later, look_now
+from sublet.core.book.prices import survey, take_stock
 from sublet.core.book.snapshot import dump
 from sublet.core.book.view import channel_total
-from sublet.core.document import Start
+from sublet.core.document import Order, Start
 from sublet.core.lease.phase import Lease, Phase
 from sublet.core.outlook import Outlook
 from tests.unit.core.book.world import GIB, OTHER_PROVIDER, PROVIDER, World, make_order
@@ -28,15 +29,23 @@ def busy_world(*duration_s: int) -> tuple[World, list[Lease]]:
     return world, leases
 
 
+def look(world: World, order: Order) -> Outlook:
+    """Look ahead in the steps that a node takes."""
+    book, now_s = world.book, world.now_s
+    seen = survey(take_stock(book))
+    found = look_now(book, seen, order=order, now_s=now_s)
+    if isinstance(found, Outlook):
+        return found
+    excerpt = pick(book, order, choose_leases(found), now_s=now_s)
+    return look_later(found, excerpt)
+
+
 def ask(world: World, **changed: object) -> Outlook:
     """Look ahead; the book is as before."""
-    book = world.book.copy()
-    before = dump(book)
-    cells = book.offers.column(6).copy()
-    order = make_order(**{**WHOLE, "duration_s_max": WORK_S, **changed})
-    outlook = look_ahead(book, survey(book), order=order, now_s=world.now_s)
-    assert dump(book) == before
-    assert (book.offers.column(6) == cells).all()
+    before, cells = dump(world.book), world.book.offers.cells.copy()
+    outlook = look(world, make_order(**{**WHOLE, "duration_s_max": WORK_S, **changed}))
+    assert dump(world.book) == before
+    assert (world.book.offers.cells == cells).all()
     return outlook
 
 
@@ -155,11 +164,31 @@ def test_faster_machine_is_done_sooner() -> None:
 
 def test_refused_order_leaves_the_book_as_it_was() -> None:
     world, _ = busy_world(1_000)
-    book = world.book.copy()
-    cells = book.offers.column(6).copy()
+    cells = world.book.offers.cells.copy()
     # It would fit once the lease has ended, and not be able to pay for a second.
     order = make_order(**WHOLE, total_max=1, duration_s_max=WORK_S)
     with pytest.raises(Refused) as caught:
-        look_ahead(book, survey(book), order=order, now_s=world.now_s)
+        look(world, order)
     assert caught.value.code == "total_too_small"
-    assert (book.offers.column(6) == cells).all()
+    assert (world.book.offers.cells == cells).all()
+
+
+def test_lease_that_ended_meanwhile_is_left_out() -> None:
+    world, leases = busy_world(1_000, 2_000)
+    order = make_order(**WHOLE, duration_s_max=WORK_S)
+    seen = survey(take_stock(world.book))
+    unmet = look_now(world.book, seen, order=order, now_s=world.now_s)
+    assert not isinstance(unmet, Outlook)
+    chosen = choose_leases(unmet)
+    assert [lease.id for lease in chosen] == [lease.id for lease in leases]
+    world.say(PROVIDER, world.receipt(leases[0], 1_000))
+    excerpt = pick(world.book, order, chosen, now_s=unmet.now_s)
+    assert [lease.id for lease in excerpt.leases] == [leases[1].id]
+
+
+def test_gang_waits_for_the_machine_that_it_lacks() -> None:
+    world, _ = busy_world(1_000, 2_000)
+    world.add_provider(machine="free")
+    found = ask(world, machines=2, total_max=900_000_000)
+    close_s = world.book.rules.close_s
+    assert (found.leases_before, found.wait_s_max) == (1, 1_000 + close_s)

@@ -2,13 +2,14 @@
 
 import pytest
 
+from sublet.core.book.ask import find_ask
 from sublet.core.book.prices import (
     Ask,
-    find_ask,
     is_within,
-    list_offered,
     list_prices,
     sort_asks,
+    survey,
+    take_stock,
 )
 from sublet.core.lease.phase import Phase
 from tests.unit.core.book.world import (
@@ -58,26 +59,39 @@ def test_region_takes_its_parts(region: str, wanted: str, expected: bool) -> Non
     assert is_within(region, wanted=wanted) is expected
 
 
+def count_offered(world: World) -> int:
+    """Count the machines that match if they fit, in whatever region."""
+    asks = sort_asks(take_stock(world.book))
+    return sum(
+        ask.machines
+        for (_, place), kind in asks.items()
+        if place == "*"
+        for ask in kind
+    )
+
+
 def test_lists_offers_that_could_match() -> None:
     world = World()
     world.add_provider(machine="m1")
     world.add_provider(machine="m2", expires_at_s=world.now_s + 10)
     world.add_provider(OTHER_PROVIDER)
-    assert len(list_offered(world.book)) == 3
+    assert count_offered(world) == 3
     world.wait(10)
-    assert len(list_offered(world.book)) == 2
+    assert count_offered(world) == 2
     world.book.offers.withdraw(world.book.offers.of_provider(OTHER_PROVIDER)[0].id)
-    assert [record.offer.machine for record in list_offered(world.book)] == ["m1"]
+    assert count_offered(world) == 1
+    world.book.offers.set_up(PROVIDER, is_up=False)
+    assert sort_asks(take_stock(world.book)) == {}
 
 
 def test_nothing_is_free_of_machine_with_enough_leases() -> None:
     world = World()
     world.add_credit()
     world.add_provider(leases_max=1, **GPUS)
-    asks = sort_asks(list_offered(world.book))
+    asks = sort_asks(take_stock(world.book))
     assert asks["h200", "DE"] == asks["h200", "*"] == (Ask(572_000, 1, 2_000, 2_000),)
     world.order(gpu_count=1)
-    asks = sort_asks(list_offered(world.book))
+    asks = sort_asks(take_stock(world.book))
     assert asks["h200", "DE"] == (Ask(572_000, 1, 2_000, 0),)
 
 
@@ -88,9 +102,7 @@ def test_offer_that_shrank_is_not_less_than_nothing() -> None:
     world.order(cpus_milli=8_000)
     world.add_provider(cpus_milli=2_000)
     ((_, (ask,)),) = [
-        item
-        for item in sort_asks(list_offered(world.book)).items()
-        if item[0][1] == "*"
+        item for item in sort_asks(take_stock(world.book)).items() if item[0][1] == "*"
     ]
     assert (ask.units_milli, ask.units_milli_free) == (2_000, 0)
 
@@ -102,9 +114,7 @@ def test_kinds_that_trade_come_first() -> None:
     world.add_provider(OTHER_PROVIDER, region="DE")
     world.lease_in(Phase.RUNNING, regions=("DE",))
     book = world.book
-    rows = list_prices(
-        sort_asks(list_offered(book)), book.tape.series, now_s=book.now_s
-    )
+    rows = list_prices(sort_asks(take_stock(book)), book.tape.series, now_s=book.now_s)
     assert [row.region for row in rows] == ["*", "DE", "US"]
     assert [row.deals for row in rows] == [1, 1, 0]
     assert rows[2].last == rows[2].median == -1
@@ -131,3 +141,15 @@ def test_lease_that_never_starts_makes_no_price() -> None:
     world.lease_in(Phase.PREPARING)
     world.wait(world.book.rules.prepare_s)
     assert world.book.tape.series == {}
+
+
+def test_median_speed_is_of_those_that_were_measured() -> None:
+    world = World()
+    for number, score in enumerate((0, 70, 10, 30, 20)):
+        world.add_provider(machine=f"m{number}", cpu_score=score)
+    world.add_provider(machine="gpus", gpu_score=5, cpu_score=1, **GPUS)
+    assert survey(take_stock(world.book)).scores == {
+        ("", "cpu_score"): 20,  # of four the lower
+        ("h200", "cpu_score"): 1,
+        ("h200", "gpu_score"): 5,
+    }
