@@ -57,7 +57,7 @@ async def test_attested_provider_is_found_by_its_auditor(shell: Shell) -> None:
     assert json.loads(await ask(shell, "attestations", "--json")) == []
     code, _, err = await shell.type("quote", *wish)
     assert code == 3
-    assert "audited soc2=type-2 2" in err  # both offers lack it
+    assert "audited soc2=type-2 (2)" in err  # both offers lack it
     assert "and 2 offers would do" in err  # the cheapest single relaxation
 
 

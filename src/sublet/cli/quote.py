@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
+from sublet.base.limits import LATENCY_MS_MAX
 from sublet.base.units import format_duration, format_money
 from sublet.cli.output import clean, format_table
 from sublet.cli.prices import format_price
@@ -33,10 +34,17 @@ def format_machines(found: Quote) -> str:
     return "\n".join(lines)
 
 
+def count_offers(matching: int) -> str:
+    """Say how many offers match."""
+    return "1 offer matches" if matching == 1 else f"{matching} offers match"
+
+
 def format_outlook(outlook: Outlook, *, width: int) -> str:
     """Say when a job begins and when it is done, and on what that rests."""
     lines = [f"begins  {_tell_wait(outlook)}"]
-    if outlook.samples:
+    if outlook.wait_basis == "nothing_fits":
+        pass  # nothing is prepared where nothing begins
+    elif outlook.samples:
         lines.append(
             f"        {format_duration(outlook.prepare_s)} to prepare (median of the last "
             f"{outlook.samples} jobs here)"
@@ -154,7 +162,10 @@ def _list_terms(one: Standing, order: Order) -> list[str]:
     terms = [format_money(one.asked_hour)]
     if order.near_price_hour:
         penalty = format_money(one.latency_penalty_hour)
-        terms.append(f"+{penalty} ({one.latency_ms} ms)")
+        known = one.latency_ms < LATENCY_MS_MAX
+        terms.append(
+            f"+{penalty} ({f'{one.latency_ms} ms' if known else 'undeclared'})"
+        )
     if order.data_price_hour:
         terms.append(f"+{format_money(one.data_penalty_hour)}")
     if order.work:

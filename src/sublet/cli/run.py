@@ -345,6 +345,7 @@ def quote(
     from sublet.base.errors import Unavailable
     from sublet.base.units import format_duration, format_money
     from sublet.cli.quote import (
+        count_offers,
         format_clouds,
         format_machines,
         format_outlook,
@@ -374,7 +375,7 @@ def quote(
                 format_machines(found)
                 + f"\nfor at most {format_duration(found.duration_s)}, "
                 f"{format_money(found.hold)} are set aside\n"
-                f"{found.offers_matching} offers match\n\n"
+                f"{count_offers(found.offers_matching)}\n\n"
                 + format_score(found, order)
                 + "\n"
             )

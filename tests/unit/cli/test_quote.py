@@ -71,7 +71,7 @@ UNKNOWN = {"finish_s_min": -1, "finish_s": -1, "finish_s_max": -1}
         (
             replace(FREE, wait_basis="nothing_fits", wait_s=-1, **UNKNOWN),
             "nobody can tell",
-            "done",
+            "prepare",
         ),
         (replace(FREE, speed_ppm=0), "for 1h of work\n", "measured speed"),
     ],

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from sublet.base.errors import Refused
 from sublet.base.limits import PRICE_PER_HOUR_MAX
-from sublet.base.units import format_money
 from sublet.core.book.book import Book
 from sublet.core.book.column import PRICES
 from sublet.core.book.fit import ENOUGH, compile_tests, compute_cost, has_enough
 from sublet.core.book.gang_auction import GangAuction
 from sublet.core.book.record import OfferRecord
+from sublet.core.book.tell import field_of, tell_changes, tell_price, tell_wish
 from sublet.core.book.wish import Mask
 from sublet.core.document import Order
 
@@ -62,12 +62,15 @@ def explain(book: Book, order: Order, *, now_s: int) -> NoMatch:
         for name, mask in misses.items()
         if (count := int(np.count_nonzero(standing & mask)))
     }
-    reasons = ", ".join(f"{name} {count}" for name, count in excluded.items())
+    reasons = ", ".join(
+        f"{tell_wish(name, order)} ({count})" for name, count in excluded.items()
+    )
     found = _find_cheapest(book, order, standing, misses, costs)
     detail: dict[str, str | int] = {"offers": total, **excluded}
     cure = "Ask for less, raise the price, or try again later"
     if found is not None:
         detail |= {"relax": found.name, "relax_cost_hour": found.cost_hour}
+        detail |= _list_changes(found.changes)
         cure = _tell(found, order)
     return NoMatch(
         f"none of the {total} offers fits; excluded by: {reasons}. {cure}",
@@ -83,14 +86,13 @@ def explain_gang(
     alone = explain(book, order, now_s=now_s)
     if not most and not order.together_ms:
         return alone
-    detail = dict(alone.detail) | {"machines": most}
-    detail.pop("relax", None)
-    detail.pop("relax_cost_hour", None)
+    counts = {k: v for k, v in alone.detail.items() if not k.startswith("relax")}
+    detail = counts | {"machines": most}
     cure = "Ask for fewer, raise the price, or try again later"
     changes = auction.relax()
     if changes:
-        detail["relax"] = next(iter(changes))
-        cure = f"Change {_tell_changes(order, changes)}, and they would"
+        detail |= {"relax": next(iter(changes))} | _list_changes(changes)
+        cure = f"Change {tell_changes(order, changes)}, and they would"
     return NoMatch(
         f"the order wants {order.machines} machines together, and {most} would do; "
         f"none is leased without the others. {cure}",
@@ -146,27 +148,21 @@ def _find_cheapest(
 def _tell(found: Relaxation, order: Order) -> str:
     one = found.offers == 1
     count = f"{found.offers} offer{'' if one else 's'}"
-    price = format_money(found.cost_hour)
+    price = tell_price(found.cost_hour)
     if found.name == "price":
         return (
-            f"{count} at {price} an hour or more; you allow "
-            f"{format_money(order.price_hour_max)}"
+            f"{count} at {price} or more; you allow {tell_price(order.price_hour_max)}"
         )
-    values = _tell_changes(order, found.changes)
-    return f"Change {values}, and {count} would do, from {price} an hour"
+    values = tell_changes(order, found.changes)
+    return f"Change {values}, and {count} would do, from {price}"
 
 
-def _tell_changes(order: Order, changes: Mapping[str, Any]) -> str:
-    return " and ".join(
-        f"{field} {_show(getattr(order, field))} to {_show(value)}"
+def _list_changes(changes: Mapping[str, Any]) -> dict[str, str | int]:
+    """Give the fields as the order would have them, for programs."""
+    return {
+        f"relax_{field}": ",".join(value) if isinstance(value, tuple) else value
         for field, value in changes.items()
-    )
-
-
-def _show(value: object) -> str:
-    if isinstance(value, tuple):
-        return " or ".join(value) or "any"
-    return "any" if value == "" else str(value)
+    }
 
 
 Changes = dict[str, Any]
@@ -182,13 +178,13 @@ def _relax(
         lifted = {"total_max": total} if total > order.total_max else {}
         return {"price_hour_max": cost, **lifted}
     if name in _FREE:
-        field, free = _FREE[name]
-        left = free(record)
-        return {field: left} if left > 0 or name in _MAY_BE_NONE else None
+        left = _FREE[name](record)
+        return {field_of(name): left} if left > 0 or name in _MAY_BE_NONE else None
     if name in _NUMBERS:
         return {name: getattr(offer, name)}
     if name in _TEXTS:
-        return {_TEXTS[name]: "" if _TEXTS[name] not in _LISTS else ()}
+        field = field_of(name)
+        return {field: type(getattr(order, field))()}  # empty: any will do
     if name == "avoided":
         return {"avoid": tuple(one for one in order.avoid if one != record.provider)}
     return _drop(name, order)
@@ -216,27 +212,19 @@ def _without(texts: tuple[str, ...], text: str) -> tuple[str, ...]:
     return tuple(one for one in texts if one != text)
 
 
-_FREE: Mapping[str, tuple[str, Callable[[OfferRecord], int]]] = {
-    "cpus": ("cpus_milli", lambda r: r.offer.cpus_milli - r.cpus_milli_used),
-    "memory": ("memory_bytes", lambda r: r.offer.memory_bytes - r.memory_bytes_used),
-    "disk": ("disk_bytes", lambda r: r.offer.disk_bytes - r.disk_bytes_used),
-    "gpu_count": ("gpu_count", lambda r: len(r.gpus_free())),
-    "gpu_memory": ("gpu_memory_bytes", lambda r: r.offer.gpu_memory_bytes),
+_FREE: Mapping[str, Callable[[OfferRecord], int]] = {
+    "cpus": lambda r: r.offer.cpus_milli - r.cpus_milli_used,
+    "memory": lambda r: r.offer.memory_bytes - r.memory_bytes_used,
+    "disk": lambda r: r.offer.disk_bytes - r.disk_bytes_used,
+    "gpu_count": lambda r: len(r.gpus_free()),
+    "gpu_memory": lambda r: r.offer.gpu_memory_bytes,
 }
 _MAY_BE_NONE = frozenset({"disk", "gpu_count", "gpu_memory"})
 _NUMBERS = frozenset(
     {"up_mbit_s", "down_mbit_s", "gpu_compute", "gpu_driver", "cuda"}
     | {"gpu_share_milli"}
 )
-_TEXTS: Mapping[str, str] = {
-    "region": "regions",
-    "jurisdiction": "jurisdictions",
-    "sandbox": "sandbox",
-    "disk_class": "disk_classes",
-    "gpu_model": "gpu_models",
-    "gpu_vendor": "gpu_vendor",
-    "gpu_interface": "gpu_interface",
-    "gpu_sharing": "gpu_sharing",
-    "speed": "work",
-}
-_LISTS = frozenset({"regions", "jurisdictions", "disk_classes", "gpu_models"})
+_TEXTS = frozenset(
+    {"region", "jurisdiction", "sandbox", "disk_class", "speed"}
+    | {"gpu_model", "gpu_vendor", "gpu_interface", "gpu_sharing"}
+)

@@ -108,13 +108,13 @@ def test_members_stand_around_one_place() -> None:
     with pytest.raises(NoMatch) as caught:
         find(book, 3, together_ms=59)
     assert caught.value.detail["relax"] == "together_ms"
-    assert "together_ms 59 to 60" in str(caught.value)
+    assert "together from 59 ms to 60 ms" in str(caught.value)
 
 
 def test_nobody_has_measured_anything() -> None:
     with pytest.raises(NoMatch) as caught:
         find(market(*costing(1, 2)), 2, together_ms=10)
-    assert "Change together_ms 10 to 0" in str(caught.value)
+    assert "Change together from 10 ms to any" in str(caught.value)
 
 
 def test_says_how_many_would_do_together() -> None:

@@ -16,7 +16,7 @@ def test_names_the_price_that_would_do() -> None:
     book = make_book({"cpu_price_hour": 11_000}, {"cpu_price_hour": 11_000})
     with pytest.raises(NoMatch) as refusal:
         quote(book, make_order(price_hour_max=29_000), now_s=START_S)
-    assert "2 offers at $0.03 an hour or more; you allow $0.029" in str(refusal.value)
+    assert "2 offers at $0.03/h or more; you allow $0.029/h" in str(refusal.value)
 
 
 offers = st.lists(
