@@ -50,7 +50,7 @@ async def test_attested_provider_is_found_by_its_auditor(shell: Shell) -> None:
     auditor = row["auditor"]
     wish = ("--attribute", "soc2=type-2", "--auditor", auditor)
     out = await ask(shell, "quote", *wish)
-    assert dear in out and "SCORE" in out and "finishes" in out
+    assert dear in out and "SCORE" in out and "FINISHES" in out
     assert auditor in await ask(shell, "attestations")
 
     await ask(shell, "attest", dear, "--withdraw")
