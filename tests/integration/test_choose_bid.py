@@ -1,6 +1,7 @@
 """The tenant's own part in orders that wait: it looks, chooses, takes back."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,8 @@ from sublet.workload.run.event import AnyEvent, Waiting
 from tests.fakes.provider import Temper
 from tests.integration.node_house import JumpingClock
 from tests.integration.tenant_house import RUN_S, Market, running_market
+from tests.integration.tools_house import sublet
+from tests.rig.terminal import Person
 
 WINDOW_S = 25
 
@@ -113,3 +116,25 @@ async def test_order_is_taken_back(tmp_path: Path, is_command: bool) -> None:
         assert (await house.client.account()).held == 0
         assert "no order of yours waits" in (await _command(house, "orders"))[1]
         assert "cancelled" in (await _command(house, "orders", "--all"))[1]
+
+
+async def test_control_c_takes_the_order_back(tmp_path: Path) -> None:
+    """In a terminal, while bids are waited for: it says so, and nothing stays held."""
+    async with running_market(tmp_path) as house:
+        command = ("run", "--mode", "live:30m", "--wait", "0s", "--", "true")
+        env = {
+            **os.environ,
+            "SUBLET_MARKET": house.guest.url,
+            "SUBLET_HOME": str(house.folder / "home"),
+            "SUBLET_NO_WARM": "1",
+        }
+        person = Person(sublet(command), env)
+        await asyncio.to_thread(person.see, b"open for bids")
+        assert (await house.client.account()).held > 0
+        person.type(b"\x03")
+        await asyncio.to_thread(person.see, b"stopping the job")
+        assert await asyncio.to_thread(person.leave) == 130
+        os.close(person.terminal)
+        ended = await _wait_order(house, OrderPhase.ENDED)
+        assert ended.reason == "cancelled"
+        assert (await house.client.account()).held == 0

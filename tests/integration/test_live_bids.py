@@ -13,8 +13,10 @@ from sublet.sdk.exchange import ask_orders
 from sublet.workload.client import AsyncClient
 from sublet.workload.run.result import JobResult
 from tests.fakes.provider import Temper
-from tests.integration.node_house import JumpingClock
+from tests.fakes.world import World
+from tests.integration.node_house import JumpingClock, running_node
 from tests.integration.provider_house import (
+    running_agent,
     running_house,
     tenant_of,
     wait_settled,
@@ -163,3 +165,22 @@ async def _run(client: AsyncClient) -> JobResult:
             max_total="50",
             wait="0s",
         )
+
+
+async def test_provider_that_links_while_the_window_is_open_bids(
+    tmp_path: Path,
+) -> None:
+    """The first time: when the order was opened, nobody knew of it, or of its offer."""
+    clock = JumpingClock()
+    async with (
+        running_node(tmp_path / "node", World(), clock=clock) as guest,
+        tenant_of(tmp_path, guest) as client,
+    ):
+        running = asyncio.create_task(_run(client))
+        await _wait_bids(client, 0)
+        async with running_agent(tmp_path / "provider", guest.url):
+            await _wait_bids(client, 1)
+            clock.ahead_s = WINDOW_S
+            result = await running
+            assert result.exit_code == 0, result.message
+            await wait_settled(client)

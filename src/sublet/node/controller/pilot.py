@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from sublet.adapter.home_folder import Home
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import NO_DIGEST, Digest
+from sublet.core.book.mode import SPOT
 from sublet.core.job import job, order
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Job, JobLimits
@@ -261,7 +262,10 @@ def _make_work(plan: DetachedPlan, blobs: Blobs) -> Work:
         timeout_s=template.duration_s_max,
     )
     limits = JobLimits(
-        retries=plan.retries, retries_own=plan.retries_own, wait_ms=plan.wait_ms
+        retries=plan.retries,
+        retries_own=plan.retries_own,
+        wait_ms=plan.wait_ms,
+        gives_way=template.mode == SPOT,
     )
     terms = Terms(
         needs=needs,
