@@ -115,7 +115,7 @@ def map_(
             "--mode",
             metavar="MODE:TIME",
             help="How each machine is found: standing:2d waits at your price, so that "
-            "they come as supply appears; spot:60s is cheap and may be taken from you.  "
+            "they come as supply appears; spot:60s gives way to who pays more.  "
             "[default: instant]",
         ),
     ] = None,

@@ -102,9 +102,8 @@ def run(
             "--mode",
             metavar="MODE:TIME",
             help="How to find a machine: standing:10m waits at your price, live:10s "
-            "lets providers bid (live:10s:5m: you choose), spot:60s is cheap and may be "
-            "ended with that notice, "
-            "reserved:2h begins then.  [default: instant]",
+            "lets providers bid (live:10s:5m: you choose), spot:60s gives way, with "
+            "that notice, to who pays more, reserved:2h begins then.  [default: instant]",
         ),
     ] = None,
     wait: Annotated[
