@@ -21,7 +21,8 @@ from msgspec.structs import replace
 from sublet.base import limits
 from sublet.base.errors import Refused, Unavailable
 from sublet.base.ids import Digest
-from sublet.core.book.step import check
+from sublet.core.book.book import Book
+from sublet.core.book.step import BEFORE_TIME, check, pass_time
 from sublet.core.book.view import find_lease
 from sublet.core.document import Entry, Fact, Order, Tick
 from sublet.core.lease.phase import Lease
@@ -259,6 +260,8 @@ class Writer:
         commit holds may be just what the document needs. Then it waits for the next.
         """
         now_s = self.follower.now_s()
+        book = self.follower.fold.book
+        passed: Book | None = None  # the same, once what is due has passed
         admitted: list[_Admitted] = []
         refused: _Refusals = []
         while self.queue and len(admitted) + len(refused) < limits.BATCH_DOCUMENTS_MAX:
@@ -268,9 +271,13 @@ class Writer:
             candidate = waiting.candidate
             fact = Fact(now_s, candidate.id, candidate.signer, candidate.document)
             try:
-                if candidate.signer != self.follower.fold.book.operator:
+                if candidate.signer != book.operator:
                     check_age(candidate.document, now_s=self._clock.now_s())
-                check(self.follower.fold.book, fact)
+                if type(fact.document) in BEFORE_TIME:
+                    check(book, fact)
+                else:
+                    passed = passed or pass_time(book, now_s)
+                    check(passed, fact)
             except Refused as refusal:
                 if admitted:
                     break

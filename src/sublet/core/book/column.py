@@ -45,25 +45,25 @@ class Column(IntEnum):
     MEMORY_PRICE_HOUR = 14
     GPU_PRICE_HOUR = 15
     USUAL_PRICE_HOUR = 16  # of the usual slice, by which rows of a kind are ordered
-    FEATURES = 17  # interned
-    REFUSES = 18  # interned
-    DISK_CLASS = 19  # interned
-    GPU_VENDOR = 20  # interned
-    GPU_INTERFACE = 21  # interned
-    GPU_SHARING = 22  # interned
-    GPU_SHARE_MILLI = 23
-    GPU_COMPUTE = 24
-    GPU_DRIVER = 25
-    CUDA = 26
-    UP_MBIT_S = 27
-    DOWN_MBIT_S = 28
-    JURISDICTION = 29  # interned
-    ATTRIBUTES = 30  # interned
-    LATENCIES = 31  # interned
-    CPU_SCORE = 32
-    DISK_SCORE = 33
-    GPU_SCORE = 34
-    LASTS_S = 35  # predicted, of its provider
+    LASTS_S = 17  # predicted, of its provider
+    FEATURES = 18  # interned
+    REFUSES = 19  # interned
+    DISK_CLASS = 20  # interned
+    GPU_VENDOR = 21  # interned
+    GPU_INTERFACE = 22  # interned
+    GPU_SHARING = 23  # interned
+    GPU_SHARE_MILLI = 24
+    GPU_COMPUTE = 25
+    GPU_DRIVER = 26
+    CUDA = 27
+    UP_MBIT_S = 28
+    DOWN_MBIT_S = 29
+    JURISDICTION = 30  # interned
+    ATTRIBUTES = 31  # interned
+    LATENCIES = 32  # interned
+    CPU_SCORE = 33
+    DISK_SCORE = 34
+    GPU_SCORE = 35
     NETWORK = 36  # interned
     ASK = 37  # of one unit, with its share of the machine: of these two tell ``prices``
     UNITS_MILLI = 38
@@ -75,6 +75,8 @@ PRICES = slice(Column.CPU_PRICE_HOUR, Column.GPU_PRICE_HOUR + 1)
 # Of these, and of the number, an ideal has the least; of all others it has the most.
 LEAST_PRICES = slice(Column.CPU_PRICE_HOUR, Column.USUAL_PRICE_HOUR + 1)
 GPU_PRICES = slice(Column.GPU_PRICE_HOUR, Column.USUAL_PRICE_HOUR + 1)
+
+USUAL = slice(Column.LASTS_S + 1)  # those that nearly every order reads
 
 # By which rows are put into blocks; no two have the same number.
 ORDERED_BY = (Column.GPU_MODEL, Column.USUAL_PRICE_HOUR, Column.NUMBER)
@@ -144,6 +146,7 @@ class Words:
             USUAL_CPUS * offer.cpu_price_hour
             + USUAL_GIB * offer.memory_price_hour
             + (offer.gpu_price_hour if offer.gpu_uuids else 0),
+            lasts_s,
             self.features.intern(offer.features, words=offer.features),
             self.refused.intern(offer.refuses, words=offer.refuses),
             self.kinds.intern(offer.disk_class),
@@ -162,7 +165,6 @@ class Words:
             offer.cpu_score,
             offer.disk_score,
             offer.gpu_score,
-            lasts_s,
             self.networks.intern(offer.network),
             *find_ask(offer),
         )

@@ -26,6 +26,7 @@ from sublet.core.book.column import (
     GPU_PRICES,
     LEAST_PRICES,
     ORDERED_BY,
+    USUAL,
     Cells,
     Column,
     Columns,
@@ -343,12 +344,17 @@ class OfferTable:
 
 
 class _Gathered:
-    """The rows of several blocks; a column is gathered when it is asked for."""
+    """The rows of several blocks: the usual columns, others when they are asked for."""
 
     def __init__(self, cells: Cells, blocks: NDArray[np.intp]) -> None:
         self._cells, self._blocks = cells, blocks
+        self._usual = self._gather(USUAL)
 
     def __getitem__(self, columns: int | slice, /) -> NDArray[np.int64]:
+        end = columns.stop if isinstance(columns, slice) else columns + 1
+        return self._usual[columns] if end <= USUAL.stop else self._gather(columns)
+
+    def _gather(self, columns: int | slice) -> NDArray[np.int64]:
         part = self._cells[columns]
         shape = part.shape[:-1]
         in_blocks = part.reshape(*shape, -1, BLOCK_ROWS)

@@ -216,9 +216,7 @@ class _Auction:
         """Give all machines of the winner's owner that are in the running."""
         offers = self._book.offers
         _, provider, _ = offers.name_of(winner.row)
-        rows = list(offers.machines[provider].values())
-        if len(rows) == 1:
-            return [winner]
+        rows = [row for row in offers.machines[provider].values() if row != winner.row]
         if len(rows) > FEW:
             places, scores = self._judge(offers.cells.take(rows, axis=1))
             scored = zip(places.tolist(), scores.tolist(), strict=True)
@@ -227,16 +225,20 @@ class _Auction:
             found = [
                 (row, score)
                 for row in rows
-                if (score := self._judge_one(offers.cells_of(row))) is not None
+                if (score := self._judge_one(row)) is not None
             ]
         numbers = offers.cells[Column.NUMBER]
         return [
-            Candidate(score, int(numbers[row]), winner.provider, row)
-            for row, score in found
+            winner,
+            *(
+                Candidate(score, int(numbers[row]), winner.provider, row)
+                for row, score in found
+            ),
         ]
 
-    def _judge_one(self, cells: list[int]) -> int | None:
+    def _judge_one(self, row: int) -> int | None:
         """Score one row, as ``_judge`` many; None where it is not in the running."""
+        cells = self.scorer.cells_of(row)
         if any(map(lt, cells[AT_LEAST], self._wanted_cells)):
             return None
         cost: int = compute_cost(cells[PRICES], self._order)
@@ -247,7 +249,7 @@ class _Auction:
         return self.scorer.score(cells, cost)
 
     def _contend(self, one: Candidate) -> Contender:
-        cells = self._book.offers.cells_of(one.row)
+        cells = self.scorer.cells_of(one.row)
         gpus, cpus_milli, memory_bytes = (cells[column] for column in _ROOM)
         return Contender(gpus, cpus_milli, memory_bytes, one.number, one.row)
 
@@ -284,7 +286,7 @@ class _Auction:
         return places, costs
 
     def _ask(self, row: int) -> int:
-        cost: int = compute_cost(self._book.offers.cells_of(row)[PRICES], self._order)
+        cost: int = compute_cost(self.scorer.cells_of(row)[PRICES], self._order)
         return cost
 
 

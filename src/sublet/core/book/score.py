@@ -35,6 +35,7 @@ class Scorer:
     def __init__(self, book: Book, order: Order) -> None:
         """Take the order; the terms that it leaves out cost nothing."""
         self._offers = book.offers
+        self._cells: dict[int, list[int]] = {}  # by row
         self._order = order
         self._price_max = min(order.price_hour_max, _PRICE_MAX)
         most = order.near_price_hour * LATENCY_MS_MAX + order.data_price_hour
@@ -51,6 +52,13 @@ class Scorer:
         if order.data_price_hour:
             has_data = words.providers.table(order.data_at)
             self._data_price = ~has_data * np.int64(order.data_price_hour)
+
+    def cells_of(self, row: int) -> list[int]:
+        """Give the cells of one row, read once: the table stays as it is meanwhile."""
+        cells = self._cells.get(row)
+        if cells is None:
+            cells = self._cells[row] = self._offers.cells_of(row)
+        return cells
 
     def score(self, cells: list[int], cost: int) -> int:
         """Score one row that costs no more than the order's maximum."""
@@ -93,7 +101,7 @@ class Scorer:
         """
         is_younger = winner.number > runner_up.number
         score_max = runner_up.score - is_younger
-        cells = self._offers.cells_of(winner.row)
+        cells = self.cells_of(winner.row)
         weight = self._weight(cells)
         penalty = int(self._penalty(cells)) if self._has_penalties else 0
         price: int = ((score_max + 1) * weight - 1) // self._scale - penalty
@@ -101,7 +109,7 @@ class Scorer:
 
     def stand(self, row: int, *, asked_hour: int) -> Standing:
         """Show each term of the score of one row."""
-        cells, order = self._offers.cells_of(row), self._order
+        cells, order = self.cells_of(row), self._order
         latency_ms = int(self._latency(cells[Column.LATENCIES]))
         latency_penalty = latency_ms * order.near_price_hour
         data_penalty = int(self._data(cells[Column.PROVIDER]))

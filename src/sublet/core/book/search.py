@@ -22,6 +22,7 @@ Places = NDArray[np.intp]
 # Of these rows, which are in the running (their places among them), and their scores.
 Judge = Callable[[Columns], tuple[Places, Scores]]
 
+_FIRST_BLOCKS = 2  # in half of all searches no more are needed
 _MORE_BLOCKS = 4  # times as many in each round, while too few fit
 _HEAD = 32  # blocks that are put in order at first, of many
 
@@ -50,7 +51,7 @@ def find_two(
         Winner and runner-up; None for each that there is not.
     """
     best: list[Candidate] = []  # at most two, of two providers, in order
-    size = 1
+    size = _FIRST_BLOCKS
     for ordered in _in_order(bounds):
         ahead = bounds[ordered]
         while ordered.size:

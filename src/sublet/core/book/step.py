@@ -54,12 +54,14 @@ from sublet.core.version import SINCE
 
 # What a caller of step needs.
 __all__ = [
+    "BEFORE_TIME",
     "Credited",
     "LeaseMoved",
     "OrderMoved",
     "SealMismatch",
     "Step",
     "check",
+    "pass_time",
     "next_deadline_s",
     "step",
 ]
@@ -88,7 +90,7 @@ HANDLERS: Mapping[type[Document], Decide] = {
 }
 
 # They speak of the book as it was before them: decided before deadlines pass.
-_BEFORE_TIME = frozenset({Seal, Resume})
+BEFORE_TIME = frozenset({Seal, Resume})
 
 # What voids no entry but stops whoever folds it.
 _STOPS: Mapping[str, type[Broken]] = {
@@ -107,7 +109,7 @@ def step(book: Book, fact: Fact) -> Step:
         Outdated: the operator went on to rules that this program does not know.
         Broken: an invariant of the book fell.
     """
-    if type(fact.document) in _BEFORE_TIME:
+    if type(fact.document) in BEFORE_TIME:
         outcomes, refusal = _take(book, fact, book.now_s)
         outcomes += _pass_time(book, fact.at_s)
     else:
@@ -125,14 +127,22 @@ def check(book: Book, fact: Fact) -> None:
     Raises:
         Refused: as ``step`` would return it.
     """
-    now_s = max(book.now_s, fact.at_s)
-    if type(fact.document) not in _BEFORE_TIME:
-        due_s = next_deadline_s(book)
-        if due_s is not None and due_s <= now_s:
-            # Rare: somebody is late and no Tick came yet. Let it pass in a copy.
-            book = book.copy()
-            _pass_time(book, now_s)
-    _decide(book, fact, now_s)
+    if type(fact.document) not in BEFORE_TIME:
+        book = pass_time(book, fact.at_s)
+    _decide(book, fact, max(book.now_s, fact.at_s))
+
+
+def pass_time(book: Book, at_s: int) -> Book:
+    """Give the book once all has passed that is due by then: itself, or a copy.
+
+    Who checks many facts of one second lets it pass once.
+    """
+    due_s = next_deadline_s(book)
+    if due_s is None or due_s > max(book.now_s, at_s):
+        return book
+    twin = book.copy()
+    _pass_time(twin, at_s)
+    return twin
 
 
 def next_deadline_s(book: Book) -> int | None:
