@@ -15,8 +15,8 @@ from sublet.core.book.column import (
     LEAST_PRICES,
     USUAL_CPUS,
     USUAL_GIB,
-    Cells,
     Column,
+    Columns,
 )
 from sublet.core.book.wish import Wishes, compile_wishes, models_of
 from sublet.core.document import Order
@@ -50,10 +50,11 @@ def find_promising(
         blocks = offers.all_blocks()
     ideals = offers.ideals
     enough = ideals[AT_LEAST].take(blocks, axis=1) >= wanted
-    blocks = blocks[np.logical_and.reduce(enough)]
     costs = _least_cost(ideals[LEAST_PRICES].take(blocks, axis=1), order)
-    is_cheap = costs <= price_max
-    return blocks[is_cheap], costs[is_cheap]
+    may_fit = np.logical_and.reduce(enough)
+    may_fit &= costs <= price_max
+    places = may_fit.nonzero()[0]
+    return blocks.take(places), costs.take(places)
 
 
 def wanted_of(order: Order, *, now_s: int) -> NDArray[np.int64]:
@@ -71,7 +72,7 @@ def wanted_of(order: Order, *, now_s: int) -> NDArray[np.int64]:
     return np.array(wanted, dtype=np.int64)[:, np.newaxis]
 
 
-def has_enough(cells: Cells, order: Order, *, now_s: int) -> NDArray[np.bool_]:
+def has_enough(cells: Columns, order: Order, *, now_s: int) -> NDArray[np.bool_]:
     """Say which offers stand, are up, and have what the order wants at least.
 
     Returns:
@@ -122,27 +123,19 @@ def _least_cost(prices: NDArray[np.int64], order: Order) -> NDArray[np.int64]:
     No row has all the lowest prices of its block at once. So as much of the slice as can
     be is priced as usual ones, whose price is near the same in a block.
     """
-    cpu_price, memory_price, gpu_price, usual_price = prices
     usual_milli = min(
         order.gpu_count * 1_000,
         order.cpus_milli // USUAL_CPUS,
         order.memory_bytes * 1_000 // (USUAL_GIB << _GIB_BITS),
     )
-    least: NDArray[np.int64]
-    if not usual_milli:
-        least = compute_cost(prices[:-1], order)
-        return least
-    gpus_milli = order.gpu_count * 1_000 - usual_milli
-    cpus_milli = order.cpus_milli - usual_milli * USUAL_CPUS
     usual_bytes = -(-usual_milli * (USUAL_GIB << _GIB_BITS) // 1_000)
-    thousandths = usual_milli * usual_price
-    if gpus_milli:
-        thousandths += gpus_milli * gpu_price
-    if cpus_milli:
-        thousandths += cpus_milli * cpu_price
-    least = thousandths // 1_000
-    if rest_gib := (order.memory_bytes - usual_bytes) >> _GIB_BITS:
-        least += rest_gib * memory_price
+    milli = (  # rounded down; their sum, priced, is below 2^57
+        order.cpus_milli - usual_milli * USUAL_CPUS,
+        (order.memory_bytes - usual_bytes) * 1_000 >> _GIB_BITS,
+        order.gpu_count * 1_000 - usual_milli,
+        usual_milli,
+    )
+    least: NDArray[np.int64] = np.array(milli, dtype=np.int64) @ prices // 1_000
     return least
 
 

@@ -61,8 +61,8 @@ __all__ = [
     "SealMismatch",
     "Step",
     "check",
-    "pass_time",
     "next_deadline_s",
+    "pass_time",
     "step",
 ]
 

@@ -1,6 +1,7 @@
 """Why an order has no match, and the cheapest single change of it that would have one.
 
-Looks at every offer, once: how many each requirement excludes, and which offers miss one
+Looks at every offer, once, of a large market at so many as ROWS_MAX has room for, those
+with the asked GPU first: how many each requirement excludes, and which offers miss one
 requirement alone. Of these the one that costs least is named, with the order's field
 that stands in its way and the value that would let it through.
 
@@ -17,15 +18,17 @@ from numpy.typing import NDArray
 
 from sublet.base.errors import Refused
 from sublet.base.limits import PRICE_PER_HOUR_MAX
+from sublet.core.book.block import BLOCK_ROWS
 from sublet.core.book.book import Book
-from sublet.core.book.column import PRICES
+from sublet.core.book.column import PRICES, Column
 from sublet.core.book.fit import ENOUGH, compile_tests, compute_cost, has_enough
 from sublet.core.book.gang_auction import GangAuction
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.tell import field_of, tell_changes, tell_price, tell_wish
-from sublet.core.book.wish import Mask
+from sublet.core.book.wish import Mask, models_of
 from sublet.core.document import Order
 
+ROWS_MAX = 1 << 15  # that are looked at: some milliseconds
 _SECONDS_PER_HOUR = 3_600
 
 
@@ -50,7 +53,8 @@ class Relaxation(Struct, frozen=True):
 
 def explain(book: Book, order: Order, *, now_s: int) -> NoMatch:
     """Say how many offers each requirement excludes, and what would have a match."""
-    standing, misses, costs = _hold_against(book, order, now_s=now_s)
+    blocks = _choose_blocks(book, order, now_s=now_s)
+    standing, misses, costs = _hold_against(book, order, blocks, now_s=now_s)
     total = int(np.count_nonzero(standing))
     if not total:
         return NoMatch(
@@ -65,15 +69,17 @@ def explain(book: Book, order: Order, *, now_s: int) -> NoMatch:
     reasons = ", ".join(
         f"{tell_wish(name, order)} ({count})" for name, count in excluded.items()
     )
-    found = _find_cheapest(book, order, standing, misses, costs)
+    found = _find_cheapest(book, order, blocks, standing, misses, costs)
     detail: dict[str, str | int] = {"offers": total, **excluded}
     cure = "Ask for less, raise the price, or try again later"
     if found is not None:
         detail |= {"relax": found.name, "relax_cost_hour": found.cost_hour}
         detail |= _list_changes(found.changes)
         cure = _tell(found, order)
+    is_all = blocks.size * BLOCK_ROWS >= book.offers.count
+    looked = "" if is_all else " that were looked at"
     return NoMatch(
-        f"none of the {total} offers fits; excluded by: {reasons}. {cure}",
+        f"none of the {total} offers{looked} fits; excluded by: {reasons}. {cure}",
         detail=detail,
     )
 
@@ -102,19 +108,33 @@ def explain_gang(
 
 def find_relaxation(book: Book, order: Order, *, now_s: int) -> Relaxation | None:
     """Find the cheapest single change with which the order would match, or None."""
-    standing, misses, costs = _hold_against(book, order, now_s=now_s)
-    return _find_cheapest(book, order, standing, misses, costs)
+    blocks = _choose_blocks(book, order, now_s=now_s)
+    held = _hold_against(book, order, blocks, now_s=now_s)
+    return _find_cheapest(book, order, blocks, *held)
+
+
+def _choose_blocks(book: Book, order: Order, *, now_s: int) -> NDArray[np.intp]:
+    """Give the blocks that are looked at: all, or the first of those that have offers."""
+    blocks = book.offers.all_blocks()
+    if blocks.size * BLOCK_ROWS <= ROWS_MAX:
+        return blocks
+    until_s = book.offers.ideals[Column.EXPIRES_AT_S].take(blocks)
+    blocks = blocks[until_s > now_s]
+    is_asked = np.isin(blocks, book.offers.blocks_with(models_of(order)))
+    blocks = np.concatenate([blocks[is_asked], blocks[~is_asked]])
+    return blocks[: ROWS_MAX // BLOCK_ROWS]
 
 
 def _hold_against(
-    book: Book, order: Order, *, now_s: int
+    book: Book, order: Order, blocks: NDArray[np.intp], *, now_s: int
 ) -> tuple[Mask, Mapping[str, Mask], NDArray[np.int64]]:
-    """Say of every offer whether it stands, what it misses by name, what it costs."""
-    standing, *enough = has_enough(book.offers.cells, order, now_s=now_s)
+    """Say of every row whether it stands, what it misses by name, what it costs."""
+    cells = book.offers.rows_of(blocks)
+    standing, *enough = has_enough(cells, order, now_s=now_s)
     misses = {name: ~has for name, has in zip(ENOUGH, enough, strict=True)}
     for name, is_met in compile_tests(book, order, now_s=now_s).items():
-        misses[name] = ~is_met(book.offers.cells)
-    costs = compute_cost(book.offers.cells[PRICES], order)
+        misses[name] = ~is_met(cells)
+    costs = compute_cost(cells[PRICES], order)
     misses["price"] = costs > order.price_hour_max
     return standing, misses, costs
 
@@ -122,6 +142,7 @@ def _hold_against(
 def _find_cheapest(
     book: Book,
     order: Order,
+    blocks: NDArray[np.intp],
     standing: Mask,
     misses: Mapping[str, Mask],
     costs: NDArray[np.int64],
@@ -130,18 +151,19 @@ def _find_cheapest(
     alone = standing & (missed == 1) & (costs <= PRICE_PER_HOUR_MAX)
     cheapest: Relaxation | None = None
     for name, mask in misses.items():
-        rows = np.flatnonzero(alone & mask)
-        if not rows.size:
+        places = np.flatnonzero(alone & mask)
+        if not places.size:
             continue
-        row = rows[costs[rows].argmin()]
-        changes = _relax(name, order, book.offers.get(int(row)), cost=int(costs[row]))
+        place = places[costs[places].argmin()]
+        row = int(blocks[place // BLOCK_ROWS]) * BLOCK_ROWS + int(place) % BLOCK_ROWS
+        changes = _relax(name, order, book.offers.get(row), cost=int(costs[place]))
         if changes is None:
             continue
         # With another count the slice has another price: it is computed anew.
-        prices = book.offers.cells_of(int(row))[PRICES]
+        prices = book.offers.cells_of(row)[PRICES]
         cost = compute_cost(prices, replace(order, **changes))
         if cheapest is None or cost < cheapest.cost_hour:
-            cheapest = Relaxation(name, changes, int(rows.size), cost)
+            cheapest = Relaxation(name, changes, int(places.size), cost)
     return cheapest
 
 

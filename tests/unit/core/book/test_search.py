@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from sublet.base import limits
 from sublet.core.book.block import BLOCK_ROWS
 from sublet.core.book.book import Book
+from sublet.core.book.column import AT_LEAST, PRICES, Column
+from sublet.core.book.fit import find_promising, wanted_of
 from sublet.core.book.offer_table import OfferTable
-from sublet.core.book.quote import count_fitting, quote
+from sublet.core.book.quote import count_fitting, price, quote
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.why_not import NoMatch
 from sublet.core.document import Order
@@ -257,3 +260,41 @@ def test_copy_agrees_with_its_original(changing: Changing) -> None:
     for _ in range(300):
         changing.happen()
     assert [found(twin, order, now_s=START_S) for order in orders] == before
+
+
+def test_no_row_costs_less_than_its_block_may(changing: Changing) -> None:
+    for _ in range(300):
+        changing.happen()
+    draw, table = changing.draw, changing.table
+    every = table.all_blocks()
+    for _ in range(100):
+        order = make_order(
+            cpus_milli=draw.choice((1, 999, 4_000, 7_777, limits.CPUS_MILLI_MAX)),
+            memory_bytes=draw.choice((1, GIB - 1, 33 * GIB, limits.MEMORY_BYTES_MAX)),
+            gpu_count=draw.choice((0, 1, 3, limits.GPU_COUNT_MAX)),
+            price_hour_max=1 << 60,
+        )
+        nothing = np.zeros_like(wanted_of(order, now_s=0))
+        blocks, bounds = find_promising(
+            changing.book, order, nothing, price_max=1 << 62
+        )
+        assert np.array_equal(blocks, every)
+        costs = price(order, table.cells[:, : table.count]).reshape(-1, BLOCK_ROWS)
+        cells = table.cells[:, : table.count].reshape(len(Column), -1, BLOCK_ROWS)
+        may_match = (
+            (cells[Column.EXPIRES_AT_S] > 0)
+            & (cells[Column.IS_UP] > 0)
+            & (cells[Column.LEASES_FREE] > 0)
+            & (cells[Column.GPUS_FREE] >= min(1, order.gpu_count))
+        )
+        is_below = costs < bounds[:, np.newaxis]
+        assert not (may_match & is_below).any()
+
+
+def test_gathers_what_lies_in_the_table(changing: Changing) -> None:
+    table = changing.table
+    blocks = table.all_blocks()[::-2]
+    rows = (blocks[:, np.newaxis] * BLOCK_ROWS + np.arange(BLOCK_ROWS)).ravel()
+    gathered = table.rows_of(blocks)
+    for columns in (*Column, AT_LEAST, PRICES):
+        assert np.array_equal(gathered[columns], table.cells[columns].take(rows, -1))

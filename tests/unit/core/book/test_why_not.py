@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sublet.core.book import why_not
+from sublet.core.book.block import BLOCK_ROWS
 from sublet.core.book.quote import quote
 from sublet.core.book.why_not import NoMatch, find_relaxation
 from tests.unit.core.book.test_quote import GPUS, make_book
@@ -82,3 +84,20 @@ def test_the_named_change_has_a_match(
 def test_several_misses_have_no_single_change() -> None:
     order = make_order(regions=("FR",), features=("egress",))
     assert find_relaxation(make_book({}), order, now_s=START_S) is None
+
+
+def test_looks_at_few_of_many_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(why_not, "ROWS_MAX", 2 * BLOCK_ROWS)
+    others: list[dict[str, Any]] = [{} for _ in range(4 * BLOCK_ROWS)]
+    asked = [GPUS | {"gpu_price_hour": 7_000 + number} for number in range(3)]
+    book = make_book(*others, *asked)
+    order = make_order(gpu_count=1, gpu_models=("h200",), price_hour_max=1)
+    with pytest.raises(NoMatch) as refusal:
+        quote(book, order, now_s=START_S)
+    offers = refusal.value.detail["offers"]
+    assert len(asked) < int(offers) <= 2 * BLOCK_ROWS
+    assert f"none of the {offers} offers that were looked at fits" in str(refusal.value)
+    found = find_relaxation(book, order, now_s=START_S)
+    assert found is not None
+    assert (found.name, found.offers) == ("price", len(asked))
+    quote(book, found.apply(order), now_s=START_S)
