@@ -259,8 +259,7 @@ class Writer:
         A refusal stands only if nothing before it is still to be folded: what this
         commit holds may be just what the document needs. Then it waits for the next.
         """
-        now_s = self.follower.now_s()
-        book = self.follower.fold.book
+        now_s, book = self.follower.now_s(), self.follower.fold.book
         passed: Book | None = None  # the same, once what is due has passed
         admitted: list[_Admitted] = []
         refused: _Refusals = []
