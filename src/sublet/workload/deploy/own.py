@@ -77,6 +77,13 @@ class OwnService(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[str, ...] | None,
         Meta(description="Program and arguments; without it, the image's own."),
     ] = None
+    args: Annotated[
+        tuple[str, ...] | None,
+        Meta(
+            description="Arguments behind command; without that, of the image's own "
+            "entrypoint."
+        ),
+    ] = None
     env: Annotated[
         dict[str, str] | None, Meta(description="Variables: NAME: value.")
     ] = None
@@ -143,7 +150,7 @@ HABITS = {
     "replicas": "write copies:",
     "count": "write copies:",
     "expose": "write ports:, a list of numbers",
-    "args": "write them behind the program under command:",
+    "entrypoint": "write command:, and what follows it under args:",
     "ram": "write memory:",
 }
 
@@ -198,7 +205,8 @@ def _plan(
     return ServicePlan(
         name=name,
         image=service.image,
-        command=service.command or (),
+        command=(*(service.command or ()), *(service.args or ())),
+        lengthens=bool(service.args and not service.command),
         env=service.env or {},
         copies=service.copies,
         cpus_milli=cpus or 0,

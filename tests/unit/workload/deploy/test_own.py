@@ -58,6 +58,22 @@ def test_everything_is_read() -> None:
     assert not trainer.unmet and not web.unmet
 
 
+@pytest.mark.parametrize(
+    ("written", "command", "lengthens"),
+    [
+        ("args: [--epochs, '3']", ("--epochs", "3"), True),
+        ("command: [train]\n    args: [--fast]", ("train", "--fast"), False),
+        ("args: []", (), False),
+    ],
+)
+def test_arguments_follow_command_or_entrypoint(
+    written: str, command: tuple[str, ...], lengthens: bool
+) -> None:
+    found = read(OWN.replace("command: [python, train.py]", written))
+    trainer, _ = found.plan.services
+    assert (trainer.command, trainer.lengthens) == (command, lengthens)
+
+
 WRONG = [
     ("sublet: 1", "sublet: 2", "sublet", "write sublet: 1"),
     ("image: nginx:1.27", "image:", "services.web.image", "nginx:1.27"),
