@@ -265,20 +265,24 @@ def _tell_rest(found: Any, shown: int) -> str:
 
 
 def format_csv(view: str, found: Any) -> str:
-    """Write one line for each row, with the kind of machine before it."""
-    if view == "prices":
-        rows: Iterable[tuple[Any, Any]] = ((None, row) for row in found.rows)
-    else:
-        rows = ((kind, row) for kind in found.kinds for row in kind.rows)
+    """Write a head, and a line for each row with the kind of machine before it."""
+    from sublet.wire.prices import DepthRow, HourRow, PriceRow
+
+    kinds: dict[str, Any] = {"prices": PriceRow, "depth": DepthRow, "history": HourRow}
+    names = kinds[view].__struct_fields__
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    head: tuple[str, ...] = ()
-    for kind, row in rows:
-        names = row.__struct_fields__
-        if not head:
-            head = names if kind is None else ("model", "region", *names)
-            writer.writerow(head)
-        before = () if kind is None else (kind.model, kind.region)
+    if view == "prices":
+        writer.writerow(names)
+        rows: Iterable[tuple[tuple[str, ...], Any]] = (((), row) for row in found.rows)
+    else:
+        writer.writerow(("model", "region", *names))
+        rows = (
+            ((kind.model, kind.region), row)
+            for kind in found.kinds
+            for row in kind.rows
+        )
+    for before, row in rows:
         writer.writerow((*before, *(getattr(row, name) for name in names)))
     return text.getvalue()
 

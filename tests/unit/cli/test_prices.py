@@ -128,6 +128,8 @@ def test_csv_has_a_line_for_each_row() -> None:
     head, line = format_csv("prices", Prices(0, 1, 1, (ROW,))).splitlines()
     assert head.split(",")[:3] == ["model", "region", "machines"]
     assert line.split(",")[:3] == ["rtx4090", "US-CA", "3"]
+    (alone,) = format_csv("prices", Prices(0, 1, 0, ())).splitlines()
+    assert alone == head  # a program that finds nothing still finds the columns
 
 
 @pytest.mark.parametrize(
