@@ -47,7 +47,7 @@ def format_outlook(outlook: Outlook, *, width: int) -> str:
     elif outlook.samples:
         lines.append(
             f"        {format_duration(outlook.prepare_s)} to prepare (median of the last "
-            f"{outlook.samples} jobs here)"
+            f"{outlook.samples} here)"
         )
     else:
         lines.append(
@@ -77,7 +77,7 @@ def _tell_wait(outlook: Outlook) -> str:
             f"{format_duration(outlook.wait_s_max)}: when {outlook.leases_before} of the "
             "open leases have ended"
         )
-    return "nobody can tell: no machine here would do, even if all were free"
+    return "nobody can tell: no machine here meets the order, even if all were free"
 
 
 def _tell_speed(outlook: Outlook) -> str:

@@ -39,7 +39,7 @@ UNKNOWN = {"finish_s_min": -1, "finish_s": -1, "finish_s_max": -1}
     ("outlook", "says", "says_not"),
     [
         (FREE, "begins  now: a machine is free", "nobody"),
-        (FREE, "12s to prepare (median of the last 40 jobs here)", "yet"),
+        (FREE, "12s to prepare (median of the last 40 here)", "yet"),
         (
             FREE,
             "done    in 1h 1m 49s; at best in 1h 12s, nine of ten within 1h 6m",
