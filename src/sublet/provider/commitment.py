@@ -12,12 +12,13 @@ from collections.abc import Iterable, Sequence
 from sublet.base.errors import Refused
 from sublet.base.ids import Address
 from sublet.core.document import LeaseTerms, Offer
-from sublet.core.lease.phase import Lease
+from sublet.core.lease.phase import Lease, Phase
 from sublet.core.lease.table import ERASURE
 from sublet.provider.bid_record import BidMade
 from sublet.provider.lease_state import OCCUPYING, Stage
 from sublet.provider.record import LeaseRecord
 
+_NOTHING_RUNS = frozenset({Stage.ACCEPTED, Stage.DELIVERING, Stage.ERASING})
 _CPU_MILLI = 1_000
 _GIB = 1 << 30
 
@@ -72,7 +73,7 @@ def check_match(
     running = sum(
         record.stage in OCCUPYING and record.stage is not Stage.ERASING
         for record in records
-        if record.lease.id != lease.id
+        if record.lease.id != lease.id and _is_busy(record)
     )
     if offer.leases_max and running >= offer.leases_max:
         raise NotOurs(
@@ -97,7 +98,19 @@ def check_match(
 
 
 def _is_busy(record: LeaseRecord) -> bool:
-    """Say whether a lease has its slice: also while its data is still to be erased."""
+    """Say whether a lease has its slice: also while its data is still to be erased.
+
+    Not where it was over before anything ran: then the market may have sold the slice
+    again in the very step that settled it.
+    """
+    lease = record.lease
+    if (
+        lease.phase is Phase.SETTLED
+        and not lease.started_at_s
+        and ERASURE not in lease.features
+        and record.stage in _NOTHING_RUNS
+    ):
+        return False
     return record.stage in OCCUPYING or (
         ERASURE in record.lease.features and record.stage is not Stage.GONE
     )

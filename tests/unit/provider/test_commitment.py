@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from sublet.core.document import Offer
+from sublet.core.lease.phase import Phase
 from sublet.provider.bid_record import BidMade
 from sublet.provider.commitment import (
     NotOurs,
@@ -50,6 +51,8 @@ OFFER = Offer(
     signed_at_s=1,
     salt=1,
 )
+UNRUN = {"phase": Phase.SETTLED, "started_at_s": 0, "gpu_uuids": ("GPU-0",)}
+ERASED = {"features": ("erasure",)}
 WANTED = make_lease(9, price_hour=412_001, gpu_uuids=("GPU-0",))
 
 
@@ -90,6 +93,13 @@ def test_checks_match_against_offer(changes: dict[str, object], code: str) -> No
         ([make_record(1, Stage.ACCEPTED, gpu_uuids=("GPU-0",))], "gpu_promised"),
         ([make_record(1, Stage.ERASING, gpu_uuids=("GPU-0",))], "gpu_promised"),
         ([make_record(1, Stage.ENDED, gpu_uuids=("GPU-0",))], "signed"),  # free again
+        # Settled before it ran: the market may have sold it again in that very step.
+        ([make_record(1, Stage.ACCEPTED, **UNRUN)], "signed"),
+        ([make_record(1, Stage.ACCEPTED, **UNRUN | ERASED)], "gpu_promised"),
+        (
+            [make_record(1, Stage.ERASING, **UNRUN | {"started_at_s": 1})],
+            "gpu_promised",
+        ),
         ([make_record(1, cpus_milli=3_000)], "signed"),  # the machine is full now
         ([make_record(1, cpus_milli=3_001)], "machine_full"),
         ([make_record(n, cpus_milli=1_000) for n in range(4)], "machine_full"),
