@@ -258,7 +258,7 @@ def test_no_match_says_why() -> None:
         "region": 1,
         "price": 1,
     }
-    assert "region 1" in refusal.value.message
+    assert "region DE (1)" in refusal.value.message
 
 
 def test_no_match_in_an_empty_market() -> None:
