@@ -26,7 +26,7 @@ demo: .venv/synced system ## a real job on three providers, one of which dies; t
 	@$(BIN)/python -m compileall -q src
 	@$(BIN)/python examples/digits/demo.py
 
-bench: .venv/synced-dev system-if-possible ## one benchmark: make bench NAME=overhead|lease_latency|log|install|idle|crash|recovery|data_plane|sandbox|log_postgres
+bench: .venv/synced-dev system-if-possible ## one benchmark: make bench NAME=overhead|lease_latency|log|install|idle|crash|recovery|data_plane|sandbox|log_postgres|packing|throughput|matching_scale|orders|determinism|hostile
 	@test -n "$(NAME)" || { echo "make bench NAME=x, where x is one of:" $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))); exit 2; }
 	@test -f "benchmarks/$(NAME).py" || { echo "no benchmark is called $(NAME)"; exit 2; }
 	@$(BIN)/python -m compileall -q src
@@ -116,6 +116,7 @@ CONTAINERS_OK := for name in crun runsc catatonit skopeo busybox; do command -v 
 .PHONY: system-if-possible
 system-if-possible:
 	@{ command -v ssh && command -v rsync; } >/dev/null || $(call apt_install,openssh-client rsync) || echo "going on without ssh and rsync: what needs them is skipped, with the reason"
+	@command -v jq >/dev/null || $(call apt_install,jq) || echo "going on without jq: what needs it is skipped, with the reason"
 	@{ $(SYSTEM_OK); } || $(call apt_install,bubblewrap libseccomp2) || echo "going on without a sandbox: what needs one is skipped, with the reason"
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call install_postgresql) || echo "going on without PostgreSQL: what needs it is skipped, with the reason"
 	@{ $(TESTS_OK); } || $(call apt_install,gocryptfs fuse3) || echo "going on without encrypted scratch: what needs it is skipped, with the reason"

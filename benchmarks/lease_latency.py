@@ -12,7 +12,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,15 +92,16 @@ def node_process(home: Path) -> Iterator[tuple[str, int]]:
             process.wait(30)
 
 
-def make_plan(traffic: Traffic) -> list[dict[str, Any]]:
-    """Sign every order of every stage."""
+def make_plan(
+    traffic: Traffic, stages: Iterable[tuple[int, int]]
+) -> list[dict[str, Any]]:
+    """Sign every order of every stage: orders a second, for so many seconds."""
 
     def body(number: int) -> str:
         tenant = traffic.tenants[number % TENANTS]
         signed = sign(traffic.order(tenant), key=tenant, domain=traffic.domain)
         return encode(Submission(documents=(signed,))).decode()
 
-    stages = [*STAGES, *((rate, FASTER_S) for rate in FASTER)]
     return [
         {"rate": rate, "bodies": [body(n) for n in range(rate * seconds)]}
         for rate, seconds in stages
@@ -115,15 +116,15 @@ def is_sustained(stage: dict[str, Any]) -> bool:
     return not stage["bad"] and not late and pace >= PACE_MIN
 
 
-def main() -> None:
-    """Found a market, start its node, load it, show."""
+def load_node(stages: Iterable[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Found a market, start its node, load it; give the figures of each stage."""
     with scratch() as folder_name:
         home = Path(folder_name) / "node"
         run(PYTHON.with_name("sublet"), "node", "init", "--home", home)
         (home / "config.toml").write_text(SETTINGS)
         traffic = asyncio.run(found(home))
         plan = Path(folder_name) / "plan.json"
-        plan.write_text(json.dumps(make_plan(traffic)))
+        plan.write_text(json.dumps(make_plan(traffic, stages)))
         with node_process(home) as (host, port):
             answer = run(
                 sys.executable,
@@ -134,8 +135,13 @@ def main() -> None:
                 plan,
                 cwd=ROOT,
             )
-    stages = json.loads(answer)
-    report(stages)
+    figures: list[dict[str, Any]] = json.loads(answer)
+    return figures
+
+
+def main() -> None:
+    """Load a node, faster and faster, and show."""
+    report(load_node([*STAGES, *((rate, FASTER_S) for rate in FASTER)]))
 
 
 def report(stages: list[dict[str, Any]]) -> None:

@@ -16,7 +16,8 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -49,8 +50,9 @@ class WholeLog(SqliteLog):
         """Know of none."""
 
 
-async def fill(path: Path, traffic: Traffic, raws: Sequence[bytes]) -> None:
-    """Open a market on a new file and take all documents in, as a node does."""
+@asynccontextmanager
+async def opened(path: Path, traffic: Traffic) -> AsyncIterator[MarketService]:
+    """Found a market on a new file, and serve it."""
 
     def say(document: AnyDocument) -> Candidate:
         signed = sign(document, key=traffic.operator, domain=traffic.domain)
@@ -65,9 +67,18 @@ async def fill(path: Path, traffic: Traffic, raws: Sequence[bytes]) -> None:
         read_note=read_checkpoint,
     )
     await market.open()
-    (founding,) = await market.submit([traffic.founding()])
-    if founding.refusal is not None:
-        raise SystemExit(founding.refusal.message)
+    try:
+        (founding,) = await market.submit([traffic.founding()])
+        if founding.refusal is not None:
+            raise SystemExit(founding.refusal.message)
+        yield market
+    finally:
+        await market.close()
+        log.close()
+
+
+async def send(market: MarketService, traffic: Traffic, raws: Sequence[bytes]) -> None:
+    """Take all documents in, as a node does, until the last is durable and folded."""
 
     async def submit(candidates: list[Candidate]) -> None:
         for result in await market.submit(candidates):
@@ -76,21 +87,23 @@ async def fill(path: Path, traffic: Traffic, raws: Sequence[bytes]) -> None:
 
     # One sender, so in order; a few submissions are under way at any time.
     under_way: deque[asyncio.Task[None]] = deque()
-    try:
-        for first in range(0, len(raws), AT_ONCE):
-            batch = [msgspec.Raw(raw) for raw in raws[first : first + AT_ONCE]]
-            readings = read_candidates(batch, domain=traffic.domain)
-            await asyncio.sleep(0)  # let the writer go on between two submissions
-            candidates = [one for one in readings if isinstance(one, Candidate)]
-            if len(candidates) < len(batch):
-                raise SystemExit("a document of the benchmark's own was refused")
-            under_way.append(asyncio.create_task(submit(candidates)))
-            if len(under_way) > IN_FLIGHT:
-                await under_way.popleft()
-        await asyncio.gather(*under_way)
-    finally:
-        await market.close()
-        log.close()
+    for first in range(0, len(raws), AT_ONCE):
+        batch = [msgspec.Raw(raw) for raw in raws[first : first + AT_ONCE]]
+        readings = read_candidates(batch, domain=traffic.domain)
+        await asyncio.sleep(0)  # let the writer go on between two submissions
+        candidates = [one for one in readings if isinstance(one, Candidate)]
+        if len(candidates) < len(batch):
+            raise SystemExit("a document of the benchmark's own was refused")
+        under_way.append(asyncio.create_task(submit(candidates)))
+        if len(under_way) > IN_FLIGHT:
+            await under_way.popleft()
+    await asyncio.gather(*under_way)
+
+
+async def fill(path: Path, traffic: Traffic, raws: Sequence[bytes]) -> None:
+    """Found a market on a new file and take all documents in."""
+    async with opened(path, traffic) as market:
+        await send(market, traffic, raws)
 
 
 def audit(log: SqliteLogReader) -> None:

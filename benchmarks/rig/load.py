@@ -9,18 +9,22 @@ beforehand, so that the generator costs the node's machine as little as it can.
 
 FILE holds a JSON plan: ``[{"rate": requests a second, "bodies": [text, …]}, …]``. The
 answer on stdout is JSON: for each stage its latencies in ms, the seconds that it took
-from first to last answer, and how many answers were not what was hoped for.
+from first to last answer, how many answers were not what was hoped for, and how often
+each code of a refusal was among them.
 """
 
 import asyncio
 import json
+import re
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 CONNECTIONS = 64
 PAUSE_S = 1.0  # between two stages
+CODE = re.compile(rb'"code":"(\w+)"')
 HOPED_FOR = b'"phase":"matched"'
 
 
@@ -53,7 +57,7 @@ class Client:
         length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
         body = await reader.readexactly(int(length))
         self._idle.put_nowait(connection)
-        return body if head.startswith(b"HTTP/1.1 200") else b""
+        return body
 
 
 def prepare(host: str, port: int, body: str) -> bytes:
@@ -68,6 +72,7 @@ def prepare(host: str, port: int, body: str) -> bytes:
 async def run_stage(client: Client, requests: list[bytes], *, rate: float) -> Any:
     """Send one stage; give its figures."""
     latencies: list[float] = []
+    codes: Counter[str] = Counter()
     bad = 0
     start = time.perf_counter() + 0.05
 
@@ -76,6 +81,8 @@ async def run_stage(client: Client, requests: list[bytes], *, rate: float) -> An
         answer = await client.post(request)
         latencies.append((time.perf_counter() - due) * 1_000)
         bad += HOPED_FOR not in answer
+        code = CODE.search(answer)
+        codes[code[1].decode() if code else "taken"] += 1
 
     tasks = []
     for number, request in enumerate(requests):
@@ -86,7 +93,13 @@ async def run_stage(client: Client, requests: list[bytes], *, rate: float) -> An
         tasks.append(asyncio.create_task(send(request, due)))
     await asyncio.gather(*tasks)
     took = time.perf_counter() - start
-    return {"rate": rate, "latencies_ms": latencies, "took_s": took, "bad": bad}
+    return {
+        "rate": rate,
+        "latencies_ms": latencies,
+        "took_s": took,
+        "bad": bad,
+        "codes": codes,
+    }
 
 
 async def main(host: str, port: int, plan: list[Any]) -> None:

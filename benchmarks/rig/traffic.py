@@ -184,7 +184,7 @@ class Traffic:
             cpus_milli=1_000,
             memory_bytes=GIB,
             disk_bytes=GIB,
-            gpu_model="",
+            gpu_models=(),
             gpu_count=0,
             gpu_memory_bytes=0,
             regions=("DE", "FR"),

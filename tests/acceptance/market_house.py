@@ -186,15 +186,18 @@ class House:
         self.node.process.kill()
         self.node.process.wait()
 
-    def start_provider(self, name: str, *, price: int = CPU_HOUR) -> Program:
+    def start_provider(
+        self, name: str, *, price: int = CPU_HOUR, **config: object
+    ) -> Program:
         """Start a provider's agent; the second time it finds what it had."""
         home = self.folder / name
         if not home.exists():
             home.mkdir(mode=0o700)
-            config = replace(
-                self.config, market=self.url, name=name, cpu_price_hour=price
+            made = replace(
+                self.config,
+                **{"market": self.url, "name": name, "cpu_price_hour": price, **config},
             )
-            write_config(home, config, price_story="for a test")
+            write_config(home, made, price_story="for a test")
             create_host_key(home)
             self.addresses[name] = load_or_create_key(home / "key").address
         self.providers[name] = start("provider", home)

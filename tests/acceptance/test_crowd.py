@@ -42,7 +42,7 @@ def make_order(world: World, tenant: Key) -> Candidate:
         cpus_milli=1_000,
         memory_bytes=GIB,
         disk_bytes=GIB,
-        gpu_model="",
+        gpu_models=(),
         gpu_count=0,
         gpu_memory_bytes=0,
         regions=(),

@@ -3,7 +3,8 @@
    One library under two names, libcuda.so.1 and libnvidia-ml.so.1. Its GPUs lie in
    the folder FAKE_GPUS: gpu0, gpu1... are their memory, MEMORY bytes each, which thus
    outlives a process, as real memory does. Beside them, where they are there:
-   gpu0.fault (a word, below) and gpu0.programs (a byte for each program on it). */
+   gpu0.fault (a word, below) and gpu0.programs (a byte for each program on it) and
+   gpu0.mig (a byte for each MIG instance). */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -182,10 +183,79 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {
   return *handle = (void *)(uintptr_t)(index + 1), 0;
 }
 
+/* Where there is a gpuN.mig, a byte of it is an instance: handle 100 * N + number + 100. */
+static int is_instance(void *handle) { return (uintptr_t)handle >= 100; }
+
 int nvmlDeviceGetUUID(void *handle, char *text, unsigned size) {
+  unsigned number = (unsigned)(uintptr_t)handle;
   if (size < 64) return 7;
-  return name_gpu(text, (int)(uintptr_t)handle - 1), 0;
+  if (is_instance(handle))
+    return sprintf(text, "MIG-00000000-0000-5000-8000-%012u", number), 0;
+  return name_gpu(text, (int)number - 1), 0;
 }
+
+int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned *found) {
+  struct stat file;
+  char path[512];
+  name_file(path, (int)(uintptr_t)handle - 1, ".mig");
+  return *found = stat(path, &file) ? 0 : 7, 0;
+}
+
+int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned number, void **found) {
+  struct stat file;
+  char path[512];
+  unsigned gpu = (unsigned)(uintptr_t)handle - 1;
+  name_file(path, (int)gpu, ".mig");
+  if (stat(path, &file) || number >= file.st_size) return 6;
+  return *found = (void *)(uintptr_t)(100 * (gpu + 1) + number), 0;
+}
+
+int nvmlDeviceGetHandleByUUID(const char *text, void **found) {
+  unsigned number = 0;
+  if (sscanf(text, "MIG-00000000-0000-5000-8000-%u", &number) == 1)
+    return *found = (void *)(uintptr_t)number, 0;
+  if (sscanf(text, "GPU-00000000-0000-4000-8000-%u", &number) != 1) return 6;
+  return is_there((int)number) ? *found = (void *)(uintptr_t)(number + 1), 0 : 6;
+}
+
+int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(void *handle, void **found) {
+  return *found = (void *)((uintptr_t)handle / 100), 0;
+}
+
+int nvmlDeviceGetGpuInstanceId(void *handle, unsigned *found) {
+  return *found = (unsigned)((uintptr_t)handle % 100) + 7, 0;
+}
+
+int nvmlDeviceGetComputeInstanceId(void *handle, unsigned *found) {
+  return (void)handle, *found = 0, 0;
+}
+
+int nvmlDeviceGetIndex(void *handle, unsigned *found) {
+  return *found = (unsigned)(uintptr_t)handle - 1, 0;
+}
+
+int nvmlDeviceGetMinorNumber(void *handle, unsigned *found) {
+  return *found = (unsigned)(uintptr_t)handle - 1, 0;
+}
+
+int nvmlDeviceGetName(void *handle, char *text, unsigned size) {
+  (void)handle;
+  return size < 32 ? 7 : (sprintf(text, "NVIDIA H100 80GB HBM3"), 0);
+}
+
+int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *found) {
+  return (void)handle, *found = 700000, 0;
+}
+
+int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) {
+  return (void)handle, *major = 9, *minor = 0, 0;
+}
+
+int nvmlSystemGetDriverVersion(char *text, unsigned size) {
+  return size < 32 ? 7 : (sprintf(text, "550.54.14"), 0);
+}
+
+int nvmlSystemGetCudaDriverVersion(int *found) { return *found = 12040, 0; }
 
 int nvmlDeviceGetMemoryInfo(void *handle, struct bytes *found) {
   (void)handle;

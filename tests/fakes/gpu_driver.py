@@ -35,6 +35,14 @@ class FakeGpus:
         path.write_bytes(b"x")
         return path
 
+    def part(self, number: int, count: int) -> tuple[str, ...]:
+        """Make so many MIG instances of one; give their UUIDs."""
+        (self.folder / f"gpu{number}.mig").write_bytes(b"x" * count)
+        first = 100 * (number + 1)
+        return tuple(
+            f"MIG-00000000-0000-5000-8000-{first + one:012d}" for one in range(count)
+        )
+
     def memory(self, number: int) -> Path:
         """Give the file that is its memory."""
         return self.folder / f"gpu{number}"

@@ -19,6 +19,7 @@ import asyncssh
 
 from sublet.base.ids import Digest
 from sublet.core.document import (
+    Bid,
     LeaseTerms,
     Offer,
 )
@@ -33,13 +34,14 @@ from sublet.wire.message import (
     Hello,
     LeaseChanged,
     NodeSays,
+    OrderOpened,
     Signed,
     Submission,
     Welcome,
 )
 from sublet.wire.request import authorize
 from sublet.wire.signature import Key
-from sublet.wire.typed_data import Domain
+from sublet.wire.typed_data import Domain, digest
 from tests.fakes.provider_job import (
     ChunkServer,
     FakeWork,
@@ -65,6 +67,7 @@ class FakeProvider:
         self.temper = temper
         self.host_key = asyncssh.generate_private_key("ssh-ed25519")
         self.jobs: dict[Digest, Job] = {}
+        self.heard: list[Digest] = []  # orders that it was asked to bid for
         self.dials = 0
         self.is_dead = False
         self._http: aiohttp.ClientSession
@@ -87,8 +90,8 @@ class FakeProvider:
         )
         await self._link.send_str(codec.encode(hello).decode())
         assert isinstance(await self._hear(), Welcome)
-        self._spawn(self._listen())
         await self.offer()
+        self._spawn(self._listen())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -199,8 +202,16 @@ class FakeProvider:
             said = codec.decode(frame.data.encode(), NodeSays, size_max=SIZE_MAX)
             if isinstance(said, LeaseChanged):
                 await self._take_lease(said.lease)
+            elif isinstance(said, OrderOpened):
+                self._spawn(self._bid(said.order.id))
             elif isinstance(said, Dial) and not self.temper.never_starts:
                 self._spawn(self._serve(said.session))
+
+    async def _bid(self, order_id: Digest) -> None:
+        self.heard.append(order_id)
+        if self.temper.bid:
+            offer_id = digest(self.pledged.document, self.domain)
+            await self.submit(Bid(order_id, offer_id, self.temper.bid, **stamp()))
 
     async def _take_lease(self, lease: Lease) -> None:
         if lease.id not in self.jobs:
@@ -209,7 +220,7 @@ class FakeProvider:
             self.jobs[lease.id] = Job(lease=lease, folder=folder)
         job = self.jobs[lease.id]
         job.lease = lease
-        if lease.phase is Phase.MATCHED:
+        if lease.phase is Phase.MATCHED and not self.temper.never_signs:
             terms = self.make_terms(lease)
             self._spawn(self._submit_quietly(terms))
         elif lease.phase is Phase.CLOSING and job.process is not None:

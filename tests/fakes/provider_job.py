@@ -63,12 +63,14 @@ class Temper:
     swaps_logs: bool = False  # hashes another stdout than it shows
     adds_files: bool = False  # sends files that nobody asked for
     says_nonsense: bool = False  # a line that is no message
+    never_signs: bool = False  # hears of a lease, and signs no terms
     never_starts: bool = False  # takes the lease, answers nothing
     host_key: asyncssh.SSHKey | None = None  # not the one in the offer
     dies_at: str = ""  # "running" or "checkpointed": drops everything, for good
     breaks_at: str = ""  # the same words: drops the connection, once; goes on
     clerk_lie: str = ""  # what a worker's results are turned into
     first_price: int = 3_600_000  # micro-USD an hour for a CPU
+    bid: int = 0  # micro-USD an hour for whatever live order it hears of; 0: none
 
 
 @dataclass

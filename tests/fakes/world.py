@@ -164,7 +164,7 @@ class World:
             cpus_milli=1_000,
             memory_bytes=GIB,
             disk_bytes=GIB,
-            gpu_model="",
+            gpu_models=(),
             gpu_count=gpus,
             gpu_memory_bytes=0,
             regions=(),

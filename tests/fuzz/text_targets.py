@@ -27,6 +27,11 @@ from sublet.wire.signature import Key
 from sublet.witness.config import read_config as read_witness_config
 from sublet.witness.config import read_pins
 from sublet.witness.config import write_config as write_witness_config
+from sublet.workload.deploy.file import read_file
+from sublet.workload.deploy.plan import COPIES_MAX
+from sublet.workload.deploy.plan import describe as describe_plan
+from sublet.workload.deploy.sdl import parse_sdl
+from sublet.workload.deploy.sdl_manifest import compute_version, make_groups
 from sublet.workload.map.result import WorkerSaid
 from sublet.workload.map.session import _parse as parse_worker
 from sublet.workload.map.task import open_tasks
@@ -34,6 +39,9 @@ from sublet.workload.port import parse_forward
 from tests.fuzz.target import target, text_of
 from tests.unit.provider.test_config import CONFIG
 from tests.unit.wire.test_cosignature import WITNESS
+from tests.unit.workload.deploy.sdl_text import SDL
+from tests.unit.workload.deploy.test_compose import COMPOSE
+from tests.unit.workload.deploy.test_own import OWN
 
 # In memory where there is such a place: each input is written and read back.
 _SHM = Path("/dev/shm")
@@ -229,6 +237,24 @@ def _tasks(raw: bytes) -> None:
 )
 def _worker(raw: bytes) -> None:
     parse_worker(raw)
+
+
+_SDL_WORDS = ["&a ", "*a", "<<: ", "- ", "{", "[", "? ", "!!str ", "|\n", "---\n", "~"]
+
+
+@target("sdl", seeds=[SDL], words=_SDL_WORDS)
+def _sdl(raw: bytes) -> None:
+    stack = parse_sdl(raw, file="x")
+    manifest, groups = make_groups(stack)
+    compute_version(manifest)
+    assert len(manifest) == len(groups)
+
+
+@target("deploy_file", seeds=[SDL, COMPOSE, OWN], words=_SDL_WORDS)
+def _deploy_file(raw: bytes) -> None:
+    found = read_file(raw, file="x", name="app")
+    assert sum(1 for _ in found.plan.copies()) <= COPIES_MAX
+    describe_plan(found.plan)
 
 
 # ---- the provider's SSH door ------------------------------------------------------

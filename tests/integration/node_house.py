@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from sublet.adapter.clock_system import SystemClock
 from sublet.node.config import NodeConfig, parse_config
 from sublet.node.serve import Running, serve
 from sublet.service.ports import Clock
@@ -44,6 +45,15 @@ class RunningClock:
     @property
     def at_s(self) -> int:
         return int(time.time())
+
+
+class JumpingClock(SystemClock):
+    """A node's time that a test sets forward; half a minute is let pass by others."""
+
+    ahead_s = 0
+
+    def now_s(self) -> int:
+        return super().now_s() + self.ahead_s
 
 
 def make_home(home: Path, world: World) -> None:

@@ -219,7 +219,7 @@ class RawTenant:
             cpus_milli=manifest.cpus_milli,
             memory_bytes=manifest.memory_bytes,
             disk_bytes=manifest.disk_bytes,
-            gpu_model="",
+            gpu_models=(),
             gpu_count=gpu_count,
             gpu_memory_bytes=0,
             regions=(),

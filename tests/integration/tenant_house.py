@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from sublet.service.ports import Clock
 from sublet.workload.client import AsyncClient
 from sublet.workload.run.result import JobResult
 from tests.fakes.provider import FakeProvider, Temper
@@ -48,12 +49,14 @@ class Market:
 
 
 @asynccontextmanager
-async def running_market(folder: Path, **rules: int) -> AsyncIterator[Market]:
+async def running_market(
+    folder: Path, *, clock: Clock | None = None, **rules: int
+) -> AsyncIterator[Market]:
     """Run a node with a tenant; its lost providers are noticed after four seconds."""
     world = World()
     limits = {"lost_after_s": 4, "ping_s": 1}
     settings = {"limits": limits, "faucet": "10.00", "market": rules}
-    async with running_node(folder / "node", world, **settings) as guest:
+    async with running_node(folder / "node", world, clock=clock, **settings) as guest:
         house = Market(guest, world, folder)
         async with house.stack:
             client = AsyncClient(guest.url, home=folder / "home", environment={})

@@ -53,4 +53,4 @@ async def test_says_that_nobody_offers_the_class(tmp_path: Path) -> None:
         quote = await client.quote(sandbox="gvisor", max_total="50", max_price="500")
     assert quote.fault is not None
     assert quote.fault.code == "no_match"
-    assert "excluded by: sandbox 1" in quote.fault.message
+    assert "excluded by: sandbox gvisor (1)" in quote.fault.message

@@ -17,6 +17,8 @@ def use(url: str, home: Path) -> None:
         client.faucet()
         assert [row.machine for row in client.offers()]
         assert client.quote(max_total="5.00").price_hour > 0
+        assert client.prices(model="cpu").rows[0].machines > 0
+        assert client.prices("depth", model="h200").kinds == ()
         with pytest.raises(Refused, match="--memory"):
             client.quote(memory="4")
         result = client.run(

@@ -11,9 +11,11 @@ import msgspec
 import pytest
 
 from sublet.base.errors import Faults, Refused, Unavailable
+from sublet.core.book.open_order import OpenOrder
+from sublet.sdk.exchange import ask_orders
 from sublet.workload.map.result import MapResult, TaskResult
 from tests.fakes.provider import Temper
-from tests.integration.provider_house import wait_settled
+from tests.integration.provider_house import wait_settled, wait_true
 from tests.integration.tenant_house import Market, running_market
 
 MAP_S = 90
@@ -281,3 +283,48 @@ async def test_bad_tasks_are_refused_before_anything_is_bought(market: Market) -
     assert "line 5 is no task" in text
     assert json.dumps(text)
     assert not await market.client.leases(is_all=True)
+
+
+async def test_workers_come_as_supply_appears(market: Market) -> None:
+    """Each has a standing order: filled piece by piece, and taken back at the end."""
+    tasks = market.folder / "tasks.jsonl"
+    tasks.write_text("".join(f'{{"args": ["{n}"]}}\n' for n in range(4)))
+    (gate := market.folder / "gate").mkdir()
+    script = write_script(
+        market,
+        "import pathlib, sys, time\n"
+        f"gate = pathlib.Path({str(gate)!r})\n"
+        "(gate / f'began{sys.argv[-1]}').touch()\n"
+        "while not (gate / 'open').exists(): time.sleep(0.05)\n",
+    )
+    mapping = asyncio.create_task(
+        run_map(
+            market, script, tasks=tasks, parallel=3, memory="8GiB", mode="standing:10m"
+        )
+    )
+    orders = await _wait_orders(market, 3)
+    assert {one.order.mode for one in orders} == {"standing"}
+    for count in (1, 2):  # two machines, one after the other, for three orders
+        await market.provide()
+        await wait_true(lambda n=count: len(list(gate.glob("began*"))) == n)
+    (gate / "open").touch()
+    result = await mapping
+    assert (result.done, result.failed) == (4, 0)
+    leases = await wait_settled(market.client)
+    assert {lease.provider for lease in leases} == {
+        provider.key.address for provider in market.providers
+    }
+    reasons = sorted(one.reason for one in await _wait_orders(market, 3))
+    # The third may still get a machine that the others left, before it is taken back.
+    assert reasons[1:] == ["filled", "filled"]
+    assert reasons[0] in ("cancelled", "filled")
+    assert (await market.client.account()).held == 0
+
+
+async def _wait_orders(market: Market, count: int) -> tuple[OpenOrder, ...]:
+    async with asyncio.timeout(MAP_S):
+        while True:
+            orders = (await market.client.connection.ask(ask_orders())).orders
+            if len(orders) >= count:
+                return orders
+            await asyncio.sleep(0.05)

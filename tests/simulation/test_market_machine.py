@@ -188,12 +188,14 @@ class Market(RuleBasedStateMachine):
             salt=self.salt,
         )
         self.say(tenant, order)
-        for key in set(world.book.leases) - known:
+        for key in [key for key in world.book.leases if key not in known]:
             for _ in range(3):
-                self.advance(world.book.leases[key])
+                # Time passes with the lease before it: this one may be over by now.
+                if key in world.book.leases:
+                    self.advance(world.book.leases[key])
             world.now_s += span_s
-            lease = world.book.leases[key]
-            if end:
+            lease = world.book.leases.get(key)
+            if end and lease is not None:
                 self.say(lease.provider, world.receipt(lease, span_s * 1_000, end))
 
     def advance(self, lease: Lease) -> None:

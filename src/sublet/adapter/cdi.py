@@ -80,6 +80,7 @@ class GpuName(Struct, frozen=True):
 
     names: tuple[str, ...]
     minor: int
+    nodes: tuple[str, ...] = ()  # besides, of a MIG instance
 
 
 def parse_cdi(content: bytes, *, source: str) -> CdiFile:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 import psutil
 
 from sublet.adapter.cgroup import find_limits
+from sublet.adapter.disk_class import find_disk_class
 from sublet.adapter.nvidia import find_gpus
 from sublet.base.errors import Unavailable
 from sublet.service.ports import Machine
@@ -44,6 +45,7 @@ class MachineDevices:
             ),
             disk_bytes=disk_bytes,
             gpus=find_gpus(),
+            disk_class=find_disk_class(Path(folder)),
         )
 
 

@@ -1,6 +1,6 @@
 """The tenant's home: key, markets, jobs and channels, in a private folder.
 
-    config.toml     market = "http://127.0.0.1:8470"
+    config.toml     market = "http://127.0.0.1:8470", avoid = ["0x…"]
     key             the tenant's identity (``key_file``)
     markets/        one file per market that was seen: its own document
     channels/       what was authorised on each payment channel; never forgotten
@@ -29,7 +29,7 @@ import msgspec
 
 from sublet.adapter import private_file
 from sublet.base.errors import Broken, Refused, Unavailable
-from sublet.base.ids import Digest
+from sublet.base.ids import Address, Digest
 from sublet.core.document import Market
 from sublet.core.job.bill import ChannelRecord
 from sublet.core.job.record import JobRecord
@@ -41,13 +41,14 @@ JOBS_KEPT_MAX = 500  # records of jobs that are over; the oldest go first
 T = TypeVar("T")
 
 _ID = re.compile(r"\A[0-9a-f]{12}\Z")
-_CONFIG_KEYS = frozenset({"market"})
+_CONFIG_KEYS = frozenset({"market", "avoid"})
 
 
 class Config(msgspec.Struct, frozen=True):
     """What a tenant sets once."""
 
     market: str = DEFAULT_MARKET
+    avoid: tuple[Address, ...] = ()  # providers with whom no job of this home deals
 
 
 class Home:

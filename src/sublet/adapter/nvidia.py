@@ -7,6 +7,7 @@ kind of sandbox, for scripts and images, and are found by ``LD_LIBRARY_PATH``.
 """
 
 import contextlib
+import itertools
 import logging
 import re
 import subprocess
@@ -24,7 +25,10 @@ from sublet.adapter.cdi import (
     find_edits,
     read_cdi,
 )
-from sublet.base.errors import Unavailable
+from sublet.base.errors import Refused, Unavailable
+from sublet.core.gpu_level import parse_driver
+from sublet.core.gpu_model import normalize_model
+from sublet.core.gpu_part import MIG_PREFIX, find_devices
 from sublet.service.ports import Bind, Gpu
 
 _log = logging.getLogger(__name__)
@@ -36,11 +40,12 @@ _DRIVER = r"lib(?:cuda|cudadebugger|nvidia-[\w-]+|nvcuvid|nvoptix)\.so[^ /]*"
 _LISTED = re.compile(rf"\s({_DRIVER}) \([^)]*,(?:x86-64|AArch64).*=> (/\S+)$")
 _UNLISTED = Path("/usr/local/nvidia/lib64")  # clouds keep the driver here, unlisted
 _LDCONFIG_TIMEOUT_S = 10
-# Words of a product name that say nothing about the model: makers, cooling, memory.
-_NOISE = re.compile(
-    r"\A(nvidia|geforce|tesla|quadro|gpu|graphics|generation|edition|server|workstation"
-    r"|pcie|nvl|sxm\d*|hbm\d*e?|\d+gb)\Z"
+_CAPABILITIES = Path("/proc/driver/nvidia/capabilities")
+_CAPABILITY = re.compile(r"(?m)^DeviceFileMinor: *([0-9]{1,6})$")
+_ON_CARD = re.compile(
+    r"PCIe|NVL|GeForce|RTX|GTX|Quadro|TITAN|\b(?:T4|L4|L20|L40S?|A2|A10G?|A16|A30|A40)\b"
 )
+_ON_BOARD = re.compile(r"SXM|HBM3|\b(?:H200|B200|B300)\b")
 
 
 class GpuFiles(Struct, frozen=True):
@@ -49,16 +54,6 @@ class GpuFiles(Struct, frozen=True):
     devices: tuple[str, ...]  # device nodes
     binds: tuple[Bind, ...]  # libraries, in GPU_FOLDER
     env: dict[str, str]
-
-
-def normalize_model(name: str) -> str:
-    """Turn a driver's product name into the one that offers and orders use.
-
-    >>> normalize_model("NVIDIA GeForce RTX 4090"), normalize_model("NVIDIA H200")
-    ('rtx4090', 'h200')
-    """
-    words = re.split(r"[^a-z0-9]+", name.lower())
-    return "".join(word for word in words if not _NOISE.match(word))
 
 
 @contextlib.contextmanager
@@ -104,13 +99,66 @@ def _describe(nvml: ModuleType, index: int) -> Gpu:
         power_mw = nvml.nvmlDeviceGetEnforcedPowerLimit(handle)
     except nvml.NVMLError:  # laptops and virtual GPUs do not say
         power_mw = 0
+    name = str(nvml.nvmlDeviceGetName(handle))
     return Gpu(
         uuid=str(nvml.nvmlDeviceGetUUID(handle)),
-        model=normalize_model(str(nvml.nvmlDeviceGetName(handle))),
+        model=normalize_model(name),
         memory_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
         power_limit_w=int(power_mw) // 1_000,
         index=index,
+        vendor="nvidia",
+        interface=find_interface(name),
+        compute=_read_compute(nvml, handle),
+        driver=_read_driver(nvml),
+        cuda=_read_cuda(nvml),
+        instances=tuple(_list_instances(nvml, handle)),
     )
+
+
+def _read_compute(nvml: ModuleType, handle: object) -> int:
+    try:
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    except nvml.NVMLError:
+        return 0
+    return int(major) * 10 + int(minor)
+
+
+def _read_driver(nvml: ModuleType) -> int:
+    try:
+        version = str(nvml.nvmlSystemGetDriverVersion())
+        return parse_driver(version, field="the driver's version")
+    except (nvml.NVMLError, Refused):  # one that is written in a new way is unknown
+        return 0
+
+
+def _read_cuda(nvml: ModuleType) -> int:
+    try:
+        return int(nvml.nvmlSystemGetCudaDriverVersion())
+    except nvml.NVMLError:
+        return 0
+
+
+def _list_instances(nvml: ModuleType, handle: object) -> Iterator[str]:
+    """List the MIG instances of a GPU; none where it cannot have any."""
+    try:
+        count = int(nvml.nvmlDeviceGetMaxMigDeviceCount(handle))
+    except nvml.NVMLError:
+        return
+    for number in range(count):
+        with contextlib.suppress(nvml.NVMLError):  # there is none of this number
+            instance = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+            yield str(nvml.nvmlDeviceGetUUID(instance))
+
+
+def find_interface(name: str) -> str:
+    """Say how a GPU of this product name is built in: NVML tells it nowhere else. Pure.
+
+    >>> find_interface("NVIDIA H100 80GB HBM3"), find_interface("NVIDIA H100 PCIe")
+    ('sxm', 'pcie')
+    """
+    if _ON_CARD.search(name):
+        return "pcie"
+    return "sxm" if _ON_BOARD.search(name) else ""
 
 
 class GpuState(Struct, frozen=True):
@@ -183,27 +231,66 @@ def _read_use(nvml: ModuleType, index: int) -> GpuUse:
     )
 
 
-def find_gpu_files(uuids: Sequence[str]) -> GpuFiles:
-    """Find the device nodes and libraries for these GPUs.
+def find_gpu_files(parts: Sequence[str]) -> GpuFiles:
+    """Find the device nodes and libraries for these GPUs, or parts of GPUs.
 
     Raises:
         Refused: a CDI file of this machine cannot be used.
         Unavailable: a GPU is not there any more, or its driver does not answer.
     """
-    if not uuids:
+    if not parts:
         return GpuFiles((), (), {})
+    uuids = find_devices(parts)
     with _open_driver() as nvml:
-        gpus = tuple(_name(nvml, uuid) for uuid in uuids)
+        gpus = find_names(nvml, uuids)
     edits = None
     if cdi := read_cdi(CDI_FOLDERS):
         edits = find_edits(cdi, gpus)
     return make_gpu_files(uuids, gpus=gpus, edits=edits, libraries=_find_libraries())
 
 
+def find_names(
+    nvml: ModuleType, uuids: Sequence[str], *, capabilities: Path = _CAPABILITIES
+) -> tuple[GpuName, ...]:
+    """Ask the driver which device nodes belong to these GPUs and MIG instances.
+
+    Raises:
+        Unavailable: an instance may not be opened, or is not there any more.
+    """
+    return tuple(
+        _name_instance(nvml, uuid, capabilities)
+        if uuid.startswith(MIG_PREFIX)
+        else _name(nvml, uuid)
+        for uuid in uuids
+    )
+
+
 def _name(nvml: ModuleType, uuid: str) -> GpuName:
     handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
     index = str(nvml.nvmlDeviceGetIndex(handle))
     return GpuName((uuid, index), int(nvml.nvmlDeviceGetMinorNumber(handle)))
+
+
+def _name_instance(nvml: ModuleType, uuid: str, capabilities: Path) -> GpuName:
+    """Name a MIG instance: the nodes of its GPU, and two that let it alone be opened."""
+    handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+    gpu = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+    whole = _name(nvml, str(nvml.nvmlDeviceGetUUID(gpu)))
+    folder = capabilities / f"gpu{whole.minor}/mig"
+    folder /= f"gi{int(nvml.nvmlDeviceGetGpuInstanceId(handle))}"
+    inner = folder / f"ci{int(nvml.nvmlDeviceGetComputeInstanceId(handle))}"
+    nodes = (_read_capability(folder / "access"), _read_capability(inner / "access"))
+    return GpuName((uuid, *whole.names), whole.minor, nodes)
+
+
+def _read_capability(path: Path) -> str:
+    try:
+        found = _CAPABILITY.search(path.read_text())
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read: {error.strerror}") from error
+    if found is None:
+        raise Unavailable(f"{path} names no device node")
+    return f"/dev/nvidia-caps/nvidia-cap{found[1]}"
 
 
 def make_gpu_files(
@@ -216,7 +303,7 @@ def make_gpu_files(
     """Put together what a job gets.
 
     Args:
-        uuids: of the leased GPUs.
+        uuids: of the leased GPUs or MIG instances.
         gpus: the same, as the driver knows them.
         edits: what CDI files say of them; None where there are none.
         libraries: of the driver, paths by names, as the loader would find them; what
@@ -226,7 +313,8 @@ def make_gpu_files(
         Unavailable: the driver's library is nowhere.
     """
     controls = [*_CONTROL_NODES, *(edits.controls if edits else ())]
-    nodes = [*dict.fromkeys(controls), *(f"/dev/nvidia{gpu.minor}" for gpu in gpus)]
+    own = [(f"/dev/nvidia{gpu.minor}", *gpu.nodes) for gpu in gpus]
+    nodes = dict.fromkeys([*controls, *itertools.chain.from_iterable(own)])
     paths: dict[str, str] = {}
     for path in edits.libraries if edits else ():
         paths |= dict.fromkeys(find_aliases(path), path)

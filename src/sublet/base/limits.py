@@ -24,6 +24,9 @@ MEMORY_BYTES_MAX = 1 << 46  # 64 TiB
 DISK_BYTES_MAX = 1 << 50  # 1 PiB
 GPU_COUNT_MAX = 64
 GPU_MEMORY_BYTES_MAX = 1 << 42  # 4 TiB a GPU
+GPU_SHARE_WHOLE = 1_000  # thousandths of a GPU
+RATE_MBIT_S_MAX = 10_000_000  # 10^6 bits a second: 10 Tbit/s
+LATENCY_MS_MAX = 1_000  # that an offer or order may say of a place
 
 # Money and time
 PRICE_PER_HOUR_MAX = 1_000_000_000  # micro-USD per hour and unit: $1,000
@@ -35,13 +38,54 @@ TIME_S_MAX = 253_402_300_799  # seconds since the epoch: the end of the year 999
 OFFERS_PER_PROVIDER_MAX = 64
 LEASES_PER_TENANT_MAX = 1_024  # open at one time
 DELEGATIONS_PER_TENANT_MAX = 64
+ATTESTATIONS_PER_AUDITOR_MAX = 1_024  # that stand at one time
 UNERASED_PER_PROVIDER_MAX = 1_024  # leases whose erasure a provider may owe
+REPLACEMENTS_MAX = 256  # of the program of one lease
 LEASES_KEPT_MAX = 10_000  # settled leases that the book still remembers
+
+# How fast one key may speak, by the log's clock: so many at once, then so many a minute
+ORDERS_AT_ONCE = 4_096
+ORDERS_A_MINUTE = 600
+BIDS_AT_ONCE = 4_096
+BIDS_A_MINUTE = 1_200
+OFFERS_AT_ONCE = 256
+OFFERS_A_MINUTE = 60
+ATTESTATIONS_AT_ONCE = 2_048
+ATTESTATIONS_A_MINUTE = 60
+CHANNELS_AT_ONCE = 1_024
+CHANNELS_A_MINUTE = 60
+DELEGATIONS_AT_ONCE = 256
+DELEGATIONS_A_MINUTE = 60
+DOCUMENTS_AT_ONCE = 16_384  # of each other kind
+DOCUMENTS_A_MINUTE = 30_000
+
+# What machines were let for
+TAPE_HOURS_MAX = 168  # hours that the tape keeps: a week
+TAPE_DEALS_MAX = 512  # newest deals of one kind that it keeps one by one
+TAPE_SERIES_MAX = 256  # pairs of GPU model and region
+
+# Orders that wait
+ORDERS_PER_TENANT_MAX = 256  # open at one time
+ORDER_HOLD_MIN = 10_000  # micro-USD that an order sets aside to count as backed
+UNBACKED_ORDERS_MAX = 256  # orders of all tenants that wait with less set aside
+ORDERS_KEPT_MAX = 1_000  # that have ended, and that the book still remembers
+CALLED_PER_ORDER_MAX = 1_024  # providers that a node tells of one live order
+CALLS_PER_WELCOME_MAX = 256  # live orders that a provider is told of as it comes
+BIDS_PER_ORDER_MAX = 64  # the best ones, each of another provider
+PIECES_PER_ORDER_MAX = 256  # leases of one order, one after the other or at once
+MACHINES_PER_ORDER_MAX = 64  # of a gang: leased together, whole or not at all
+GANG_TRIES_MAX = 4  # times that a gang is placed before its order is given up
+BOOKINGS_PER_MACHINE_MAX = 64  # slices of one machine that are spoken for
+WINDOW_S_MAX = 3_600  # for bids, and then for the tenant to choose
+WAIT_S_MAX = 30 * 24 * 3_600  # that an order may stay open, or begin ahead
+NOTICE_S_MAX = 3_600  # that a spot lease may be sold with
+VOLUME_S_MAX = 1_024 * LEASE_S_MAX  # seconds of a slice, over all leases of an order
 
 # Requests to a node
 REQUEST_BYTES_MAX = 4_194_304
 REQUEST_AGE_S_MAX = 30  # seconds a signed request is good for
 PAGE_ENTRIES_MAX = 1_000  # log entries in one answer
+PRICE_PAGE_MAX = 100  # kinds of machine, or levels of one kind, in one answer
 RELAY_BYTES_PER_MESSAGE_MAX = 262_144
 
 # Jobs

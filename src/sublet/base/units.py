@@ -17,6 +17,7 @@ MS_PER_HOUR = 3_600_000
 # ASCII digits, and so few that no number is too long to be read.
 _SIZE = re.compile(r"\A([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*([kKMGTP]i?B?|B)\Z")
 _MONEY = re.compile(r"\A\$?([0-9]{1,12})(?:\.([0-9]{1,6}))?\Z")
+_RATE = re.compile(r"\A([0-9]{1,9})(?:\.([0-9]{1,3}))?\s*(M|G|T)bit(?:/s|ps)?\Z")
 _DURATION = re.compile(r"\A([0-9]{1,12})(s|m|h|d)\Z")
 
 _POWER = {"K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
@@ -49,6 +50,27 @@ def parse_size(text: str, *, field: str) -> int:
     whole, _, fraction = number.partition(".")
     scaled = int(whole + fraction) * int(base**power)
     return int(scaled // 10 ** len(fraction))
+
+
+def parse_rate(text: str, *, field: str) -> int:
+    """Read ``100Mbit``, ``2.5Gbit/s`` as 10^6 bits a second.
+
+    Raises:
+        Refused: no unit, or something else, bytes for example.
+
+    >>> parse_rate("100Mbit", field="--up"), parse_rate("2.5Gbit/s", field="--up")
+    (100, 2500)
+    """
+    match = _RATE.match(text.strip())
+    if match is None or (match[3] == "M" and match[2]):
+        raise Refused(
+            f"{field}: {text[:40]!r} is not a bandwidth; write it like 100Mbit or "
+            "2.5Gbit (10^6 and 10^9 bits a second)",
+            code="bad_rate",
+            field=field,
+        )
+    thousandths = int(match[1]) * 1_000 + int((match[2] or "").ljust(3, "0"))
+    return thousandths * {"M": 1, "G": 1_000, "T": 1_000_000}[match[3]] // 1_000
 
 
 def parse_money(text: str, *, field: str) -> MicroUsd:

@@ -8,7 +8,8 @@ import typer
 if TYPE_CHECKING:
     from sublet.cli.output import Notices
     from sublet.core.job.record import JobRecord
-    from sublet.workload.client import AsyncClient, Options
+    from sublet.workload.client import AsyncClient
+    from sublet.workload.option import Options
     from sublet.workload.run.event import AnyEvent
 
 EXPIRES_S_MAX = 30 * 86_400

@@ -10,7 +10,24 @@ from sublet.cli.handover import SOCKET_NAME, hand_over
 
 # Verbs that a warm process may run: all others live long, or are not a tenant's.
 WARM_VERBS = frozenset(
-    {"run", "map", "quote", "ps", "logs", "stop", "cp", "ssh", "port", "cost", "wallet"}
+    {
+        "run",
+        "map",
+        "quote",
+        "prices",
+        "orders",
+        "bids",
+        "choose",
+        "cancel",
+        "ps",
+        "logs",
+        "stop",
+        "cp",
+        "ssh",
+        "port",
+        "cost",
+        "wallet",
+    }
 )
 
 

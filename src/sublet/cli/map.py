@@ -6,18 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sublet.cli.need import with_needs
 from sublet.cli.option import (
     HOME,
-    CpusOption,
-    DiskOption,
-    GpuOption,
     HomeOption,
     MarketOption,
-    MaxPriceOption,
-    MaxTotalOption,
-    MemoryOption,
-    RegionOption,
-    VramOption,
     make_client,
 )
 from sublet.cli.run import BEHIND_DASHES, EXIT_STOPPED, RunCommand, stop_on_signals
@@ -25,6 +18,7 @@ from sublet.cli.run import BEHIND_DASHES, EXIT_STOPPED, RunCommand, stop_on_sign
 if TYPE_CHECKING:
     from sublet.workload.client import AsyncClient
     from sublet.workload.map.result import MapResult
+    from sublet.workload.option import Needed
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -37,6 +31,7 @@ EXIT_UNAVAILABLE = 3  # not all tasks could be run
     cls=RunCommand,
     context_settings={"allow_interspersed_args": False},
 )
+@with_needs
 def map_(
     ctx: typer.Context,
     target: Annotated[
@@ -104,20 +99,24 @@ def map_(
             help="A variable that is never shown or written down.",
         ),
     ] = None,
-    gpu: GpuOption = None,
-    vram: VramOption = None,
-    cpus: CpusOption = None,
-    memory: MemoryOption = None,
-    disk: DiskOption = None,
-    max_price: MaxPriceOption = None,
-    max_total: MaxTotalOption = None,
-    region: RegionOption = None,
+    *,
+    needed: "Needed",
     lease: Annotated[
         str | None,
         typer.Option(
             "--lease",
             metavar="TIME",
             help="Longest lease of one machine. [default: 1h]",
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            "--mode",
+            metavar="MODE:TIME",
+            help="How each machine is found: standing:2d waits at your price, so that "
+            "they come as supply appears; spot:60s gives way to who pays more.  "
+            "[default: instant]",
         ),
     ] = None,
     wait: Annotated[
@@ -158,6 +157,7 @@ def map_(
     Examples:
       sublet map --tasks tasks.jsonl --parallel 8 sweep.py --epochs 40
       sublet map --tasks tasks.jsonl --timeout 10m --max-total 5.00 ./project
+      sublet map --tasks tasks.jsonl --mode standing:2d --max-price 0.20 sweep.py
       sublet map --tasks words.jsonl --json -- wc -w
     """
     options: dict[str, Any] = {
@@ -172,15 +172,9 @@ def map_(
         "inputs": inputs or (),
         "env": env or (),
         "secrets": secret or (),
-        "gpu": gpu,
-        "vram": vram,
-        "cpus": cpus,
-        "memory": memory,
-        "disk": disk,
-        "max_price": max_price,
-        "max_total": max_total,
-        "regions": region or (),
+        **needed,
         "lease": lease,
+        "mode": mode,
         "wait": wait,
         "name": name,
     }

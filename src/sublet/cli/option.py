@@ -31,46 +31,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 HOME = Path("~/.sublet")
 
-GpuOption = Annotated[
-    str | None,
-    typer.Option(
-        "--gpu", metavar="MODEL:N", help="GPUs, such as h200:1, or 2 for any."
-    ),
-]
-VramOption = Annotated[
-    str | None,
-    typer.Option("--vram", metavar="SIZE", help="Memory of each GPU, such as 24GB."),
-]
-CpusOption = Annotated[
-    str | None,
-    typer.Option("--cpus", metavar="N", help="CPUs, such as 4 or 0.5.  [default: 1]"),
-]
-MemoryOption = Annotated[
-    str | None,
-    typer.Option("--memory", metavar="SIZE", help="Memory.  [default: 1GiB]"),
-]
-DiskOption = Annotated[
-    str | None,
-    typer.Option("--disk", metavar="SIZE", help="Disk.  [default: 2GiB]"),
-]
-MaxPriceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--max-price",
-        metavar="USD",
-        help="Highest price an hour.  [default: --max-total lasts for --timeout]",
-    ),
-]
-MaxTotalOption = Annotated[
-    str | None,
-    typer.Option(
-        "--max-total", metavar="USD", help="Most that it may cost.  [default: 1.00]"
-    ),
-]
-RegionOption = Annotated[
-    list[str] | None,
-    typer.Option("--region", metavar="CODE", help="DE or US-CA; any of several."),
-]
 ImageOption = Annotated[
     str | None,
     typer.Option(
@@ -81,17 +41,39 @@ ImageOption = Annotated[
         "one tar).",
     ),
 ]
-SandboxOption = Annotated[
+MaxTotalOption = Annotated[
     str | None,
     typer.Option(
-        "--sandbox",
-        metavar="CLASS",
-        help="Only in this one: bubblewrap, podman, or gvisor, a kernel of its own.",
+        "--max-total", metavar="USD", help="Most that it may cost.  [default: 1.00]"
     ),
 ]
 TimeoutOption = Annotated[
     str | None,
     typer.Option("--timeout", metavar="TIME", help="Longest run.  [default: 1h]"),
+]
+MachinesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--machines",
+        metavar="N",
+        help="So many machines at once, each with what is asked for: all or none.",
+    ),
+]
+ApartOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--apart",
+        metavar="THING",
+        help="Of these no two machines share one: provider, region or network.",
+    ),
+]
+TogetherOption = Annotated[
+    str | None,
+    typer.Option(
+        "--together",
+        metavar="TIME",
+        help="Longest latency between two machines, such as 10ms.",
+    ),
 ]
 
 

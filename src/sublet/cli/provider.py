@@ -142,6 +142,7 @@ def start(
 
     Nothing listens unless --listen is given: the provider only dials out.
     """
+    from sublet.adapter.devices_machine import MachineDevices
     from sublet.provider.compose import serve
     from sublet.provider.journal import Journal, send_to_stderr
     from sublet.provider.sandboxes import make_adapters
@@ -160,6 +161,7 @@ def start(
             sandboxes=make_adapters(),
             scratches=make_scratches(),
             vram=make_vram(),
+            devices=MachineDevices(),
             journal=Journal(),
             listen=place,
             endpoint=endpoint,

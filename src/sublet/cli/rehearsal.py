@@ -39,7 +39,7 @@ def rehearse() -> None:
 
 async def _rehearse() -> None:
     wish = Wish(target=("true",), is_command=True)
-    terms = parse_terms(wish, environment={}, read_secret=str)
+    terms = parse_terms(wish, environment={}, read_secret=str, now_s=0)
     program = parse_program(wish, {})
     nothing = Tree(files=())
     manifest = make_manifest(

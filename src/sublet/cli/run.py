@@ -1,35 +1,33 @@
 """``sublet run`` and ``sublet quote``."""
 
 import asyncio
+import shutil
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand
 
+from sublet.cli.need import with_needs
 from sublet.cli.option import (
     HOME,
-    CpusOption,
-    DiskOption,
-    GpuOption,
+    ApartOption,
     HomeOption,
     ImageOption,
     JsonOption,
+    MachinesOption,
     MarketOption,
-    MaxPriceOption,
-    MaxTotalOption,
-    MemoryOption,
-    RegionOption,
-    SandboxOption,
     TimeoutOption,
-    VramOption,
+    TogetherOption,
     make_client,
 )
 
 if TYPE_CHECKING:
     from sublet.cli.output import Notices
-    from sublet.workload.client import AsyncClient, Options
+    from sublet.workload.client import AsyncClient
+    from sublet.workload.option import Needed, Options, Quoted
     from sublet.workload.run.event import AnyEvent
     from sublet.workload.run.result import JobResult
 
@@ -57,21 +55,15 @@ class RunCommand(TyperCommand):
     cls=RunCommand,
     context_settings={"allow_interspersed_args": False},
 )
+@with_needs
 def run(
     ctx: typer.Context,
     target: Annotated[
         list[str] | None,
         typer.Argument(metavar="SCRIPT_OR_COMMAND [ARGS]...", show_default=False),
     ] = None,
-    gpu: GpuOption = None,
-    vram: VramOption = None,
-    cpus: CpusOption = None,
-    memory: MemoryOption = None,
-    disk: DiskOption = None,
-    max_price: MaxPriceOption = None,
-    max_total: MaxTotalOption = None,
-    region: RegionOption = None,
-    sandbox: SandboxOption = None,
+    *,
+    needed: "Needed",
     image: ImageOption = None,
     inputs: Annotated[
         list[str] | None,
@@ -104,6 +96,16 @@ def run(
         ),
     ] = None,
     timeout: TimeoutOption = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            "--mode",
+            metavar="MODE:TIME",
+            help="How to find a machine: standing:10m waits at your price, live:10s "
+            "lets providers bid (live:10s:5m: you choose), spot:60s gives way, with "
+            "that notice, to who pays more, reserved:2h begins then.  [default: instant]",
+        ),
+    ] = None,
     wait: Annotated[
         str | None,
         typer.Option(
@@ -197,21 +199,15 @@ def run(
     """
     options: Options = {
         "is_command": ctx.meta[BEHIND_DASHES],
-        "gpu": gpu,
-        "vram": vram,
-        "cpus": cpus,
-        "memory": memory,
-        "disk": disk,
-        "max_price": max_price,
-        "max_total": max_total,
-        "regions": region or (),
-        "sandbox": sandbox,
+        "lengthens": False,
+        **needed,
         "image": image,
         "inputs": inputs or (),
         "outputs": outputs or (),
         "checkpoint": checkpoint,
         "retries": retries,
         "timeout": timeout,
+        "mode": mode,
         "wait": wait,
         "env": env or (),
         "secrets": secret or (),
@@ -310,60 +306,81 @@ def _report(result: "JobResult", notices: "Notices", *, as_json: bool) -> None:
 
 
 @app.command()
+@with_needs
 def quote(
-    gpu: GpuOption = None,
-    vram: VramOption = None,
-    cpus: CpusOption = None,
-    memory: MemoryOption = None,
-    disk: DiskOption = None,
-    max_price: MaxPriceOption = None,
-    max_total: MaxTotalOption = None,
-    region: RegionOption = None,
-    sandbox: SandboxOption = None,
+    *,
+    needed: "Needed",
     image: ImageOption = None,
     timeout: TimeoutOption = None,
+    machines: MachinesOption = None,
+    apart: ApartOption = None,
+    together: TogetherOption = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(
+            "--catalogue",
+            metavar="FILE",
+            help="Clouds' prices to compare with: CSV with the columns of the one that "
+            "comes along.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     market: MarketOption = None,
     home: HomeOption = HOME,
 ) -> None:
     """Ask what a machine would cost now; nothing is bought.
 
+    It says, too, when the job would begin and be done, on what that rests, and what
+    AWS, GCP and Azure take for the cheapest instance that would do.
+
     \b
     Example:
       sublet quote --gpu h200:8 --timeout 2h --max-total 100
+      sublet quote --gpu h100:8 --machines 4 --together 10ms --apart network
     """
     import msgspec
 
+    from sublet.adapter.catalogue_file import read_catalogue
     from sublet.base.errors import Unavailable
     from sublet.base.units import format_duration, format_money
+    from sublet.cli.quote import (
+        count_offers,
+        format_clouds,
+        format_machines,
+        format_outlook,
+        format_score,
+    )
+    from sublet.workload.outlook import compare_clouds, fetch_outlook
+
+    instances = read_catalogue(catalogue)
+    gang = {"machines": machines, "apart": apart or (), "together": together}
 
     async def ask() -> Any:
         async with make_client(market, home) as client:
-            return await client.quote(
-                gpu=gpu,
-                vram=vram,
-                cpus=cpus,
-                memory=memory,
-                disk=disk,
-                max_price=max_price,
-                max_total=max_total,
-                regions=region or (),
-                sandbox=sandbox,
-                image=image,
-                timeout=timeout,
-            )
+            wanted = {**needed, "image": image, "timeout": timeout, **gang}
+            order = client.draft_order(**cast("Quoted", wanted))
+            outlook = await fetch_outlook(client, order)
+            return await client.connection.quote(order), outlook, order
 
-    found = asyncio.run(ask())
+    found, outlook, order = asyncio.run(ask())
+    clouds = compare_clouds(instances, order)
     if as_json:
-        typer.echo(msgspec.json.encode(found).decode())
+        said = msgspec.to_builtins(found)
+        said |= {"outlook": outlook, "clouds": clouds, "order": order}
+        typer.echo(msgspec.json.encode(said).decode())
+    else:
         if found.fault is None:
-            return
+            typer.echo(
+                format_machines(found)
+                + f"\nfor at most {format_duration(found.duration_s)}, "
+                f"{format_money(found.hold)} are set aside\n"
+                f"{count_offers(found.offers_matching)}\n\n"
+                + format_score(found, order)
+                + "\n"
+            )
+        width = shutil.get_terminal_size().columns
+        typer.echo(format_outlook(outlook, width=width))
+        if clouds:
+            typer.echo("\n" + format_clouds(clouds, run_s=order.duration_s_max))
     if found.fault is not None:
         raise Unavailable(found.fault.message, code=found.fault.code)
-    typer.echo(
-        f"{format_money(found.price_hour)}/h on {found.machine} of {found.provider}"
-        + (f" in {found.region}" if found.region else "")
-        + f"\nfor at most {format_duration(found.duration_s)}, "
-        f"{format_money(found.hold)} are set aside\n"
-        f"{found.offers_matching} offers match"
-    )

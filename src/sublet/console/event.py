@@ -23,6 +23,7 @@ from sublet.core.document import (
     ProviderLost,
     ProviderSeen,
     Receipt,
+    Replacement,
     Start,
     Stop,
     Upgrade,
@@ -35,6 +36,7 @@ _OF_LEASE: Mapping[type, str] = {
     LeaseTerms: "accepted by {who}",
     Start: "runs on {who}",
     CheckpointKept: "has a checkpoint with the tenant",
+    Replacement: "is to run another program",
     GiveBack: "is asked back by {who}",
     Stop: "is stopped by the tenant",
     Receipt: "has a receipt of {who}",
@@ -77,6 +79,7 @@ def _said(fact: Fact, moved: list[Lease], *, name_of: NameOf) -> str:
             LeaseTerms()
             | Start()
             | CheckpointKept()
+            | Replacement()
             | GiveBack()
             | Stop()
             | Receipt()

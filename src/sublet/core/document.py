@@ -3,74 +3,50 @@
 A document is an immutable value. Its class name is the primary type of its EIP-712
 typed data and its fields, in camelCase, are the members (``wire.typed_data`` does
 that; ``Channel`` and ``Voucher`` are the typed data of x402 ``batch-settlement``).
-``signed_at_s`` is the signer's own clock and is only checked for plausibility; the
-time that counts is stamped by the log. ``salt`` makes two equal wishes two documents.
+``signed_at_s`` is the signer's own clock; what counts is stamped by the log. ``salt``
+makes two equal wishes two documents.
 
 Not here: signatures and bytes (``wire``), what documents do to the market (``book``).
 """
 
-from typing import Annotated
-
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from sublet.base import limits
 from sublet.base.ids import Address, Digest
-
-
-def _uint(bits: int, most: int) -> Meta:
-    return Meta(ge=0, le=most, extra={"abi": f"uint{bits}"})
-
-
-def _text(most: int) -> Meta:
-    # Printable, so that no document carries terminal escapes to a reader's screen.
-    return Meta(
-        max_length=most, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z", extra={"abi": "string"}
-    )
-
-
-Seconds = Annotated[int, _uint(64, limits.TIME_S_MAX)]  # since the epoch, UTC
-Span = Annotated[int, _uint(32, limits.LEASE_S_MAX)]  # a duration, in seconds
-Millis = Annotated[int, _uint(64, limits.LEASE_S_MAX * 1_000)]  # a duration, in ms
-Amount = Annotated[int, _uint(128, limits.AMOUNT_MAX)]  # micro-USD
-Price = Annotated[int, _uint(64, limits.PRICE_PER_HOUR_MAX)]  # micro-USD an hour
-Cpus = Annotated[int, _uint(32, limits.CPUS_MILLI_MAX)]  # thousandths of a CPU
-Memory = Annotated[int, _uint(64, limits.MEMORY_BYTES_MAX)]  # bytes
-Disk = Annotated[int, _uint(64, limits.DISK_BYTES_MAX)]  # bytes
-LeaseCount = Annotated[int, _uint(16, limits.LEASES_PER_MACHINE_MAX)]
-GpuCount = Annotated[int, _uint(16, limits.GPU_COUNT_MAX)]
-GpuMemory = Annotated[int, _uint(64, limits.GPU_MEMORY_BYTES_MAX)]  # bytes a GPU
-Score = Annotated[int, _uint(32, (1 << 32) - 1)]
-Size = Annotated[int, _uint(64, 1 << 48)]  # a count of log entries
-ChainId = Annotated[int, _uint(64, 1 << 53)]
-Salt = Annotated[int, _uint(64, (1 << 63) - 1)]  # msgspec reads at most int64
-Version = Annotated[int, _uint(16, (1 << 16) - 1)]  # of the market's rules
-Delay = Annotated[int, _uint(40, 30 * 86_400)]  # seconds
-ExitCode = Annotated[int, Meta(ge=0, le=255, extra={"abi": "uint16"})]
-Text = Annotated[str, _text(limits.TEXT_LENGTH_MAX)]
-KeyLine = Annotated[str, _text(limits.KEY_LENGTH_MAX)]  # "ssh-ed25519 AAAA…"
-Texts = Annotated[
-    tuple[Text, ...],
-    Meta(max_length=limits.LIST_LENGTH_MAX, extra={"abi": "string[]"}),
-]
-GpuUuids = Annotated[
-    tuple[Text, ...],
-    Meta(max_length=limits.GPU_COUNT_MAX, extra={"abi": "string[]"}),
-]
-Addresses = Annotated[
-    tuple[Address, ...],
-    Meta(max_length=limits.LIST_LENGTH_MAX, extra={"abi": "address[]"}),
-]
-
-
-# Documents and facts are trees of values: there is no circle in them that a garbage
-# collector could find, and there are many of them. So it is spared them (gc=False).
-
-
-class Document(
-    Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", gc=False
-):
-    """What all documents have in common: nothing but being one."""
-
+from sublet.core.member import (
+    Addresses,
+    Amount,
+    ChainId,
+    CpuMillis,
+    Cpus,
+    Delay,
+    Disk,
+    Document,
+    ExitCode,
+    GpuCount,
+    GpuMemory,
+    GpuUuids,
+    KeyLine,
+    Latency,
+    LeaseCount,
+    Level,
+    MachineCount,
+    Memory,
+    Millis,
+    Price,
+    Rate,
+    Salt,
+    Score,
+    Seconds,
+    Share,
+    Size,
+    Span,
+    Text,
+    Texts,
+    Version,
+    Volume,
+)
+from sublet.core.replacement import Replacement as Replacement
 
 # ---- the operator -----------------------------------------------------------------
 
@@ -133,20 +109,14 @@ class Tick(Document, frozen=True, tag="Tick"):
 
 
 class Resume(Document, frozen=True, tag="Resume"):
-    """The market is served again: no node took documents since the last entry.
-
-    Nobody is late for what nobody could hear: open deadlines move by that gap.
-    """
+    """No node took documents since the last entry: open deadlines move by that gap."""
 
     signed_at_s: Seconds
     salt: Salt
 
 
 class Seal(Document, frozen=True, tag="Seal"):
-    """The operator's word for the state of the book after ``size`` entries.
-
-    It counts only as entry number ``size`` itself, directly behind them.
-    """
+    """The operator's word for the book after ``size`` entries: directly behind them."""
 
     size: Size
     book: Digest  # SHA-256 of the book's canonical bytes
@@ -155,10 +125,7 @@ class Seal(Document, frozen=True, tag="Seal"):
 
 
 class Upgrade(Document, frozen=True, tag="Upgrade"):
-    """From here on the rules of this version hold, and its kinds of documents.
-
-    A program that does not read that version stops serving here.
-    """
+    """From here on the rules of this version hold; older programs stop here."""
 
     version: Version
     signed_at_s: Seconds
@@ -168,23 +135,37 @@ class Upgrade(Document, frozen=True, tag="Upgrade"):
 # ---- the provider -----------------------------------------------------------------
 
 
-class Offer(Document, frozen=True, tag="Offer"):
+class Offer(Document, frozen=True, kw_only=True, tag="Offer"):
     """A standing offer of one machine, sold in slices at unit prices.
 
     A later offer of the same (provider, machine) replaces this one; running leases
-    keep what they were promised.
+    keep what they were promised. What is left out is undeclared: it meets no wish.
     """
 
     machine: Text  # the provider's name for it
     cpus_milli: Cpus
     memory_bytes: Memory
     disk_bytes: Disk
+    disk_class: Text = ""  # "hdd", "ssd" or "nvme"
     gpu_model: Text  # "" where there is none
     gpu_memory_bytes: GpuMemory  # of each
-    gpu_uuids: GpuUuids
+    gpu_uuids: GpuUuids  # of GPUs, or of the parts of GPUs that are sold
+    gpu_vendor: Text = ""  # "nvidia" or "amd"
+    gpu_interface: Text = ""  # "pcie" or "sxm"
+    gpu_compute: Level = 0  # compute capability: 90 for 9.0
+    gpu_driver: Level = 0  # 550_054_014 for 550.54.14
+    cuda: Level = 0  # the latest that the driver serves: 12_040 for 12.4
+    gpu_share_milli: Share = limits.GPU_SHARE_WHOLE  # how much of a GPU each is
+    gpu_sharing: Text = ""  # how it is parted, "mig" or "time-slice"; "" where whole
     region: Text  # ISO 3166: "DE" or "US-CA"; "" undeclared
+    jurisdiction: Text = ""  # ISO 3166: whose law binds the owner
+    network: Text = ""  # what fails together, such as "as24940"
+    up_mbit_s: Rate = 0  # measured, to the internet
+    down_mbit_s: Rate = 0
+    latencies: Texts = ()  # measured, in ms, to places: "frankfurt=12"
     sandboxes: Texts  # adapters whose probe succeeded, such as "bubblewrap"
     features: Texts  # what else it can do or promises: "image", "egress", "erasure"
+    attributes: Texts = ()  # what the owner says of it: "tier=datacenter"
     cpu_price_hour: Price  # floor, for one CPU
     memory_price_hour: Price  # floor, for one GiB
     gpu_price_hour: Price  # floor, for one GPU
@@ -209,14 +190,23 @@ class OfferWithdrawal(Document, frozen=True, tag="OfferWithdrawal"):
     salt: Salt
 
 
+class Bid(Document, frozen=True, tag="Bid"):
+    """The provider would take this live order, on this machine, at this price."""
+
+    order_id: Digest
+    offer_id: Digest  # of its own, in force
+    price_hour: Price  # micro-USD an hour for the whole slice
+    signed_at_s: Seconds
+    salt: Salt
+
+
 class LeaseTerms(Document, frozen=True, tag="LeaseTerms"):
     """The provider accepts a match and signs what it understood it to be.
 
-    The book refuses terms that differ from its own match, so a node that told a
-    party another price or partner is named by its own log.
+    Terms that differ from the book's match are refused: so a lying node shows.
     """
 
-    lease_id: Digest  # the order's id: one order, one lease
+    lease_id: Digest  # the order's id, where one order is one lease
     offer_id: Digest
     tenant: Address
     provider: Address
@@ -227,7 +217,10 @@ class LeaseTerms(Document, frozen=True, tag="LeaseTerms"):
 
 
 class Delivery(Document, frozen=True, tag="Delivery"):
-    """The provider holds the manifest, and it is the one that the order committed to."""
+    """The provider holds the manifest, and it is the one that was committed to.
+
+    Of a lease that runs: the program of its last Replacement runs now.
+    """
 
     lease_id: Digest
     manifest: Digest
@@ -249,7 +242,7 @@ class UsageRecord(Document, frozen=True, tag="UsageRecord"):
     lease_id: Digest
     sequence: Size
     ran_ms: Millis
-    cpu_ms: Annotated[int, _uint(64, 1 << 53)]  # of all processes
+    cpu_ms: CpuMillis  # of all processes
     memory_bytes_max: Memory
     signed_at_s: Seconds
     salt: Salt
@@ -280,10 +273,9 @@ class Receipt(Document, frozen=True, tag="Receipt"):
 
 
 class Erasure(Document, frozen=True, tag="Erasure"):
-    """Nothing of the tenant's data is left: the digest of the statement that says how.
+    """Nothing of the tenant's data is left, by a statement that the tenant has.
 
-    The statement itself is private; the tenant has it. Where the order required
-    ``erasure``, the slice of the machine stays bound until this is in the log.
+    Where the order required ``erasure``, the slice is bound until this is in the log.
     """
 
     lease_id: Digest
@@ -293,32 +285,100 @@ class Erasure(Document, frozen=True, tag="Erasure"):
     salt: Salt
 
 
+# ---- the auditor ------------------------------------------------------------------
+
+
+class Attestation(Document, frozen=True, tag="Attestation"):
+    """Somebody vouches for what is said of a provider, or of one machine of it.
+
+    Anyone may; what it is worth is what the orders say that name the signer. A later
+    one of the same signer for the same (provider, machine) replaces it; one
+    without attributes revokes.
+    """
+
+    provider: Address
+    machine: Text  # "" for all of them
+    attributes: Texts  # "soc2=type-2", "site=frankfurt"
+    expires_at_s: Seconds
+    signed_at_s: Seconds
+    salt: Salt
+
+
 # ---- the tenant -------------------------------------------------------------------
 
 
-class Order(Document, frozen=True, tag="Order"):
-    """A wish for one slice of one machine, at most at this price.
+class Order(Document, frozen=True, kw_only=True, tag="Order"):
+    """A wish for a slice of a machine, or of several at once, at most at this price.
 
-    What the job is stays private: the order carries only a salted commitment to it.
+    The job stays private, behind a salted commitment. What is left out is no wish.
     """
 
     tenant: Address  # who pays; the signer is the tenant or its delegate
     cpus_milli: Cpus
     memory_bytes: Memory
     disk_bytes: Disk
-    gpu_model: Text  # "" for any
+    disk_classes: Texts = ()  # any of
+    gpu_models: Texts = ()  # any of: "h100", "h100/sxm", "a100/80GiB" (at least)
     gpu_count: GpuCount
     gpu_memory_bytes: GpuMemory  # at least, of each
+    gpu_vendor: Text = ""
+    gpu_interface: Text = ""
+    gpu_compute: Level = 0  # at least, as the following; units as in the offer
+    gpu_driver: Level = 0
+    cuda: Level = 0
+    gpu_share_milli: Share = limits.GPU_SHARE_WHOLE  # of each
+    gpu_sharing: Text = ""  # the one way in which GPUs may be parted; "" for any
     regions: Texts  # any of; empty for anywhere
+    jurisdictions: Texts = ()  # any of
+    up_mbit_s: Rate = 0  # at least
+    down_mbit_s: Rate = 0
+    latencies: Texts = ()  # ms at most to places, all of them: "frankfurt=30"
     sandbox: Text  # the class that is required; "" for any
     features: Texts  # all of these are required
+    attributes: Texts = ()  # all of these are required, "key=value" …
+    auditors_any: Addresses = ()  # … signed by one of these, where it names any,
+    auditors_all: Addresses = ()  # … and by each of these
     avoid: Addresses  # providers that are not wanted
-    price_hour_max: Price  # for the whole slice
-    total_max: Amount  # for the whole lease
+    work: Text = ""  # whose measured speed counts: "cpu", "disk", "gpu"; "" for none
+    near: Text = ""  # a place; each ms to it weighs as much as …
+    near_price_hour: Price = 0  # … this on the price
+    data_at: Addresses = ()  # providers that hold the data; elsewhere it weighs …
+    data_price_hour: Price = 0  # … this on the price to bring it
+    machines: MachineCount = 1  # a gang: such a slice of so many, all or none of them
+    apart: Texts = ()  # "provider", "region", "network": of these, no two share one
+    together_ms: Latency = 0  # between any two, at most; 0 for no such wish
+    price_hour_max: Price  # for the whole slice, of one machine
+    total_max: Amount  # for the whole lease, or all leases of the order
     duration_s_max: Span
+    pricing: Text = "second_score"  # or "pay_as_bid"
+    mode: Text = "instant"  # or live, standing, spot, reserved: see core.book.mode
+    window_s: Span = 0  # live: bids are taken for so long
+    choose_s: Span = 0  # live: then the tenant chooses for so long; 0: the best wins
+    open_until_s: Seconds = 0  # standing, spot: waits until then
+    volume_s: Volume = 0  # standing: of the slice, in all its leases; 0: one lease
+    starts_at_s: Seconds = 0  # reserved: from then on, for duration_s_max
+    notice_s: Span = 0  # spot: from the notice to the end, where another pays more
+    deadline_s: Seconds = 0  # all is over by then; 0 for no such wish
     manifest: Digest  # commitment to the private manifest
     ssh_key: KeyLine  # the provider admits this key to the lease, and no other
     delegation: Digest  # NO_DIGEST where the tenant signs itself
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Choice(Document, frozen=True, tag="Choice"):
+    """The tenant takes one of the bids for its order, at that bid's price."""
+
+    order_id: Digest
+    bid_id: Digest
+    signed_at_s: Seconds
+    salt: Salt
+
+
+class Cancellation(Document, frozen=True, tag="Cancellation"):
+    """The tenant takes back an order that waits; leases that it has go on."""
+
+    order_id: Digest
     signed_at_s: Seconds
     salt: Salt
 
@@ -399,6 +459,7 @@ AnyDocument = (
     | Upgrade
     | Offer
     | OfferWithdrawal
+    | Bid
     | LeaseTerms
     | Delivery
     | Start
@@ -406,26 +467,26 @@ AnyDocument = (
     | GiveBack
     | Receipt
     | Erasure
+    | Attestation
     | Order
+    | Choice
+    | Cancellation
     | Delegation
     | Revocation
     | Channel
     | Voucher
     | CheckpointKept
+    | Replacement
     | Stop
 )
 
 
 class Fact(Struct, frozen=True, gc=False):
-    """A document that has happened: who said it, and when the log heard it.
+    """A document that has happened; the book takes nothing else."""
 
-    The book takes nothing else. ``signer`` was recovered from the signature by the
-    reader; ``at_s`` was stamped once, when the entry was appended.
-    """
-
-    at_s: int
+    at_s: int  # stamped by the log
     id: Digest
-    signer: Address
+    signer: Address  # recovered from the signature
     document: AnyDocument
 
 

@@ -8,7 +8,7 @@ and a program that does not read what comes behind it stops there.
 
 from collections.abc import Mapping
 
-from sublet.core.document import Document
+from sublet.core.member import Document
 
 RULES_VERSION = 1  # the highest that this program folds; it folds all before it
 

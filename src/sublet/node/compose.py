@@ -26,6 +26,7 @@ from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
 from sublet.node.link import Links
+from sublet.node.lookout import Lookout
 from sublet.node.metered_log import MeteredLog, NodeLog
 from sublet.node.metrics import NodeMetrics
 from sublet.node.openapi import compute_openapi
@@ -305,6 +306,7 @@ def _make_node(
         rate=RateLimit(per_s=limits.requests_per_s, burst=limits.requests_burst),
         sockets=Sockets(most=limits.websockets_max),
         fanout=Fanout(),
+        calls=Fanout(),
         links=Links(),
         relay=Relay(per_lease_max=limits.relays_per_lease_max),
         watch=Watch(
@@ -327,4 +329,5 @@ def _make_node(
         controllers=controllers,
         openapi=compute_openapi(ROUTES),
         proofs=proofs,
+        lookout=Lookout(market, clock=clock),
     )

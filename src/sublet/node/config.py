@@ -21,7 +21,7 @@ from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.ids import Address
 from sublet.base.toml import BadToml, parse_toml
 from sublet.base.units import MicroUsd, format_money, parse_money
-from sublet.core.document import ChainId, Delay, Span, Text
+from sublet.core.member import ChainId, Delay, Span, Text
 from sublet.wire.note import COSIGNATURE, BadNote, split_key
 
 CONFIG_FILE = "config.toml"

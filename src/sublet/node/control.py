@@ -5,6 +5,7 @@ import secrets
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from sublet.base.errors import SubletError, Unavailable
+from sublet.core.book.live import find_calls
 from sublet.node.link import DENIED_CLOSE, IN_USE_CLOSE, Link, make_socket, send
 from sublet.node.state import Node
 from sublet.node.view import open_leases_of_provider
@@ -76,14 +77,20 @@ async def _keep(node: Node, link: Link) -> int:
     node.journal.info("link_up", provider=provider)
     try:
         await node.watch.reconcile()
-        with node.fanout.subscribe(provider) as changes:
+        with (
+            node.fanout.subscribe(provider) as changes,
+            node.calls.subscribe(provider) as calls,
+        ):
             # Read after listening began: nothing falls between. Nor is anything
             # old news that the provider heard from another node.
             await node.market.hear_others()
             leases = open_leases_of_provider(node, provider)
-            await link.say(Welcome(leases=leases, ping_s=limits.ping_s))
+            book = node.market.book
+            orders = tuple(find_calls(book, provider, now_s=book.now_s))
+            await link.say(Welcome(leases=leases, ping_s=limits.ping_s, orders=orders))
             return await link.run(
                 changes,
+                calls,
                 heard=lambda: node.watch.note_heard(provider),
                 ping_s=limits.ping_s,
                 silent_s=limits.lost_after_s,

@@ -14,8 +14,9 @@ from msgspec import Meta, Struct
 
 from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused, SubletError
-from sublet.base.ids import NO_DIGEST
-from sublet.core.document import Credit, Order
+from sublet.base.ids import NO_DIGEST, Address
+from sublet.core.book.live import find_calls
+from sublet.core.document import Credit, Offer, Order
 from sublet.node.answer import answer_json
 from sublet.node.intake import read_body, read_caller
 from sublet.node.refusal import Conflict, Forbidden, fault_of
@@ -23,7 +24,7 @@ from sublet.node.state import Node
 from sublet.node.view import read_account
 from sublet.service.submission import Candidate, Result
 from sublet.wire.codec import decode, decode_signed
-from sublet.wire.message import Appended, Appendix, Quote
+from sublet.wire.message import Appended, Appendix, Quote, QuotedMachine
 from sublet.wire.typed_data import Domain
 
 # A verification takes 0.1 ms: beyond this many the event loop would be held up.
@@ -53,12 +54,15 @@ async def post_documents(node: Node, request: web.Request) -> web.StreamResponse
             read_candidates, batch.documents, domain=node.domain
         )
     candidates = [one for one in readings if isinstance(one, Candidate)]
+    newcomers = [one.signer for one in candidates if _is_new_machine(node, one)]
     results = iter(await node.market.submit(candidates) if candidates else ())
     outcomes = [
         one if isinstance(one, SubletError) else next(results) for one in readings
     ]
     for reading, outcome in zip(readings, outcomes, strict=True):
         _count(node, reading, outcome)
+    for provider in newcomers:
+        _call(node, provider)
     appended = tuple(_answer(outcome) for outcome in outcomes)
     refusal = _refusal_of(outcomes[0])
     if len(outcomes) == 1 and refusal is not None and appended[0].index < 0:
@@ -106,7 +110,21 @@ async def post_quote(node: Node, request: web.Request) -> web.StreamResponse:
             price_hour=match.price_hour,
             duration_s=match.duration_s,
             hold=match.hold,
-            offers_matching=match.offers_matching,
+            offers_matching=node.market.count_fitting(order),
+            winner=match.winner,
+            runner_up=match.runner_up,
+            members=tuple(
+                QuotedMachine(
+                    offer_id=member.offer_id,
+                    provider=member.provider,
+                    machine=member.machine,
+                    region=member.region,
+                    price_hour=member.price_hour,
+                    hold=member.hold,
+                    winner=member.winner,
+                )
+                for member in match.members
+            ),
         )
     )
 
@@ -141,6 +159,22 @@ async def post_faucet(node: Node, request: web.Request) -> web.StreamResponse:
     return answer_json(read_account(node, caller))
 
 
+def _is_new_machine(node: Node, one: Candidate) -> bool:
+    """Say whether it offers what was not on offer: not a renewal, of which many come."""
+    offer, book = one.document, node.market.book
+    if not isinstance(offer, Offer):
+        return False
+    was = book.offers.find_machine(one.signer, offer.machine)
+    return was is None or not was.is_live(book.now_s)
+
+
+def _call(node: Node, provider: Address) -> None:
+    """Ask a provider for bids that could make none when the windows were opened."""
+    book = node.market.book
+    for order in find_calls(book, provider, now_s=book.now_s):
+        node.metrics.dropped.inc(node.calls.publish(order, (provider,)))
+
+
 def _answer(outcome: Result | SubletError) -> Appended:
     if isinstance(outcome, SubletError):
         return Appended(id=NO_DIGEST, fault=fault_of(outcome))
@@ -149,6 +183,7 @@ def _answer(outcome: Result | SubletError) -> Appended:
         index=outcome.index,
         at_s=outcome.at_s,
         lease=outcome.lease,
+        order=outcome.order,
         fault=None if outcome.refusal is None else fault_of(outcome.refusal),
     )
 

@@ -39,7 +39,7 @@ async def get_lease_events(node: Node, request: web.Request) -> web.StreamRespon
 
 
 async def _tell(
-    socket: web.WebSocketResponse, lease: Lease, changes: Subscription
+    socket: web.WebSocketResponse, lease: Lease, changes: Subscription[Lease]
 ) -> None:
     await socket.send_str(encode(lease).decode())
     while lease.phase is not Phase.SETTLED:

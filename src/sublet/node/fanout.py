@@ -1,4 +1,4 @@
-"""Lease changes, handed from the commit path to whoever listens.
+"""What changed, handed from the commit path to whoever listens.
 
 ``publish`` never waits and never fails: a listener that does not keep up is dropped
 and told so. Not here: what listeners do with a change (``link``, ``event``).
@@ -6,10 +6,11 @@ and told so. Not here: what listeners do with a change (``link``, ``event``).
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
-from sublet.core.lease.phase import Lease
+T = TypeVar("T")
 
 WAITING_MAX = 1_024  # changes that one listener may be behind
 
@@ -18,24 +19,24 @@ class FellBehind(Exception):
     """The listener did not take its changes in time; it has to begin anew."""
 
 
-class Subscription:
+class Subscription(Generic[T]):
     """The changes of one topic for one listener, in the order of the log."""
 
     def __init__(self, *, waiting_max: int) -> None:
         """Begin empty."""
-        self._changes: asyncio.Queue[Lease] = asyncio.Queue(waiting_max)
+        self._changes: asyncio.Queue[T] = asyncio.Queue(waiting_max)
         self._is_dropped = False
 
-    def offer_nowait(self, lease: Lease) -> bool:
+    def offer_nowait(self, change: T) -> bool:
         """Queue a change; False, from then on for good, when there is no room."""
         if not self._is_dropped:
             try:
-                self._changes.put_nowait(lease)
+                self._changes.put_nowait(change)
             except asyncio.QueueFull:
                 self._is_dropped = True
         return not self._is_dropped
 
-    async def wait_change(self) -> Lease:
+    async def wait_change(self) -> T:
         """Wait for the next change.
 
         Raises:
@@ -46,19 +47,19 @@ class Subscription:
         return await self._changes.get()
 
 
-class Fanout:
+class Fanout(Generic[T]):
     """Who listens to what; a topic is a lease's id or a provider's address."""
 
     def __init__(self) -> None:
         """Begin with no listener."""
-        self._topics: defaultdict[str, set[Subscription]] = defaultdict(set)
+        self._topics: defaultdict[str, set[Subscription[T]]] = defaultdict(set)
 
     @contextmanager
     def subscribe(
         self, topic: str, *, waiting_max: int = WAITING_MAX
-    ) -> Iterator[Subscription]:
+    ) -> Iterator[Subscription[T]]:
         """Listen to a topic for as long as the context lasts."""
-        subscription = Subscription(waiting_max=waiting_max)
+        subscription: Subscription[T] = Subscription(waiting_max=waiting_max)
         self._topics[topic].add(subscription)
         try:
             yield subscription
@@ -67,12 +68,12 @@ class Fanout:
             if not self._topics[topic]:
                 del self._topics[topic]
 
-    def publish(self, lease: Lease) -> int:
-        """Tell all who listen to this lease or its provider; count the dropped."""
+    def publish(self, change: T, topics: Iterable[str]) -> int:
+        """Tell all who listen to any of these topics; count the dropped."""
         dropped = 0
-        for topic in (lease.id, lease.provider):
+        for topic in topics:
             for subscription in tuple(self._topics.get(topic, ())):
-                if not subscription.offer_nowait(lease):
+                if not subscription.offer_nowait(change):
                     self._topics[topic].discard(subscription)
                     dropped += 1
         return dropped

@@ -1,6 +1,6 @@
 """The control link: one outbound WebSocket of each provider.
 
-Challenge, hello, welcome; then the node pushes lease changes and dial requests.
+Challenge, hello, welcome; then the node pushes lease changes, orders to bid for, and dial requests.
 Whatever a broken link swallowed comes again with the next welcome, so a link that
 does not keep up is simply ended.
 
@@ -14,10 +14,18 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from sublet.base.errors import Unavailable
 from sublet.base.ids import Address
+from sublet.core.book.open_order import OpenOrder
+from sublet.core.lease.phase import Lease
 from sublet.node.fanout import FellBehind, Subscription
 from sublet.node.race import race
 from sublet.wire.codec import encode
-from sublet.wire.message import Challenge, Dial, LeaseChanged, Welcome
+from sublet.wire.message import (
+    Dial,
+    LeaseChanged,
+    NodeSays,
+    OrderOpened,
+    Welcome,
+)
 
 FRAME_BYTES_MAX = 4_096  # of what a provider says here: a hello, nothing else
 CLOSE_S = 2  # for the other side to answer a close
@@ -42,7 +50,7 @@ class Link:
         self._heard = asyncio.Event()
         self._replaced = asyncio.Event()
 
-    async def say(self, message: Welcome | LeaseChanged | Dial) -> None:
+    async def say(self, message: Welcome | LeaseChanged | OrderOpened | Dial) -> None:
         """Send one message.
 
         Raises:
@@ -67,7 +75,8 @@ class Link:
 
     async def run(
         self,
-        changes: Subscription,
+        changes: Subscription[Lease],
+        calls: Subscription[OpenOrder],
         *,
         heard: Callable[[], None],
         ping_s: float,
@@ -79,6 +88,7 @@ class Link:
 
         Args:
             changes: the lease changes of this provider.
+            calls: the orders that it is asked to bid for.
             heard: called at each frame that comes in, pongs included.
             ping_s: seconds between two pings.
             silent_s: seconds without any frame after which the link is given up.
@@ -88,6 +98,7 @@ class Link:
             await race(
                 self._listen(heard, silent_s),
                 self._forward(changes),
+                self._call(calls),
                 self._ping(ping_s),
                 self._wait_replaced(),
             )
@@ -113,9 +124,13 @@ class Link:
             heard()
             self._heard.set()
 
-    async def _forward(self, changes: Subscription) -> None:
+    async def _forward(self, changes: Subscription[Lease]) -> None:
         while True:
             await self.say(LeaseChanged(lease=await changes.wait_change()))
+
+    async def _call(self, calls: Subscription[OpenOrder]) -> None:
+        while True:
+            await self.say(OrderOpened(order=await calls.wait_change()))
 
     async def _ping(self, ping_s: float) -> None:
         while True:
@@ -170,9 +185,7 @@ def make_socket() -> web.WebSocketResponse:
     )
 
 
-async def send(
-    socket: web.WebSocketResponse, message: Challenge | Welcome | LeaseChanged | Dial
-) -> None:
+async def send(socket: web.WebSocketResponse, message: NodeSays) -> None:
     """Send a message as one text frame.
 
     Raises:

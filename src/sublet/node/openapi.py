@@ -10,13 +10,14 @@ from typing import Any
 
 import msgspec
 
-from sublet.base.limits import REQUEST_AGE_S_MAX
+from sublet.base.limits import REQUEST_AGE_S_MAX, TEXT_LENGTH_MAX
 from sublet.node.route import Route
 from sublet.wire.message import PROTOCOL_VERSION, Fault
 
 Bodies = dict[type, dict[str, Any]]  # of each type, its JSON media object
 
 _REF = "#/components/schemas/{name}"
+_TEXT = {"type": "string", "maxLength": TEXT_LENGTH_MAX}
 _PART = re.compile(r"\{(\w+)\}")
 _WORDS = {400: "refused", 429: "too many requests", 503: "unavailable; retry later"}
 _DOMAIN = (
@@ -77,7 +78,8 @@ def _describe(route: Route, bodies: Bodies) -> dict[str, Any]:
         + [
             {"name": name, "in": "query", "schema": {"type": "integer", "minimum": 0}}
             for name in route.query
-        ],
+        ]
+        + [{"name": name, "in": "query", "schema": _TEXT} for name in route.texts],
         "responses": _describe_answers(route, bodies),
     }
     if route.takes is not None:

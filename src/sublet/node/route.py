@@ -9,20 +9,36 @@ from dataclasses import dataclass
 from aiohttp import web
 from msgspec import Struct
 
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease
-from sublet.node import control, detached, dial, document, event, health, history, view
+from sublet.core.outlook import Outlook
+from sublet.node import (
+    control,
+    detached,
+    dial,
+    document,
+    event,
+    health,
+    history,
+    outlook,
+    prices,
+    view,
+)
 from sublet.node.state import Node
 from sublet.wire.detached import Delegate, DetachedPlan, JobView
 from sublet.wire.message import (
     Account,
     Appendix,
+    Attestations,
     Leases,
     MarketInfo,
     Offers,
+    Orders,
     Quote,
     Submission,
 )
+from sublet.wire.prices import PriceDepth, PriceHistory, Prices
 
 Handler = Callable[[Node, web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,6 +55,7 @@ class Route:
     gives: type[Struct] | None = None  # the JSON answer; else ``media`` says what
     media: str = "application/json"
     query: tuple[str, ...] = ()  # whole numbers
+    texts: tuple[str, ...] = ()  # of the query, too
     is_signed: bool = False
     is_socket: bool = False
 
@@ -61,13 +78,55 @@ ROUTES: tuple[Route, ...] = (
         gives=Quote,
     ),
     Route(
+        "POST",
+        "/v1/outlook",
+        outlook.post_outlook,
+        "Say when an (unsigned) order would begin, and when its work would be done",
+        takes=Order,
+        gives=Outlook,
+    ),
+    Route(
         "GET",
         "/v1/market",
         view.get_market,
         "The market's rules and size",
         gives=MarketInfo,
     ),
+    Route(
+        "GET",
+        "/v1/attestations",
+        view.get_attestations,
+        "What auditors vouch for",
+        gives=Attestations,
+    ),
     Route("GET", "/v1/offers", view.get_offers, "All standing offers", gives=Offers),
+    Route(
+        "GET",
+        "/v1/prices",
+        prices.get_prices,
+        "What each kind of machine is offered for, and was let for lately",
+        gives=Prices,
+        query=("first", "limit"),
+        texts=("model", "region"),
+    ),
+    Route(
+        "GET",
+        "/v1/prices/depth",
+        prices.get_depth,
+        "How much is offered at which price",
+        gives=PriceDepth,
+        query=("first", "limit", "levels"),
+        texts=("model", "region"),
+    ),
+    Route(
+        "GET",
+        "/v1/prices/history",
+        prices.get_history,
+        "What was paid, hour by hour",
+        gives=PriceHistory,
+        query=("first", "limit", "hours"),
+        texts=("model", "region"),
+    ),
     Route(
         "GET",
         "/v1/account",
@@ -84,6 +143,21 @@ ROUTES: tuple[Route, ...] = (
         gives=Leases,
         query=("all",),
         is_signed=True,
+    ),
+    Route(
+        "GET",
+        "/v1/orders",
+        view.get_orders,
+        "The caller's orders that wait, and those that lately did",
+        gives=Orders,
+        is_signed=True,
+    ),
+    Route(
+        "GET",
+        "/v1/orders/{id}",
+        view.get_order,
+        "One order that waits, or did, with its bids",
+        gives=OpenOrder,
     ),
     Route(
         "GET",

@@ -14,6 +14,8 @@ from aiohttp import web
 from sublet.adapter.clock_system import SystemClock
 from sublet.base.errors import Refused
 from sublet.base.ids import Address, Digest
+from sublet.core.book.live import find_takers
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.lease.phase import Lease
 from sublet.node.app import make_app
 from sublet.node.compose import make_tls, open_node
@@ -56,7 +58,10 @@ async def serve(
     async with open_node(config, clock=clock or SystemClock()) as node:
         runner = _make_runner(node)
         await runner.setup()
-        remove_listener = node.market.listen(_publish_in(node))
+        remove_listeners = (
+            node.market.listen(_publish_in(node)),
+            node.market.listen_orders(_call_in(node)),
+        )
         try:
             port = await _listen(runner, config, tls=tls)
             scheme = "https" if tls is not None else "http"
@@ -76,7 +81,8 @@ async def serve(
                 node.market.wait_stopped(),
             )
         finally:
-            remove_listener()
+            for remove in remove_listeners:
+                remove()
             await runner.cleanup()
 
 
@@ -107,11 +113,22 @@ def _own_url(url: str, config: NodeConfig) -> str:
 
 def _publish_in(node: Node) -> Callable[[Lease], None]:
     def publish(lease: Lease) -> None:
-        dropped = node.fanout.publish(lease)
+        dropped = node.fanout.publish(lease, (lease.id, lease.provider))
         if dropped:
             node.metrics.dropped.inc(dropped)
 
     return publish
+
+
+def _call_in(node: Node) -> Callable[[OpenOrder], None]:
+    def call(order: OpenOrder) -> None:
+        now_s = node.market.book.now_s
+        takers = find_takers(node.market.book, order.order, now_s=now_s)
+        dropped = node.calls.publish(order, takers)
+        if dropped:
+            node.metrics.dropped.inc(dropped)
+
+    return call
 
 
 def _make_runner(node: Node) -> web.AppRunner:

@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from sublet.core.book.open_order import OpenOrder
+from sublet.core.lease.phase import Lease
 from sublet.node.auth import Door
 from sublet.node.config import NodeConfig
 from sublet.node.controller.controllers import Controllers
@@ -10,6 +12,7 @@ from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
 from sublet.node.link import Links
+from sublet.node.lookout import Lookout
 from sublet.node.metered_log import NodeLog
 from sublet.node.metrics import NodeMetrics
 from sublet.node.rate import RateLimit
@@ -33,7 +36,8 @@ class Node:
     door: Door
     rate: RateLimit
     sockets: Sockets
-    fanout: Fanout
+    fanout: Fanout[Lease]
+    calls: Fanout[OpenOrder]  # for bids; its topics are providers
     links: Links
     relay: Relay
     watch: Watch
@@ -43,4 +47,5 @@ class Node:
     controllers: Controllers
     openapi: bytes  # the API's description, as JSON
     proofs: asyncio.Lock  # one at a time
+    lookout: Lookout
     faucet: asyncio.Lock = field(default_factory=asyncio.Lock)

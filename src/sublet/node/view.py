@@ -14,7 +14,15 @@ from sublet.node.answer import answer_bytes, answer_json
 from sublet.node.intake import read_caller, read_count, read_lease_id
 from sublet.node.refusal import Forbidden, NotFound
 from sublet.node.state import Node
-from sublet.wire.message import Account, Leases, MarketInfo, OfferRow, Offers
+from sublet.wire.message import (
+    Account,
+    Attestations,
+    Leases,
+    MarketInfo,
+    OfferRow,
+    Offers,
+    Orders,
+)
 
 
 async def get_market(node: Node, request: web.Request) -> web.StreamResponse:
@@ -42,6 +50,12 @@ async def get_offers(node: Node, request: web.Request) -> web.StreamResponse:
     """List all standing offers."""
     rows = (OfferRow(**asdict(each)) for each in view.offers(node.market.book))
     return answer_json(Offers(offers=tuple(rows)))
+
+
+async def get_attestations(node: Node, request: web.Request) -> web.StreamResponse:
+    """List what auditors vouch for, but for what has expired or was taken back."""
+    rows = tuple(view.attestations(node.market.book))
+    return answer_json(Attestations(attestations=rows))
 
 
 async def get_offer(node: Node, request: web.Request) -> web.StreamResponse:
@@ -72,6 +86,20 @@ async def get_leases(node: Node, request: web.Request) -> web.StreamResponse:
     known |= {lease.id: lease for lease in view.leases_of(node.market.book, caller)}
     every = sorted(known.values(), key=lambda lease: lease.matched_at_s)
     return answer_json(Leases(leases=tuple(every)))
+
+
+async def get_orders(node: Node, request: web.Request) -> web.StreamResponse:
+    """List the caller's orders that wait, and those that lately did."""
+    caller = await read_caller(node, request)
+    return answer_json(Orders(orders=tuple(view.orders_of(node.market.book, caller))))
+
+
+async def get_order(node: Node, request: web.Request) -> web.StreamResponse:
+    """Tell one order that waits, or did, with its bids: as public as the log is."""
+    order = node.market.book.find_order(read_lease_id(request))
+    if order is None:
+        raise NotFound("no such order waits here, or did lately", code="unknown_order")
+    return answer_json(order)
 
 
 async def get_lease(node: Node, request: web.Request) -> web.StreamResponse:

@@ -12,8 +12,10 @@ import msgspec
 
 from sublet.base import limits
 from sublet.base.errors import Refused, SubletError, Unavailable
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.document import Offer
 from sublet.core.lease.phase import Lease, Phase
+from sublet.provider.bidder import Bidder
 from sublet.provider.data_plane import DataPlane
 from sublet.provider.lease_state import OCCUPYING, Stage
 from sublet.provider.link import KeyInUse, MarketLink
@@ -25,7 +27,14 @@ from sublet.provider.roster import Roster
 from sublet.provider.scrutiny import Scrutiny
 from sublet.provider.surroundings import Surroundings
 from sublet.sdk.connection import Connection
-from sublet.wire.message import Appended, Dial, LeaseChanged, Signed, Welcome
+from sublet.wire.message import (
+    Appended,
+    Dial,
+    LeaseChanged,
+    OrderOpened,
+    Signed,
+    Welcome,
+)
 
 FLUSH_S = 5.0  # for the last documents, when the agent stops
 COUNTDOWN_S = 5  # between two reminders that the machine is wanted back
@@ -47,12 +56,14 @@ class Agent:
         links: NodeLinks,
         roster: Roster,
         offering: Offering,
+        bidder: Bidder,
         data_plane: DataPlane,
     ) -> None:
         """Take the parts; nothing is started yet."""
         self.around = around
         self.roster = roster
         self.offering = offering
+        self._bidder = bidder
         self.owner_watch = OwnerWatch(
             around, runners=roster.runners, hold=self._hold, release=self._release
         )
@@ -98,6 +109,7 @@ class Agent:
             for task in (*tasks, done, *extra):
                 task.cancel()
             await asyncio.gather(*tasks, done, *extra, return_exceptions=True)
+            await self._bidder.close()
             await self.data_plane.close()
             await self.roster.close()
         if self._refused is not None:
@@ -244,6 +256,8 @@ class Agent:
             self._give_way(message)
         elif isinstance(message, LeaseChanged):
             self.roster.market_says(message.lease)
+        elif isinstance(message, OrderOpened):
+            self._bid((message.order,))
         elif isinstance(message, Dial):
             self.data_plane.answer(link, message.session)
         elif isinstance(message, Welcome):
@@ -252,6 +266,12 @@ class Agent:
             self.scrutiny.look_soon()
             self.around.journal.info("link_up", leases=len(message.leases))
             self._catch_up(message.leases)
+            self._bid(message.orders)
+
+    def _bid(self, orders: tuple[OpenOrder, ...]) -> None:
+        if not self.roster.is_closed:
+            for order in orders:
+                self._bidder.hear(order)
 
     def _catch_up(self, leases: tuple[Lease, ...]) -> None:
         """Take over what happened while there was no link."""

@@ -14,6 +14,7 @@ from sublet.base.ids import Address
 from sublet.core.document import LeaseTerms, Offer
 from sublet.core.lease.phase import Lease
 from sublet.core.lease.table import ERASURE
+from sublet.provider.bid_record import BidMade
 from sublet.provider.lease_state import OCCUPYING, Stage
 from sublet.provider.record import LeaseRecord
 
@@ -39,7 +40,12 @@ def compute_floor_of_slice(
 
 
 def check_match(
-    lease: Lease, *, offer: Offer, provider: Address, records: Sequence[LeaseRecord]
+    lease: Lease,
+    *,
+    offer: Offer,
+    provider: Address,
+    records: Sequence[LeaseRecord],
+    bid: BidMade | None = None,
 ) -> None:
     """Check a match against what was offered and what is promised already.
 
@@ -48,14 +54,16 @@ def check_match(
         offer: the one that it names.
         provider: this one.
         records: of all leases that this machine remembers.
+        bid: that was made for the lease's order, if any: then its price counts.
 
     Raises:
         NotOurs: below the floor (``below_floor``), more than was offered
             (``not_offered``), a GPU that is promised (``gpu_promised``) or more than is
-            free (``machine_full``), or a tenant that is not worked for
-            (``refused_tenant``).
+            free (``machine_full``), another slice than was bid for (``not_bid``), or a
+            tenant that is not worked for (``refused_tenant``).
     """
     _check_offered(lease, offer=offer, provider=provider)
+    _check_price(lease, offer=offer, bid=bid)
     busy = [
         record.lease
         for record in records
@@ -109,17 +117,48 @@ def _check_offered(lease: Lease, *, offer: Offer, provider: Address) -> None:
         raise NotOurs("the lease names a GPU that was not offered", code="not_offered")
     if lease.tenant in offer.refuses:
         raise NotOurs("the owner does not work for this tenant", code="refused_tenant")
-    floor = compute_floor_of_slice(
-        offer,
-        cpus_milli=lease.cpus_milli,
-        memory_bytes=lease.memory_bytes,
-        gpus=len(lease.gpu_uuids),
+
+
+def _check_price(lease: Lease, *, offer: Offer, bid: BidMade | None) -> None:
+    """Hold a lease to the listed prices, or to the one bid that it can have won."""
+    if bid is not None:
+        _check_won(lease, bid)
+    floor = (
+        compute_floor_of_slice(
+            offer,
+            cpus_milli=lease.cpus_milli,
+            memory_bytes=lease.memory_bytes,
+            gpus=len(lease.gpu_uuids),
+        )
+        if bid is None
+        else bid.price_hour
     )
     if lease.price_hour < floor:
         raise NotOurs(
             f"{lease.price_hour} micro-USD an hour is below the floor of {floor}",
             code="below_floor",
         )
+
+
+def _check_won(lease: Lease, bid: BidMade) -> None:
+    """A bid is for one lease: this one, of that slice, on that machine."""
+    slice_ = (
+        lease.machine,
+        lease.cpus_milli,
+        lease.memory_bytes,
+        lease.disk_bytes,
+        len(lease.gpu_uuids),
+    )
+    bid_for = (
+        bid.machine,
+        bid.cpus_milli,
+        bid.memory_bytes,
+        bid.disk_bytes,
+        bid.gpu_count,
+    )
+    is_longer = lease.duration_s > bid.duration_s
+    if lease.id != lease.order or slice_ != bid_for or is_longer:
+        raise NotOurs("the lease is for another slice than was bid for", code="not_bid")
 
 
 def make_terms(lease: Lease, *, now_s: int, salt: int) -> LeaseTerms:

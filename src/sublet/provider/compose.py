@@ -21,8 +21,11 @@ from sublet.base.errors import Refused, Unavailable
 from sublet.core.document import Market
 from sublet.provider import control
 from sublet.provider.agent import NODES_FILE, Agent
+from sublet.provider.bid_record import BidsMade
+from sublet.provider.bidder import Bidder, make_program
 from sublet.provider.config import MARKET_FILE, Config, read_config
 from sublet.provider.data_plane import DataPlane
+from sublet.provider.declared import fill_in
 from sublet.provider.host_key import load_host_key, public_line
 from sublet.provider.image_program import make_opener
 from sublet.provider.installer import Installer
@@ -43,7 +46,7 @@ from sublet.provider.till import Till
 from sublet.sdk.connection import Connection
 from sublet.sdk.nodes import parse_urls
 from sublet.service.erasure_ports import Scratch, Vram
-from sublet.service.ports import Clock, Sandbox
+from sublet.service.ports import Clock, Devices, Sandbox
 from sublet.wire.message import Appended, Manifest, Signed
 
 SEAL_KEY_FILE = "seal_key"
@@ -61,6 +64,7 @@ async def serve(
     sandboxes: Sequence[Sandbox],
     scratches: Sequence[Scratch] = (),
     vram: Vram | None = None,
+    devices: Devices | None = None,
     journal: Journal,
     listen: tuple[str, int] | None = None,
     endpoint: str = "",
@@ -73,6 +77,7 @@ async def serve(
         home: the provider's folder, made by ``setup``.
         scratches: what can encrypt their data; without any, no erasure is promised.
         vram: what scrubs GPUs, asked where the machine offers some.
+        devices: asked what the owner does not declare; None for nothing of it.
         sandboxes: where strangers' programs run, best first; one at least must hold.
         journal: told what happens.
         listen: (host, port) where tenants reach this machine directly; None for not.
@@ -88,6 +93,10 @@ async def serve(
     config = read_config(home)
     if endpoint:
         config = replace(config, endpoint=endpoint)
+    if devices is not None:
+        machine = await asyncio.to_thread(devices.find_machine, folder=home)
+        declared = fill_in(config.declared, machine, gpu_uuids=config.gpu_uuids)
+        config = replace(config, declared=declared)
     with _lock(home):
         has_gpus = bool(config.gpu_uuids)
         gpu_uuids = config.gpu_uuids
@@ -181,7 +190,8 @@ async def open_agent(
         offering = Offering(
             home / "offers.json", around, ssh_host_key=public_line(host_key)
         )
-        roster.attach(around, find_offer=offering.find)
+        bidder = _make_bidder(around, offering)
+        roster.attach(around, find_offer=offering.find, find_bid=bidder.find)
         data_plane = DataPlane(
             _make_options(roster, host_key, journal), journal=journal
         )
@@ -195,9 +205,19 @@ async def open_agent(
             links=links,
             roster=roster,
             offering=offering,
+            bidder=bidder,
             data_plane=data_plane,
         )
         yield agent, data_plane
+
+
+def _make_bidder(around: Surroundings, offering: Offering) -> Bidder:
+    return Bidder(
+        around,
+        offering=offering,
+        made=BidsMade(around.home / "bids.json", journal=around.journal),
+        program=make_program(around.config.bids),
+    )
 
 
 def _make_options(

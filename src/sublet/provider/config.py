@@ -22,8 +22,17 @@ from sublet.base.units import (
 )
 from sublet.core.document import Offer
 from sublet.core.egress import EgressRules
+from sublet.core.gpu_part import name_parts
 from sublet.core.image import ImageRules
 from sublet.core.owner.rules import Rules
+from sublet.provider.bids_file import BidRules, BidsFile, compose_bids, read_bids
+from sublet.provider.declared import (
+    Declared,
+    DeclaredFile,
+    compose_declared,
+    describe,
+    read_declared,
+)
 from sublet.provider.owner_file import (
     EgressFile,
     ImagesFile,
@@ -90,11 +99,13 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     endpoint: Endpoint = ""
     price: _Price
     machine: _Sold
+    declared: DeclaredFile = DeclaredFile()
     measured: _Measured = _Measured()
     habits: _Habits = _Habits()
     egress: EgressFile = EgressFile()
     images: ImagesFile = ImagesFile()
     rules: RulesFile = RulesFile()
+    bids: BidsFile = BidsFile()
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -116,6 +127,7 @@ class Config(Struct, frozen=True, kw_only=True):
     cpu_score: int
     disk_score: int
     gpu_score: int
+    declared: Declared = Declared()  # what else its offer says
     credit_s: int = 30  # a job runs on unpaid for so long
     notice_s: int = 30  # a tenant's notice when the machine is wanted back
     retention_s: int = 600  # outputs that nobody fetches are kept for so long
@@ -123,6 +135,16 @@ class Config(Struct, frozen=True, kw_only=True):
     egress: EgressRules = EgressRules()  # what jobs may reach
     images: ImageRules = ImageRules()  # what images jobs may run in
     rules: Rules = Rules()  # when it is on offer
+    bids: BidRules = BidRules()  # for live orders
+
+    @property
+    def gpu_parts(self) -> tuple[str, ...]:
+        """What is sold: GPUs, or the parts of them, by their UUIDs."""
+        return name_parts(
+            self.gpu_uuids,
+            sharing=self.declared.gpu_sharing,
+            share_milli=self.declared.gpu_share_milli,
+        )
 
 
 def read_config(home: Path) -> Config:
@@ -179,6 +201,9 @@ def parse_config(table: dict[str, object]) -> Config:
         cpu_score=file.measured.cpu_score,
         disk_score=file.measured.disk_score,
         gpu_score=file.measured.gpu_score,
+        declared=read_declared(
+            file.declared, reader.faults, gpu_uuids=file.machine.gpus
+        ),
         credit_s=reader.span("habits.credit", file.habits.credit),
         notice_s=reader.span("habits.notice", file.habits.notice),
         retention_s=reader.span("habits.retention", file.habits.retention),
@@ -186,7 +211,17 @@ def parse_config(table: dict[str, object]) -> Config:
         egress=read_egress(file.egress, reader.faults),
         images=read_images(file.images, reader.faults),
         rules=read_rules(file.rules, reader.faults),
+        bids=read_bids(file.bids, reader.faults),
     )
+    if config.rules.gpu_alone and config.declared.gpu_sharing:
+        reader.faults.append(
+            Refused(
+                "rules.gpu_alone: nobody can tell whose programs are on a part of a GPU; "
+                "set it to false, or sell whole GPUs",
+                code="bad_parts",
+                field="rules.gpu_alone",
+            )
+        )
     if reader.faults:
         raise Faults(reader.faults)
     return config
@@ -263,6 +298,7 @@ gpus = [{quoted}]
 gpu_model = {_text(config.gpu_model)}
 gpu_memory = "{spell_size(config.gpu_memory_bytes)}"
 
+{compose_declared(config.declared)}
 [measured]  # by the benchmark of sublet provider init
 cpu_score = {config.cpu_score}
 disk_score = {config.disk_score}
@@ -276,7 +312,8 @@ voucher = "{config.voucher_s}s"  # between two payments
 
 {compose_egress(config.egress)}
 {compose_images(config.images)}
-{compose_rules(config.rules)}"""
+{compose_rules(config.rules)}
+{compose_bids(config.bids)}"""
 
 
 def make_offer(
@@ -298,8 +335,9 @@ def make_offer(
         disk_bytes=config.disk_bytes,
         gpu_model=config.gpu_model if config.gpu_uuids else "",
         gpu_memory_bytes=config.gpu_memory_bytes if config.gpu_uuids else 0,
-        gpu_uuids=config.gpu_uuids,
+        gpu_uuids=config.gpu_parts,
         region=config.region,
+        **describe(config.declared, has_gpus=bool(config.gpu_uuids)),
         sandboxes=sandboxes,
         features=features,
         cpu_price_hour=config.cpu_price_hour,

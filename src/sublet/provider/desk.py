@@ -21,7 +21,7 @@ from sublet.provider.lease_state import Fact, Stage
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.surroundings import Surroundings
 from sublet.provider.way_out import WayOut
-from sublet.service.ports import Sandbox
+from sublet.service.ports import Sandbox, SandboxState
 from sublet.wire.message import Ended, Manifest, Progress, Tree
 
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -38,6 +38,7 @@ class Desk:
         """Take the record as it stands; nothing is started."""
         self.record = record
         self.folder = folder
+        folder.use_program(record.program)
         self.around = around
         self.blobs = FolderBlobs(folder.chunks, is_durable=False)
         self.conversation = Conversation()
@@ -165,6 +166,19 @@ class Desk:
     def sandbox(self) -> Sandbox:
         """The sandbox of the class that the lease is for."""
         return self.around.sandboxes.find(self.record.lease.sandbox)
+
+    def read_state(self) -> SandboxState:
+        """Say how the program is doing; what ran before it in this lease counts, too.
+
+        Raises:
+            Refused: nothing was ever started.
+        """
+        state, record = self.sandbox.read_state(self.folder.job), self.record
+        return replace(
+            state,
+            ran_ms=record.program_ran_ms + state.ran_ms,
+            cpu_ms=record.program_cpu_ms + state.cpu_ms,
+        )
 
     # ---- words --------------------------------------------------------------------
 

@@ -9,8 +9,6 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
-from msgspec.structs import replace
-
 from sublet.adapter.remains import remove_folder
 from sublet.base.errors import Broken, PeerFault, Refused, SubletError, Unavailable
 from sublet.core.document import Delivery, Start
@@ -24,9 +22,10 @@ from sublet.provider.desk import Desk
 from sublet.provider.erasure import Eraser, must_erase
 from sublet.provider.image_program import check_image
 from sublet.provider.lease_state import Order, find_reason
-from sublet.provider.preparation import find_wanted, lay_out, make_spec
+from sublet.provider.preparation import find_wanted, lay_out
 from sublet.provider.reception import Reception
-from sublet.provider.surroundings import Program, draw_salt
+from sublet.provider.replacing import Replacer, ready
+from sublet.provider.surroundings import draw_salt
 from sublet.provider.watch import JobWatch
 from sublet.service.ports import SandboxState
 from sublet.wire.message import Manifest
@@ -44,11 +43,13 @@ class Effects:
         self._desk = desk
         self._around = desk.around
         self._reception = reception
+        self._replacer = Replacer(desk, reception)
         self._orders: Mapping[Order, Callable[[], Awaitable[None]]] = {
             Order.SUBMIT_DELIVERY: self._submit_delivery,
             Order.PREPARE: self._prepare,
             Order.SUBMIT_START: self._submit_start,
             Order.METER: self.watch,
+            Order.REPLACE: self._replace,
             Order.STOP_PREPARING: self._stop_preparing,
             Order.STOP_PROGRAM: self._stop_program,
             Order.KILL_PROGRAM: self._kill_program,
@@ -108,17 +109,8 @@ class Effects:
         self._reception.watch = JobWatch(desk, manifest)
         if manifest.resume.files:
             await asyncio.to_thread(self._reception.watch.pass_over_resumed)
-        program = Program(argv=manifest.argv, env={})
-        if manifest.kind == "script" or manifest.image:
-            install = self._around.install
-            program = await install(manifest, desk.folder, desk.record.uid, say)
-            desk.update(environment=program.environment)
-        spec = make_spec(manifest, program, record=desk.record, folder=desk.folder)
-        if desk.record.scratch == "tmpfs":  # which is memory of this lease
-            memory_bytes = spec.memory_bytes - desk.record.lease.disk_bytes
-            spec = replace(spec, memory_bytes=memory_bytes)
-        if manifest.egress:
-            spec = replace(spec, network=await desk.way_out.open(manifest.egress))
+        spec, environment = await ready(desk, manifest, folder=desk.folder, say=say)
+        desk.update(environment=environment)
         await desk.sandbox.start(spec, folder=desk.folder.job)
 
     def _open(self, outer: Manifest) -> Manifest:
@@ -179,11 +171,16 @@ class Effects:
                 await self._desk.way_out.open(manifest.egress)
         self._reception.watch.begin()
 
+    async def _replace(self) -> None:
+        self._desk.begin("replace", self._replacer.run)
+
     async def _stop_program(self) -> None:
+        await self._desk.wait_cancelled("replace")
         grace_s = 0 if self._desk.is_hurried else STOP_GRACE_S
         self._desk.begin("stop", partial(self.stop_sandbox, grace_s=grace_s))
 
     async def _kill_program(self) -> None:
+        await self._desk.wait_cancelled("replace")
         self._desk.begin("stop", self._kill_and_tell)
 
     async def _kill_and_tell(self) -> None:
@@ -198,11 +195,13 @@ class Effects:
     # ---- after it -----------------------------------------------------------------
 
     async def _collect(self) -> None:
+        await self._desk.wait_cancelled("replace")
+        await self.stop_sandbox(grace_s=0)  # it may just have started the next one
         self._desk.begin("collect", self._collect_and_tell)
 
     async def _collect_and_tell(self) -> None:
         desk, watch = self._desk, self._reception.watch
-        state = desk.sandbox.read_state(desk.folder.job)
+        state = desk.read_state()
         reason = find_reason(state, asked=desk.record.stop_reason)
         if watch is not None:
             watch.end()

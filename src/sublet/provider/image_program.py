@@ -1,7 +1,8 @@
 """From a manifest's image to a program: fetched or unpacked, and what to run in it.
 
-The image's own program starts in the image's own folder; a command of the tenant's is
-run as it stands, in the work folder. Variables of the job win over the image's.
+The image's own program, with arguments of the tenant's or its own, starts in the image's
+own folder; a command of the tenant's is run as it stands, in the work folder. Variables
+of the job win over the image's.
 """
 
 from sublet.base.errors import Refused, Unavailable
@@ -65,7 +66,8 @@ def make_program(manifest: Manifest, image: Image, *, environment: str = "") -> 
     Raises:
         Refused: neither the tenant nor the image names a program.
     """
-    argv = manifest.argv or (*image.entrypoint, *image.cmd)
+    own = (*image.entrypoint, *(manifest.argv or image.cmd))
+    argv = own if manifest.lengthens else manifest.argv or own
     if not argv:
         raise Refused(
             "the image has no program of its own; name one behind --",
@@ -78,5 +80,5 @@ def make_program(manifest: Manifest, image: Image, *, environment: str = "") -> 
         env={"PATH": _PATH, **env},
         environment=environment,
         image=image,
-        directory="" if manifest.argv else image.directory,
+        directory=image.directory if argv is own else "",
     )

@@ -10,17 +10,20 @@ from collections.abc import AsyncIterator
 import asyncssh
 
 from sublet.base import limits
-from sublet.base.errors import PeerFault, Refused, SubletError
+from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.provider.conversation import Listener
 from sublet.provider.journal import Journal
 from sublet.provider.reception import Reception
 from sublet.wire import codec
+from sublet.wire.manifest import commitment
 from sublet.wire.message import (
     Close,
     Deliver,
     Kept,
     Missing,
     Paid,
+    Replace,
+    Replaced,
     TenantSays,
     Trouble,
     Uploaded,
@@ -28,6 +31,7 @@ from sublet.wire.message import (
 
 LINE_BYTES_MAX = limits.MANIFEST_BYTES_MAX + 1_024  # a Deliver is the longest line
 FIRST_LINE_S = 30  # for the tenant to deliver, once it has opened the channel
+MESSAGE_LENGTH_MAX = 500  # of what a tenant is told
 _READ_BYTES = 65_536
 
 Process = asyncssh.SSHServerProcess[bytes]
@@ -40,7 +44,9 @@ async def serve_job(process: Process, reception: Reception, journal: Journal) ->
         await session.run()
     except (Refused, PeerFault) as fault:
         journal.warn("tenant_refused", code=fault.code)
-        session.listener.push(Trouble(code=fault.code, message=fault.message[:500]))
+        session.listener.push(
+            Trouble(code=fault.code, message=fault.message[:MESSAGE_LENGTH_MAX])
+        )
     except SubletError as fault:
         journal.warn("channel_failed", code=fault.code, why=fault.message)
         session.listener.push(Trouble(code=fault.code, message="try again later"))
@@ -102,6 +108,8 @@ class _JobSession:
                 reception.attach(self.listener)
         elif not self._is_attached:
             raise PeerFault("the first word is Deliver", code="out_of_order")
+        elif isinstance(message, Replace):
+            self._replace(message)
         elif isinstance(message, Uploaded):
             if missing := reception.take_uploaded():
                 self.listener.push(Missing(chunks=missing))
@@ -113,6 +121,21 @@ class _JobSession:
             reception.take_close(message.reason)
         else:
             raise PeerFault("the tenant is in trouble", code="tenant_trouble")
+
+    def _replace(self, message: Replace) -> None:
+        """Take another program, or say why not: the one that runs goes on."""
+        try:
+            missing = self._reception.take_replacement(message)
+        except (Refused, Unavailable) as fault:
+            refused = Replaced(
+                manifest=commitment(message.manifest),
+                code=fault.code,
+                message=fault.message[:MESSAGE_LENGTH_MAX],
+            )
+            self.listener.push(refused)
+        else:
+            if missing is not None:
+                self.listener.push(Missing(chunks=missing))
 
     async def _write(self) -> None:
         try:

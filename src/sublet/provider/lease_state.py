@@ -69,6 +69,10 @@ class PrepareFailed(Struct, frozen=True):
     """From the preparation: the job cannot be started."""
 
 
+class ReplaceAsked(Struct, frozen=True):
+    """From the tenant: another program, and all that it needs is here."""
+
+
 class StopAsked(Struct, frozen=True):
     """From the tenant, the market, the meter or the owner: end the program."""
 
@@ -104,6 +108,7 @@ Fact = (
     | Uploaded
     | Started
     | PrepareFailed
+    | ReplaceAsked
     | StopAsked
     | ProgramEnded
     | Collected
@@ -124,6 +129,7 @@ class Order(StrEnum):
     PREPARE = "prepare"
     SUBMIT_START = "submit_start"
     METER = "meter"
+    REPLACE = "replace"  # the program by another, once that is ready
     STOP_PREPARING = "stop_preparing"
     STOP_PROGRAM = "stop_program"
     KILL_PROGRAM = "kill_program"
@@ -155,6 +161,7 @@ STEPS: Mapping[tuple[Stage, type[Fact]], _Step] = {
     (Stage.PREPARING, PrepareFailed): (Stage.ENDED, (Order.FAIL,)),
     (Stage.PREPARING, StopAsked): (Stage.PREPARING, (Order.STOP_PREPARING,)),
     (Stage.PREPARING, MarketSettled): (Stage.ERASING, (Order.STOP_PREPARING,)),
+    (Stage.RUNNING, ReplaceAsked): (Stage.RUNNING, (Order.REPLACE,)),
     (Stage.RUNNING, StopAsked): (Stage.STOPPING, (Order.STOP_PROGRAM,)),
     (Stage.RUNNING, ProgramEnded): (Stage.COLLECTING, (Order.COLLECT,)),
     (Stage.RUNNING, MarketSettled): (Stage.ERASING, (Order.KILL_PROGRAM,)),

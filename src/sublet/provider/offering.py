@@ -152,7 +152,8 @@ class Offering:
     def _features(self, config: Config) -> tuple[str, ...]:
         scratches, has_gpus = self._around.scratches, bool(config.gpu_uuids)
         found = [EGRESS] if config.egress.allow else []
-        if scratches.may_erase(has_gpus=has_gpus):
+        is_parted = has_gpus and bool(config.declared.gpu_sharing)
+        if scratches.may_erase(has_gpus=has_gpus) and not is_parted:
             found.append(ERASURE)
         found += config.images.features if self._around.images.is_ok else ()
         return tuple(found)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from sublet.adapter.owner_senses import OwnerSenses
 from sublet.base.errors import Refused
+from sublet.core.gpu_part import find_devices
 from sublet.core.owner.rules import Sensed, Stand, decide, explain, judge
 from sublet.provider.lease_state import OCCUPYING, Stage
 from sublet.provider.owner_file import find_zone
@@ -66,6 +67,7 @@ class OwnerWatch:
             senses.close()
 
     def _look(self, senses: OwnerSenses) -> Sensed:
+        config = self._around.config
         leased: set[str] = set()
         cpu_ms: dict[str, int] = {}
         for runner in self._runners():
@@ -77,7 +79,7 @@ class OwnerWatch:
         return senses.look(
             now_s=self._around.clock.now_s(),
             jobs_cpu_ms=cpu_ms,
-            free_gpus=[u for u in self._around.config.gpu_uuids if u not in leased],
+            free_gpus=[u for u in config.gpu_uuids if u not in find_devices(leased)],
         )
 
     def _take(self, sensed: Sensed) -> None:
@@ -96,6 +98,6 @@ class OwnerWatch:
 
 def _read_cpu_ms(runner: LeaseRunner) -> int:
     try:
-        return runner.desk.sandbox.read_state(runner.desk.folder.job).cpu_ms
+        return runner.desk.read_state().cpu_ms
     except Refused:
         return 0

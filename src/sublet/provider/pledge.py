@@ -12,6 +12,7 @@ from sublet.base.errors import PeerFault, Refused
 from sublet.base.ids import NO_DIGEST
 from sublet.core.document import Offer, Order
 from sublet.core.lease.phase import Lease
+from sublet.core.lease.piece import is_lease_of
 from sublet.provider.commitment import make_terms
 from sublet.provider.surroundings import Surroundings, draw_salt
 from sublet.wire import codec
@@ -37,6 +38,9 @@ FIXED = (
     "ssh_host_key",
     "delegation",
     "delegate",
+    "order",
+    "spot_max",
+    "notice_s",
 )
 """Fields of a lease that nothing may change once it was taken on."""
 
@@ -71,7 +75,7 @@ def check_order(signed: Signed | None, lease: Lease, *, domain: Domain) -> None:
         raise PeerFault("this is no order", code="wrong_document")
     is_delegated = order.delegation != NO_DIGEST
     facts = {
-        "id": id_ == lease.id,
+        "id": id_ == lease.order and is_lease_of(lease.id, id_),
         "tenant": order.tenant == lease.tenant,
         "delegation": order.delegation == lease.delegation,
         "signer": signer == (lease.delegate if is_delegated else order.tenant),

@@ -59,6 +59,15 @@ def check_delivery(manifest: Manifest, lease: Lease) -> None:
             code="wrong_manifest",
         )
     check_manifest(manifest)
+    check_leased(manifest, lease)
+
+
+def check_leased(manifest: Manifest, lease: Lease) -> None:
+    """Check that a manifest asks for no more than was leased.
+
+    Raises:
+        Refused: the first thing that was not.
+    """
     if manifest.egress and EGRESS not in lease.features:
         raise Refused(
             "the manifest wants to reach others, and the order did not ask for egress",

@@ -18,9 +18,11 @@ from sublet.provider.image_program import check_image
 from sublet.provider.lease_state import OVER, Stage
 from sublet.provider.pledge import check_order, make_pledge
 from sublet.provider.preparation import check_delivery, find_missing, find_wanted
+from sublet.provider.replacement import check_replacement, is_of
 from sublet.provider.watch import JobWatch
 from sublet.provider.way_out import check_wanted
-from sublet.wire.message import Deliver, Notice, Paid, Terms
+from sublet.wire.manifest import commitment
+from sublet.wire.message import Deliver, Notice, Paid, Replace, Replaced, Terms
 
 
 class Reception:
@@ -33,6 +35,8 @@ class Reception:
         self.writers: dict[str, object] = {}  # who writes which chunk just now
         self.room = asyncio.Lock()  # held while scratch is opened, or erased
         self.watch: JobWatch | None = None  # once the job is about to run
+        self.next: Replace | None = None  # what is to run in place of what runs
+        self.next_begun = False  # and all of it is here
 
     def make_pledge(self) -> Terms | None:
         """Sign what was promised; None for a lease of which the offer is forgotten."""
@@ -72,6 +76,30 @@ class Reception:
                     desk.tell(ls.Delivered())
         return find_missing(manifest, desk.blobs)
 
+    def take_replacement(self, said: Replace) -> tuple[Digest, ...] | None:
+        """Take another program; give the chunks that are missing, None if it runs.
+
+        Raises:
+            Refused: it cannot take the place of the one that runs, or not now.
+            PeerFault: it is not this tenant's word.
+        """
+        desk = self._desk
+        check_replacement(said, desk)
+        delivery = desk.record.delivery
+        if delivery is not None and is_of(delivery, said.manifest):
+            desk.conversation.push(
+                Replaced(manifest=commitment(said.manifest), delivery=delivery)
+            )
+            return None
+        if self.next is not None and self.next != said and self.next_begun:
+            raise Refused(
+                "another program takes its place just now; try again when it runs",
+                code="replacing",
+            )
+        if not self.next_begun:
+            self.next, self._wanted = said, find_wanted(said.manifest)
+        return find_missing(said.manifest, desk.blobs)
+
     def take_uploaded(self) -> tuple[Digest, ...]:
         """Hear that all chunks were sent; give those that are missing all the same.
 
@@ -79,6 +107,8 @@ class Reception:
             Refused: nothing was delivered yet.
         """
         desk = self._desk
+        if desk.record.stage is Stage.RUNNING and self.next is not None:
+            return self._begin_replacing(self.next)
         if desk.record.stage not in (Stage.ACCEPTED, Stage.DELIVERING):
             return ()
         if desk.manifest is None:
@@ -88,10 +118,18 @@ class Reception:
             desk.tell(ls.Uploaded())
         return missing
 
+    def _begin_replacing(self, said: Replace) -> tuple[Digest, ...]:
+        missing = find_missing(said.manifest, self._desk.blobs)
+        if not missing and not self.next_begun:
+            self.next_begun = True
+            self._desk.tell(ls.ReplaceAsked())
+        return () if self.next_begun else missing
+
     def wants(self, chunk: Digest) -> bool:
         """Say whether this chunk may be uploaded: the manifest names it."""
         is_early = self._desk.record.stage in (Stage.ACCEPTED, Stage.DELIVERING)
-        return is_early and chunk in self._wanted
+        is_next = self.next is not None and not self.next_begun
+        return (is_early or is_next) and chunk in self._wanted
 
     def take_payment(self, paid: Paid) -> None:
         """Take a voucher; after the end it goes to the market at once.

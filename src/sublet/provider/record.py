@@ -3,8 +3,10 @@
 Everything about a lease lies in one folder, so that erasing the folder forgets it:
 
     record.json    this record: stage, meter, voucher; rewritten by a rename
-    job/           state of the sandbox (its warden writes there)
+    job/           state of the sandbox (its warden writes there); of the program that
+                   replaced it job-1/, and so on
     data/          everything of the tenant's; a mount where it is encrypted (``scratch``)
+        program-1/     the image of the first replacement, where it came as a file
         manifest.json  the manifest, without the values of its secrets
         outputs.json   the tree of its outputs, once it has ended
         work/          the job's own folder, owned by the job's uid
@@ -61,6 +63,10 @@ class LeaseRecord(Struct, frozen=True, kw_only=True):
     scratch_at_s: int = 0  # when that was made
     key_id: str = ""  # says nothing of the key
     nonce: str = ""  # the tenant's, for the statement of erasure
+    program: int = 0  # how many have replaced the first one
+    program_ran_ms: int = 0  # ran before the one that runs now
+    program_cpu_ms: int = 0
+    delivery: Signed | None = None  # of the one that runs now
 
 
 class LeaseFolder:
@@ -70,7 +76,7 @@ class LeaseFolder:
         """Take the path; ``create`` makes it."""
         self.path = path
         self.job = path / "job"
-        self.data = path / "data"
+        self.data = path / "data"  # see use_program for job
         self.work = self.data / "work"
         self.chunks = self.data / "chunks"
         self.parts = self.data / "parts"
@@ -79,6 +85,16 @@ class LeaseFolder:
         self.plain = self.data / "plain"
         self.sealed_stdout = self.data / "stdout.sealed"
         self.sealed_stderr = self.data / "stderr.sealed"
+
+    def use_program(self, number: int) -> None:
+        """Let ``job`` be the state of this program; a sandbox's folder is used once."""
+        self.job = self.path / (f"job-{number}" if number else "job")
+
+    def draft(self, number: int) -> "LeaseFolder":
+        """Give this folder with a place of its own for what comes with a program."""
+        folder = LeaseFolder(self.path)
+        folder.work = self.data / f"program-{number}" / "work"
+        return folder
 
     def create(self) -> None:
         """Make the folder, private to this user; twice is harmless.

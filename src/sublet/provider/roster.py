@@ -13,6 +13,7 @@ from sublet.core.document import Offer, Receipt, Start
 from sublet.core.lease.phase import Lease, Phase
 from sublet.core.lease.table import ERASURE
 from sublet.provider.account import Line, find_paid
+from sublet.provider.bid_record import BidMade
 from sublet.provider.commitment import check_match, choose_uid, make_terms
 from sublet.provider.earnings import add_lease, read_earnings, write_earnings
 from sublet.provider.lease_state import OCCUPYING, MarketSettled, Stage
@@ -25,6 +26,7 @@ FIRST_UID = 66_000  # of the jobs; far from people and services
 PAID_KEPT_MAX = 10_000  # channels
 
 FindOffer = Callable[[Digest], Offer | None]
+FindBid = Callable[[Digest], BidMade | None]  # by the order
 _TAKEN_ON = (Phase.MATCHED, Phase.ACCEPTED, Phase.PREPARING)
 
 
@@ -39,12 +41,16 @@ class Roster:
         self._paid: dict[Line, int] = {}
         self._around: Surroundings | None = None
         self._find_offer: FindOffer = lambda _: None
+        self._find_bid: FindBid = lambda _: None
         self._changed = asyncio.Event()
         self.is_closed = False  # takes on nothing more
 
-    def attach(self, around: Surroundings, *, find_offer: FindOffer) -> None:
+    def attach(
+        self, around: Surroundings, *, find_offer: FindOffer, find_bid: FindBid
+    ) -> None:
         """Take what the leases share; it knows this roster in turn."""
         self._around = around
+        self._find_bid = find_bid
         self._find_offer = find_offer
 
     def load(self) -> None:
@@ -184,6 +190,7 @@ class Roster:
             offer=offer,
             provider=self._get_around().address,
             records=self.records(),
+            bid=self._find_bid(lease.order),
         )
 
     def _note_paid(self, lease: Lease) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from sublet.base.errors import Refused, SubletError
+from sublet.base.ids import NO_DIGEST
 from sublet.core.document import GiveBack, Receipt
 from sublet.core.lease.phase import Lease, Phase, is_older
 from sublet.provider import lease_state as ls
@@ -23,6 +24,7 @@ from sublet.provider.lease_state import OVER, Order, Stage, step
 from sublet.provider.pledge import find_changes
 from sublet.provider.reception import Reception
 from sublet.provider.record import LeaseFolder, LeaseRecord
+from sublet.provider.replacing import use_program
 from sublet.provider.surroundings import Surroundings, draw_salt
 from sublet.wire.message import Notice
 
@@ -99,6 +101,11 @@ class LeaseRunner:
                 # Secrets were in memory alone: the tenant delivers once more.
                 self.desk.update(stage=Stage.ACCEPTED)
         elif stage in (Stage.RUNNING, Stage.STOPPING):
+            if (
+                not found and self.record.program
+            ):  # the agent ended between two programs
+                self.desk.update(stop_reason=self.record.stop_reason or "failed")
+                use_program(self.desk, self.record.program - 1)
             self.desk.note("job_found_again")
             await self._carry_out(Order.METER)
             if stage is Stage.STOPPING:
@@ -114,7 +121,7 @@ class LeaseRunner:
 
     def _find_program(self) -> bool:
         try:
-            self.desk.sandbox.read_state(self.desk.folder.job)
+            self.desk.read_state()
         except Refused:
             return False
         return True
@@ -144,12 +151,16 @@ class LeaseRunner:
             self.desk.tell(ls.MarketSettled())
         elif lease.phase is Phase.CLOSING:
             self.desk.tell(ls.StopAsked(reason=lease.reason or "stopped"))
+        elif lease.displaced_by != NO_DIGEST and not self.record.gives_back_at_s:
+            # Sold to be displaced: the same as if the owner wanted the machine back.
+            ends_s = lease.give_back_by_s - self._around.report_s
+            self.give_back(notice_s=max(0, ends_s - self._around.clock.now_s()))
 
     def start_heard(self, lease: Lease) -> None:
         """The log has taken the Start: from its time stamp on, seconds are billed."""
         if not lease.started_at_s or not self._find_program():
             return
-        state = self.desk.sandbox.read_state(self.desk.folder.job)
+        state = self.desk.read_state()
         passed_s = self._around.clock.now_s() - lease.started_at_s
         self.desk.record = meter.note_started(
             self.record, ran_ms=state.ran_ms, passed_ms=max(0, passed_s) * 1_000

@@ -122,6 +122,8 @@ def read_status_at_rest(home: Path) -> Status:
 
 def _describe_erasure(around: Surroundings) -> SandboxReport:
     why = around.scratches.explain(has_gpus=bool(around.config.gpu_uuids))
+    if around.config.declared.gpu_sharing:
+        why = "GPUs are sold in parts, and nobody can scrub a part alone"
     works = "data lies encrypted for jobs that ask for it, and its end is signed"
     return SandboxReport("erasure", not why, why or works)
 

@@ -26,6 +26,7 @@ class JobWatch:
     def __init__(self, desk: Desk, manifest: Manifest) -> None:
         """Take the lease and its manifest (secrets are not needed)."""
         self._desk = desk
+        self._is_paused = False
         self._kept = asyncio.Event()
         self._kept.set()
         self._offered: Checkpointed | None = None  # not kept yet
@@ -47,12 +48,19 @@ class JobWatch:
 
     def begin(self) -> None:
         """Begin to watch a program that runs."""
+        self._is_paused = False
         self._desk.begin("end", self._wait_end)
         self._desk.begin("meter", self._meter)
         if self._checkpoints is not None:
             self._desk.begin("checkpoint", self._look_again)
         if self._desk.cover is not None:
             self._desk.begin("seal", self._desk.cover.seal_streams)
+
+    async def pause(self) -> None:
+        """Look away while one program takes the place of another, until ``begin``."""
+        self._is_paused = True
+        for name in ("end", "meter", "checkpoint"):
+            await self._desk.wait_cancelled(name)
 
     def end(self) -> None:
         """Meter and look no more."""
@@ -65,7 +73,8 @@ class JobWatch:
         try:
             await self._desk.sandbox.wait_ended(self._desk.folder.job)
         finally:
-            self._desk.ended.set()
+            if not self._is_paused:
+                self._desk.ended.set()
         self._desk.tell(ls.ProgramEnded())
 
     # ---- the meter ----------------------------------------------------------------
@@ -98,7 +107,7 @@ class JobWatch:
 
     def _read(self) -> UsageRecord:
         around, desk = self._desk.around, self._desk
-        state = desk.sandbox.read_state(desk.folder.job)
+        state = desk.read_state()
         desk.record = meter.note_ran(desk.record, ran_ms=state.ran_ms)
         desk.update(sequence=desk.record.sequence + 1)
         return meter.make_usage(
@@ -131,7 +140,7 @@ class JobWatch:
         desk = self._desk
         if self._checkpoints is None:
             return
-        state = desk.sandbox.read_state(desk.folder.job)
+        state = desk.read_state()
         ran_ms = meter.note_ran(desk.record, ran_ms=state.ran_ms).ran_ms
         now_ms = desk.around.clock.monotonic_ms()
         look = self._checkpoints.look

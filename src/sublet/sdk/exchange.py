@@ -4,34 +4,46 @@ A request is built here and an answer is read here, by the sync and the async cl
 alike; ``connection`` only moves the bytes. The calls are those of ``docs/protocol.md``.
 """
 
+from collections.abc import Mapping
 from types import UnionType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode
 
 from msgspec import Struct
 
 from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease
+from sublet.core.outlook import Outlook
 from sublet.wire import codec
 from sublet.wire.message import (
     Account,
     Appended,
     Appendix,
+    Attestations,
     Fault,
     Leases,
     MarketInfo,
     Offers,
+    Orders,
     Quote,
     Signed,
     Submission,
 )
+from sublet.wire.prices import PriceDepth, PriceHistory, Prices
 from sublet.wire.typed_data import Domain, digest
 
 T = TypeVar("T")
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024  # a hostile market cannot fill the memory
 _FAULT_BYTES_MAX = 65_536
+_PRICE_PATHS: Mapping[Any, str] = {
+    Prices: "/v1/prices",
+    PriceDepth: "/v1/prices/depth",
+    PriceHistory: "/v1/prices/history",
+}
 _UNAVAILABLE = frozenset({429, 500, 502, 503, 504})
 
 
@@ -55,9 +67,28 @@ def ask_offers() -> Call[Offers]:
     return Call("GET", "/v1/offers", Offers)
 
 
+def ask_attestations() -> Call[Attestations]:
+    """What auditors vouch for."""
+    return Call("GET", "/v1/attestations", Attestations)
+
+
+def ask_prices(
+    kind: type[T], *, model: str | None, region: str | None, first: int
+) -> Call[T]:
+    """What machines are offered for and were let for: one page of one of its kinds."""
+    wanted = {"model": model, "region": region, "first": first}
+    query = urlencode({k: v for k, v in wanted.items() if v is not None})
+    return Call("GET", f"{_PRICE_PATHS[kind]}?{query}", kind)
+
+
 def ask_quote(order: Order) -> Call[Quote]:
     """What this order would get now."""
     return Call("POST", "/v1/quote", Quote, codec.encode(order))
+
+
+def ask_outlook(order: Order) -> Call[Outlook]:
+    """When this order would begin, and when its work would be done."""
+    return Call("POST", "/v1/outlook", Outlook, codec.encode(order))
 
 
 def submit(documents: tuple[Signed, ...]) -> Call[Appendix]:
@@ -80,6 +111,16 @@ def ask_leases(*, is_all: bool) -> Call[Leases]:
 def ask_lease(lease_id: Digest) -> Call[Lease]:
     """One lease of the caller."""
     return Call("GET", f"/v1/leases/{lease_id}", Lease, is_signed=True)
+
+
+def ask_orders() -> Call[Orders]:
+    """The caller's orders that wait, and those that lately did."""
+    return Call("GET", "/v1/orders", Orders, is_signed=True)
+
+
+def ask_order(order_id: Digest) -> Call[OpenOrder]:
+    """One order that waits, or did, with its bids."""
+    return Call("GET", f"/v1/orders/{order_id}", OpenOrder)
 
 
 def ask_faucet() -> Call[Account]:

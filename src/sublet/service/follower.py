@@ -11,7 +11,8 @@ from functools import partial
 from typing import TypeVar
 
 from sublet.base.ids import Digest
-from sublet.core.book.step import LeaseMoved, Step, next_deadline_s
+from sublet.core.book.open_order import OpenOrder, OrderPhase
+from sublet.core.book.step import LeaseMoved, OrderMoved, Step, next_deadline_s
 from sublet.core.book.view import find_lease
 from sublet.core.document import Fact, Seal
 from sublet.core.lease.phase import Lease
@@ -19,10 +20,11 @@ from sublet.service.fold import Fold
 from sublet.service.keeper import Keeper
 from sublet.service.others import Others
 from sublet.service.ports import Clock, Codec, Ground, Log
-from sublet.service.submission import Result, find_lease_id
+from sublet.service.submission import Result, find_lease_id, find_order_id
 
 T = TypeVar("T")
 Listener = Callable[[Lease], None]
+OrderListener = Callable[[OpenOrder], None]
 
 
 class Follower:
@@ -32,6 +34,7 @@ class Follower:
         """Take the ports; ``fold`` is set before there is work."""
         self.fold = Fold()
         self.listeners: list[Listener] = []
+        self.order_listeners: list[OrderListener] = []
         self.keeper = Keeper(log, codec)
         self.sealed_size = 0  # entries up to and with the last Seal
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="sublet-log")
@@ -41,6 +44,7 @@ class Follower:
         # Heard from others since a checkpoint was last kept: so much, what it moved.
         self._heard = 0
         self._moved: list[Lease] = []
+        self._opened: list[OpenOrder] = []  # for bids; not told yet
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking work in the log's thread, in the order of the calls."""
@@ -127,6 +131,7 @@ class Follower:
         step = self.fold.take(fact, leaf=leaf)
         if isinstance(fact.document, Seal) and step.refusal is None:
             self.sealed_size = self.fold.size
+        self._opened += _opened(step)
         return step, _moved(step)
 
     def tell(self, moved: Sequence[Lease]) -> None:
@@ -134,6 +139,10 @@ class Follower:
         for lease in moved:
             for listener in self.listeners:
                 listener(lease)
+        opened, self._opened = self._opened, []
+        for order in opened:
+            for tell in self.order_listeners:
+                tell(order)
 
     def result(self, fact: Fact, index: int, step: Step) -> Result:
         """Say what became of an entry that was folded just now."""
@@ -142,8 +151,21 @@ class Follower:
             lease = find_lease(self.fold.book, lease_id)
         else:
             lease = next(iter(reversed(_moved(step))), None)  # a voucher may settle one
-        return Result(fact.id, index, fact.at_s, lease, step.refusal)
+        order_id = find_order_id(fact)
+        order = None if order_id is None else self.fold.book.find_order(order_id)
+        return Result(fact.id, index, fact.at_s, lease, step.refusal, order)
 
 
 def _moved(step: Step) -> list[Lease]:
     return [out.lease for out in step.outcomes if isinstance(out, LeaseMoved)]
+
+
+def _opened(step: Step) -> list[OpenOrder]:
+    """Give the orders whose window for bids has just opened."""
+    return [
+        out.order
+        for out in step.outcomes
+        if isinstance(out, OrderMoved)
+        and out.order.phase is OrderPhase.BIDDING
+        and not out.order.bids
+    ]

@@ -15,11 +15,11 @@ from sublet.base import limits
 from sublet.base.errors import Unavailable
 from sublet.base.ids import Address, Digest
 from sublet.core.book.book import Book
-from sublet.core.book.quote import Match, quote
+from sublet.core.book.quote import Match, count_fitting, quote
 from sublet.core.book.view import find_lease
 from sublet.core.document import AnyDocument, Order, Tick
 from sublet.core.lease.phase import Lease
-from sublet.service.follower import Listener
+from sublet.service.follower import Listener, OrderListener
 from sublet.service.keeper import read_lease
 from sublet.service.own_word import Sign
 from sublet.service.ports import ANY_GROUND, Clock, Codec, Ground, Log
@@ -176,6 +176,11 @@ class MarketService:
         """
         return quote(self.book, order, now_s=self._writer.follower.now_s())
 
+    def count_fitting(self, order: Order) -> int:
+        """Count the offers that fit an order now, the one that would win included."""
+        now_s = self._writer.follower.now_s()
+        return count_fitting(self.book, order, now_s=now_s)
+
     async def find_lease(self, lease_id: Digest) -> Lease | None:
         """Give a lease, also a settled one that the book has forgotten; or None.
 
@@ -208,6 +213,11 @@ class MarketService:
         """
         self._writer.follower.listeners.append(listener)
         return lambda: self._writer.follower.listeners.remove(listener)
+
+    def listen_orders(self, listener: OrderListener) -> Callable[[], None]:
+        """Call ``listener`` with each order that opens for bids; as ``listen``."""
+        self._writer.follower.order_listeners.append(listener)
+        return lambda: self._writer.follower.order_listeners.remove(listener)
 
     # ---- what it takes --------------------------------------------------------
 

@@ -392,6 +392,12 @@ class Gpu(Struct, frozen=True):
     memory_bytes: int
     power_limit_w: int
     index: int
+    vendor: str = ""  # this and the rest as an offer says it; "" and 0 unknown
+    interface: str = ""
+    compute: int = 0
+    driver: int = 0
+    cuda: int = 0
+    instances: tuple[str, ...] = ()  # UUIDs of its MIG instances
 
 
 class Machine(Struct, frozen=True):
@@ -401,6 +407,7 @@ class Machine(Struct, frozen=True):
     memory_bytes: int
     disk_bytes: int
     gpus: tuple[Gpu, ...]
+    disk_class: str = ""  # "hdd", "ssd", "nvme"; "" unknown
 
 
 class Devices(Protocol):

@@ -26,6 +26,7 @@ from sublet.core.document import (
     Order,
     ProviderLost,
     Receipt,
+    Replacement,
     Resume,
     Revocation,
     Start,
@@ -204,9 +205,8 @@ def _seconds(ran_ms: int) -> str:
 
 
 def _tell_order(order: Order, lease: Lease | None) -> str:
-    gpus = (
-        f", {order.gpu_count} GPU {order.gpu_model}".rstrip() if order.gpu_count else ""
-    )
+    models = " or ".join(order.gpu_models)
+    gpus = f", {order.gpu_count} GPU {models}".rstrip() if order.gpu_count else ""
     wish = (
         f"an order for {order.cpus_milli / 1_000:g} CPU, "
         f"{format_size(order.memory_bytes)} memory{gpus}, "
@@ -251,6 +251,7 @@ _TEXTS: Mapping[type[AnyDocument], Callable[[Any, Lease | None], str]] = {
     Order: _tell_order,
     LeaseTerms: lambda terms, _: "the provider signed the terms of the match",
     Delivery: lambda delivery, _: "the provider holds the manifest that was ordered",
+    Replacement: lambda asked, _: "the tenant wants another program on this lease",
     Start: lambda start, _: "the program started; from here on seconds are billed",
     UsageRecord: _tell_record,
     CheckpointKept: lambda kept, _: (

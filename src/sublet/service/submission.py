@@ -11,7 +11,8 @@ from msgspec import Struct
 from sublet.base import limits
 from sublet.base.errors import Refused, SubletError
 from sublet.base.ids import NO_DIGEST, Address, Digest
-from sublet.core.document import AnyDocument, Fact, Market, Order
+from sublet.core.book.open_order import OpenOrder
+from sublet.core.document import AnyDocument, Choice, Fact, Market, Order
 from sublet.core.lease.phase import Lease
 from sublet.service.ports import ANY_GROUND, Ground
 
@@ -33,6 +34,7 @@ class Result(Struct, frozen=True):
     at_s: int = 0
     lease: Lease | None = None  # the lease that it made or moved, as it is now
     refusal: Refused | None = None  # not in the log, or void in it
+    order: OpenOrder | None = None  # that waits, or did: which it placed or moved
 
 
 _NO_RESULT = Result(NO_DIGEST)
@@ -149,4 +151,13 @@ def find_lease_id(candidate: Candidate | Fact) -> Digest | None:
     """Say which lease a document speaks of: an order's own, or the one it names."""
     if isinstance(candidate.document, Order):
         return candidate.id
+    if isinstance(candidate.document, Choice):
+        return candidate.document.order_id
     return getattr(candidate.document, "lease_id", None)
+
+
+def find_order_id(candidate: Candidate | Fact) -> Digest | None:
+    """Say which order a document places or speaks of."""
+    if isinstance(candidate.document, Order):
+        return candidate.id
+    return getattr(candidate.document, "order_id", None)

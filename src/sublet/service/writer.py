@@ -21,7 +21,8 @@ from msgspec.structs import replace
 from sublet.base import limits
 from sublet.base.errors import Refused, Unavailable
 from sublet.base.ids import Digest
-from sublet.core.book.step import check
+from sublet.core.book.book import Book
+from sublet.core.book.step import BEFORE_TIME, check, pass_time
 from sublet.core.book.view import find_lease
 from sublet.core.document import Entry, Fact, Order, Tick
 from sublet.core.lease.phase import Lease
@@ -44,6 +45,7 @@ from sublet.service.submission import (
     Waiting,
     check_age,
     find_lease_id,
+    find_order_id,
     wait_together,
 )
 
@@ -257,7 +259,8 @@ class Writer:
         A refusal stands only if nothing before it is still to be folded: what this
         commit holds may be just what the document needs. Then it waits for the next.
         """
-        now_s = self.follower.now_s()
+        now_s, book = self.follower.now_s(), self.follower.fold.book
+        passed: Book | None = None  # the same, once what is due has passed
         admitted: list[_Admitted] = []
         refused: _Refusals = []
         while self.queue and len(admitted) + len(refused) < limits.BATCH_DOCUMENTS_MAX:
@@ -267,9 +270,13 @@ class Writer:
             candidate = waiting.candidate
             fact = Fact(now_s, candidate.id, candidate.signer, candidate.document)
             try:
-                if candidate.signer != self.follower.fold.book.operator:
+                if candidate.signer != book.operator:
                     check_age(candidate.document, now_s=self._clock.now_s())
-                check(self.follower.fold.book, fact)
+                if type(fact.document) in BEFORE_TIME:
+                    check(book, fact)
+                else:
+                    passed = passed or pass_time(book, now_s)
+                    check(passed, fact)
             except Refused as refusal:
                 if admitted:
                     break
@@ -339,14 +346,17 @@ class Writer:
             lease_id = find_lease_id(candidate)
             lease = find_lease(self.follower.fold.book, lease_id) if lease_id else None
             lease = lease or settled
+            order_id = find_order_id(candidate)
+            book = self.follower.fold.book
+            order = None if order_id is None else book.find_order(order_id)
             refusal = None
-            if lease is None and isinstance(candidate.document, Order):
+            if not (lease or order) and isinstance(candidate.document, Order):
                 refusal = Refused(
                     f"this order stands in the log as entry {index}, where the market "
                     "refused it; sign a new one",
                     code="void_order",
                 )
-            waiting.resolve(Result(candidate.id, index, at_s, lease, refusal))
+            waiting.resolve(Result(candidate.id, index, at_s, lease, refusal, order))
 
     # ---- the operator's own word ----------------------------------------------
 

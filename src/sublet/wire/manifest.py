@@ -214,7 +214,7 @@ def _manifest_faults(manifest: Manifest) -> Iterable[SubletError]:
         return
     if manifest.sealed is None:
         yield from _argv_faults(manifest)
-        if manifest.image:
+        if manifest.image or manifest.lengthens:
             yield from _image_faults(manifest)
     elif manifest.argv or manifest.env or manifest.secrets or manifest.image:
         yield _fault("argv", "what a sealed job runs stands under its seal alone")
@@ -244,6 +244,8 @@ def _argv_faults(manifest: Manifest) -> Iterable[SubletError]:
 
 
 def _image_faults(manifest: Manifest) -> Iterable[SubletError]:
+    if manifest.lengthens and not manifest.argv:
+        yield _fault("lengthens", "goes with arguments for the image's entrypoint")
     if manifest.kind != "command":
         yield _fault("image", "goes with the kind 'command' alone")
     try:

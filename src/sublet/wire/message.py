@@ -10,9 +10,13 @@ from msgspec import Meta, Struct
 
 from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address, Digest
-from sublet.core.document import AnyDocument, Seconds
+from sublet.core.book.attestation import AttestationRecord
+from sublet.core.book.open_order import OpenOrder
+from sublet.core.book.score_terms import Standing
+from sublet.core.document import AnyDocument
 from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Lease
+from sublet.core.member import Seconds
 
 PROTOCOL_VERSION = 1
 
@@ -72,6 +76,7 @@ class Appended(Message, frozen=True):
     at_s: int = 0
     lease: Lease | None = None  # the lease that it made or moved, as it is now
     fault: Fault | None = None  # refused: not in the log, or void in it
+    order: OpenOrder | None = None  # that waits, or did: which it placed or moved
 
 
 class Appendix(Message, frozen=True):
@@ -96,8 +101,23 @@ class MarketInfo(Message, frozen=True):
     version_max: int = 1  # that this node reads
 
 
+class QuotedMachine(Message, frozen=True):
+    """One member of a gang that was quoted."""
+
+    offer_id: Digest
+    provider: Address
+    machine: str
+    region: str
+    price_hour: int  # micro-USD
+    hold: int  # micro-USD
+    winner: Standing  # each term of its score
+
+
 class Quote(Message, frozen=True):
-    """POST /v1/quote (body: an Order, unsigned): what it would get now."""
+    """POST /v1/quote (body: an Order, unsigned): what it would get now.
+
+    Of a gang, price and hold are those of all members, and the rest is of the first.
+    """
 
     offer_id: Digest = NO_DIGEST
     provider: Address = "0x" + "0" * 40
@@ -107,6 +127,9 @@ class Quote(Message, frozen=True):
     duration_s: int = 0
     hold: int = 0
     offers_matching: int = 0
+    winner: Standing | None = None  # each term of its score
+    runner_up: Standing | None = None
+    members: tuple[QuotedMachine, ...] = ()  # of a gang, each by itself
     fault: Fault | None = None  # no match: why
 
 
@@ -124,6 +147,18 @@ class Leases(Message, frozen=True):
     """GET /v1/leases (signed): the caller's, as tenant or provider."""
 
     leases: tuple[Lease, ...]
+
+
+class Orders(Message, frozen=True):
+    """GET /v1/orders (signed): the caller's that wait, and those that lately did."""
+
+    orders: tuple[OpenOrder, ...]
+
+
+class Attestations(Message, frozen=True):
+    """GET /v1/attestations: what auditors vouch for, and what has not expired."""
+
+    attestations: tuple[AttestationRecord, ...]
 
 
 class OfferRow(Message, frozen=True):
@@ -148,6 +183,7 @@ class OfferRow(Message, frozen=True):
     gpu_price_hour: int
     sandboxes: tuple[str, ...]
     cpu_score: int
+    gpu_interface: str = ""
 
 
 class Offers(Message, frozen=True):
@@ -188,12 +224,19 @@ class Welcome(Message, frozen=True, tag="welcome", tag_field="type"):
 
     leases: tuple[Lease, ...]
     ping_s: int  # the node pings (WebSocket) this often
+    orders: tuple[OpenOrder, ...] = ()  # open for bids, and that it could take now
 
 
 class LeaseChanged(Message, frozen=True, tag="lease", tag_field="type"):
     """Node: a lease of yours was made or moved. May come twice."""
 
     lease: Lease
+
+
+class OrderOpened(Message, frozen=True, tag="order", tag_field="type"):
+    """Node: an order is open for bids that an offer of yours could take."""
+
+    order: OpenOrder
 
 
 class Dial(Message, frozen=True, tag="dial", tag_field="type"):
@@ -203,7 +246,7 @@ class Dial(Message, frozen=True, tag="dial", tag_field="type"):
     lease_id: Digest
 
 
-NodeSays = Challenge | Welcome | LeaseChanged | Dial
+NodeSays = Challenge | Welcome | LeaseChanged | OrderOpened | Dial
 ProviderSays = Hello
 
 
@@ -269,6 +312,7 @@ class Manifest(Message, frozen=True):
     timeout_s: int
     egress: tuple[str, ...] = ()  # destinations, "name:port"; () for no network at all
     image: str = ""  # a reference; without argv, its own program. "": the host's system
+    lengthens: bool = False  # argv follows the image's entrypoint, for its command
     sealed: SealedJob | None = None  # what it really is; trees are sealed folders then
 
     # A manifest is private and holds secrets: nothing of it reaches a log by its repr.
@@ -333,6 +377,28 @@ class Metered(Message, frozen=True, tag="metered", tag_field="type"):
     channel_total: int  # what the channel's next voucher has to say at least
 
 
+class Replace(Message, frozen=True, tag="replace", tag_field="type"):
+    """Tenant: run this in place of what runs. The same one again is harmless."""
+
+    manifest: Manifest
+    replacement: Signed  # commits to it
+
+    def __repr__(self) -> str:
+        return f"Replace({self.manifest!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("manifest", self.manifest)]
+
+
+class Replaced(Message, frozen=True, tag="replaced", tag_field="type"):
+    """Provider: the new program runs, or why the old one goes on."""
+
+    manifest: Digest  # that was asked for
+    delivery: Signed | None = None  # of it
+    code: str = ""
+    message: str = ""
+
+
 class Paid(Message, frozen=True, tag="paid", tag_field="type"):
     """Tenant: a signed voucher, and the signed channel with the first one."""
 
@@ -389,10 +455,11 @@ class Trouble(Message, frozen=True, tag="trouble", tag_field="type"):
     message: str
 
 
-TenantSays = Deliver | Uploaded | Paid | Kept | Close | Trouble
+TenantSays = Deliver | Replace | Uploaded | Paid | Kept | Close | Trouble
 JobSays = (
     Terms
     | Missing
+    | Replaced
     | Progress
     | Metered
     | Checkpointed

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused
 from sublet.base.ids import Address, Digest
-from sublet.core.document import Salt, Seconds
+from sublet.core.member import Salt, Seconds
 from sublet.wire.codec import UnsupportedVersion, decode, encode
 from sublet.wire.signature import Key, recover
 from sublet.wire.typed_data import Domain, compile_class, digest_of

@@ -23,7 +23,7 @@ from collections.abc import (
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack, cast
+from typing import Any, Self, Unpack, cast
 
 from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.adapter.clock_system import SystemClock
@@ -31,6 +31,7 @@ from sublet.adapter.home_folder import Home
 from sublet.adapter.key_file import load_or_create_key
 from sublet.base.errors import SubletError, Unavailable
 from sublet.base.ids import Digest
+from sublet.core.document import Order
 from sublet.core.job.record import JobRecord
 from sublet.core.lease.phase import Lease
 from sublet.sdk.connection import Connection
@@ -41,6 +42,7 @@ from sublet.workload.map.event import AnyEvent as AnyMapEvent
 from sublet.workload.map.plan import MapWish
 from sublet.workload.map.result import TaskResult, in_order
 from sublet.workload.map.running import RunningMap, begin_map
+from sublet.workload.option import MapOptions, Needed, Options, Quoted
 from sublet.workload.run import survey
 from sublet.workload.run.contract import make_order
 from sublet.workload.run.event import AnyEvent
@@ -62,62 +64,14 @@ OnEvent = Callable[[AnyEvent], Awaitable[None] | None]
 OnMapEvent = Callable[[AnyMapEvent], Awaitable[None]]
 
 
-class Needed(TypedDict, total=False):
-    """What a job may ask of a machine; texts as on the command line."""
-
-    gpu: str | None  # "h200:1", "2"
-    vram: str | None  # "24GB", of each GPU
-    cpus: str | None  # "2", "0.5"
-    memory: str | None
-    disk: str | None
-    max_price: str | None  # US dollars an hour
-    max_total: str | None  # US dollars
-    regions: Sequence[str]
-    sandbox: str | None  # the class: "bubblewrap", "podman", "gvisor"; None for any
-    image: str | None  # "python:3.12", "oci-archive:FILE"
-    timeout: str | None
-
-
-class Options(Needed, total=False):
-    """What a job may be given besides."""
-
-    is_command: bool
-    inputs: Sequence[str]
-    outputs: Sequence[str]
-    checkpoint: str | None
-    retries: int | None
-    wait: str | None
-    env: Sequence[str]  # "K=V", or "K": taken from ``environment``
-    secrets: Sequence[str]  # "K": taken from ``environment``; "K=@FILE"
-    erasure: bool  # encrypted scratch, and a signed statement that it is gone
-    egress: Sequence[str]  # "huggingface.co:443"; nothing is reached without
-    name: str | None
-
-
-class MapOptions(Needed, total=False):
-    """What a map may be given besides; ``timeout`` is that of one attempt at a task."""
-
-    is_command: bool
-    inputs: Sequence[str]
-    env: Sequence[str]
-    secrets: Sequence[str]
-    wait: str | None
-    name: str | None
-    parallel: int
-    retries: int | None
-    lease: str | None  # longest lease of one worker
-    is_fail_fast: bool
-    retry_failed: bool
-
-
 class RunningJob:
     """A job under way: iterate over what happens, ask for the result, stop it."""
 
     def __init__(self, runner: Runner, *, work: Work, folder: Path) -> None:
         """Take what runs; use ``AsyncClient.start``."""
         self.id = work.id
-        self._runner = runner
-        self._work = work
+        self.runner = runner
+        self.work = work
         self._folder = folder
         self._events: asyncio.Queue[AnyEvent | None] = asyncio.Queue(EVENTS_MAX)
         self._is_heard = True
@@ -139,19 +93,19 @@ class RunningJob:
         if self._task is None:
             raise AssertionError("use AsyncClient.start")
         record = await self._task
-        outputs = self._work.terms.outputs
+        outputs = self.work.terms.outputs
         return make_result(
             record,
             outputs=tuple(one.local or one.remote for one in outputs),
             folder=str(self._folder),
-            fault=self._runner.harvest.fault,
-            checkpoint=self._runner.harvest.checkpoint,
-            market_lie=self._runner.scrutiny.lie,
+            fault=self.runner.harvest.fault,
+            checkpoint=self.runner.harvest.checkpoint,
+            market_lie=self.runner.scrutiny.lie,
         )
 
     def stop(self) -> None:
         """Ask for the job to be stopped and settled."""
-        self._runner.stop()
+        self.runner.stop()
 
     def begin(self) -> None:
         """Start; called once, by ``AsyncClient.start``."""
@@ -164,7 +118,7 @@ class RunningJob:
 
     async def _run(self) -> JobRecord:
         try:
-            return await self._runner.run()
+            return await self.runner.run()
         finally:
             if self._is_heard:
                 await self._events.put(None)
@@ -192,7 +146,9 @@ class AsyncClient:
             Refused: an address or a setting that means nothing.
         """
         self.home = Home(Path(home).expanduser())
-        self._urls = parse_urls(market or self.home.read_config().market)
+        config = self.home.read_config()
+        self._blocked = config.avoid
+        self._urls = parse_urls(market or config.market)
         self.url = self._urls[0]
         self.is_new = not self.home.key_path.exists()
         self.key = load_or_create_key(self.home.key_path)
@@ -287,27 +243,37 @@ class AsyncClient:
         await self.pin()
         return await self.connection.leases(is_all=is_all)
 
-    async def quote(self, **needed: Unpack[Needed]) -> Quote:
+    async def quote(self, **needed: Unpack[Quoted]) -> Quote:
         """Ask what a machine would cost now; nothing is bought.
 
         Raises:
             Faults: sizes or prices that mean nothing.
         """
-        found = Collector()
-        needs = parse_needs(make_wish((), needed), found)
-        found.check()
+        order = self.draft_order(**needed)
         await self.pin()
-        order = make_order(
+        return await self.connection.quote(order)
+
+    def draft_order(self, **needed: Unpack[Quoted]) -> Order:
+        """Write the order that a job with these needs would begin with; unsigned.
+
+        Raises:
+            Faults: sizes or prices that mean nothing.
+        """
+        found = Collector()
+        now_s = self._clock.now_s()
+        wish = make_wish((), needed).avoiding(self._blocked)
+        needs = parse_needs(wish, found, now_s=now_s)
+        found.check()
+        return make_order(
             needs,
             tenant=self.key.address,
             manifest=None,
             ssh_key=NO_KEY_LINE,
             avoid=(),
             spent=0,
-            at_s=self._clock.now_s(),
+            at_s=now_s,
             salt=0,
         )
-        return await self.connection.quote(order)
 
     def jobs(self) -> list[JobRecord]:
         """List the jobs that this home remembers, newest first."""
@@ -417,7 +383,7 @@ class AsyncClient:
         wish = make_wish(target, cast(Options, given))
         await self.pin()
         return await begin_map(
-            wish,
+            wish.avoiding(self._blocked),
             MapWish(**own),
             tasks,
             tenant=self.as_tenant(),
@@ -436,7 +402,10 @@ class AsyncClient:
         """Read what a wish names, and put what goes along into the job's folder."""
         environment = os.environ if self._environment is None else self._environment
         terms = parse_terms(
-            wish, environment=environment, read_secret=survey.read_secret
+            wish.avoiding(self._blocked),
+            environment=environment,
+            read_secret=survey.read_secret,
+            now_s=self._clock.now_s(),
         )
         seen = {path: survey.look(path) for path in find_paths(wish)}
         program = parse_program(wish, seen)
@@ -459,12 +428,11 @@ class AsyncClient:
 
 def make_wish(target: Sequence[str], options: Needed | Options) -> Wish:
     """Give what was asked for, as it was typed."""
-    lists = ("regions", "inputs", "outputs", "env", "secrets", "egress")
-    values = {
-        name: tuple(value) if name in lists else value  # type: ignore[arg-type]
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list | tuple) else value
         for name, value in options.items()
     }
-    return Wish(target=tuple(target), **values)  # type: ignore[arg-type]
+    return Wish(target=tuple(target), **values)
 
 
 async def _hear_nothing(said: AnyMapEvent) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from sublet.workload.client import DEFAULT_HOME, AsyncClient, RunningJob
 from sublet.workload.detached.client import attach, detach, revoke
 from sublet.workload.map.result import TaskResult
+from sublet.workload.prices import fetch_prices
 from sublet.workload.run.event import AnyEvent
 from sublet.workload.run.result import JobResult
 
@@ -141,6 +142,7 @@ class Client:
     faucet = _sync(AsyncClient.faucet)
     leases = _sync(AsyncClient.leases)
     quote = _sync(AsyncClient.quote)
+    prices = _sync(fetch_prices)
     run = _sync(AsyncClient.run)
     detach = _sync(detach)
     attach = _sync(attach)

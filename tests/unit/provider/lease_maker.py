@@ -16,6 +16,7 @@ GIB = 1 << 30
 def make_lease(number: int = 1, **changes: object) -> Lease:
     lease = Lease(
         id=f"0x{number:064x}",
+        order=f"0x{number:064x}",
         offer_id=OFFER_ID,
         tenant=TENANT,
         provider=PROVIDER,

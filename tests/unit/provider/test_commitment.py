@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from sublet.core.document import Offer
+from sublet.provider.bid_record import BidMade
 from sublet.provider.commitment import (
     NotOurs,
     check_match,
@@ -139,3 +140,54 @@ def test_signs_the_match_as_it_is() -> None:
 def test_gives_each_job_its_uid() -> None:
     assert choose_uid([], first=100) == 100
     assert choose_uid([100, 101, 103], first=100) == 102
+
+
+# ---- a bid of its own ---------------------------------------------------------------
+
+CHEAP = replace(WANTED, price_hour=100_000, order=WANTED.id)
+MADE = BidMade(
+    machine=CHEAP.machine,
+    price_hour=100_000,
+    cpus_milli=CHEAP.cpus_milli,
+    memory_bytes=CHEAP.memory_bytes,
+    disk_bytes=CHEAP.disk_bytes,
+    gpu_count=1,
+    duration_s=CHEAP.duration_s,
+)
+
+
+def _won(**changes: object) -> str:
+    try:
+        check_match(
+            replace(CHEAP, **changes),
+            offer=OFFER,
+            provider=PROVIDER,
+            records=(),
+            bid=MADE,
+        )
+    except NotOurs as fault:
+        return fault.code
+    return ""
+
+
+def test_own_bid_below_the_floor_is_kept() -> None:
+    assert _won() == ""
+    assert _won(price_hour=150_000) == ""  # what the next one asked
+    assert _code({"price_hour": 100_000}) == "below_floor"  # nobody bid for that
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"price_hour": 99_999}, "below_floor"),
+        ({"cpus_milli": CHEAP.cpus_milli + 1}, "not_bid"),
+        ({"memory_bytes": CHEAP.memory_bytes + 1}, "not_bid"),
+        ({"disk_bytes": CHEAP.disk_bytes + 1}, "not_bid"),
+        ({"gpu_uuids": ("GPU-0", "GPU-1")}, "not_bid"),
+        ({"duration_s": CHEAP.duration_s + 1}, "not_bid"),
+        ({"machine": "m2"}, "not_bid"),
+        ({"id": "0x" + "ee" * 32}, "not_bid"),  # a second lease of the same order
+    ],
+)
+def test_one_bid_is_for_one_lease(changes: dict[str, object], code: str) -> None:
+    assert _won(**changes) == code

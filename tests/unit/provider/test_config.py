@@ -15,6 +15,7 @@ from sublet.provider.config import (
     read_config,
     write_config,
 )
+from sublet.provider.declared import Declared
 
 CONFIG = Config(
     market="http://127.0.0.1:8470",
@@ -33,6 +34,20 @@ CONFIG = Config(
     cpu_score=1,
     disk_score=2,
     gpu_score=3,
+    declared=Declared(
+        jurisdiction="DE",
+        network="as24940",
+        up_mbit_s=500,
+        down_mbit_s=2_500,
+        latencies=("frankfurt=12", "oslo=30"),
+        attributes=("tier=datacenter",),
+        disk_class="nvme",
+        gpu_vendor="nvidia",
+        gpu_interface="sxm",
+        gpu_compute=90,
+        gpu_driver=550_054_014,
+        cuda=12_040,
+    ),
     credit_s=31,
     notice_s=32,
     retention_s=33,
@@ -46,6 +61,14 @@ def test_reads_what_it_wrote(tmp_path: Path) -> None:
     text = (tmp_path / CONFIG_FILE).read_text()
     assert "# because" in text
     assert (tmp_path / CONFIG_FILE).stat().st_mode & 0o077 == 0
+
+
+def test_reads_which_parts_it_wrote(tmp_path: Path) -> None:
+    declared = replace(CONFIG.declared, gpu_share_milli=142, gpu_sharing="time-slice")
+    sliced = replace(CONFIG, declared=declared)
+    write_config(tmp_path, sliced, price_story="")
+    assert read_config(tmp_path) == sliced
+    assert len(sliced.gpu_parts) == 14
 
 
 def test_writes_the_defaults_that_it_reads(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ FACTS: dict[str, ls.Fact] = {
     "Uploaded": ls.Uploaded(),
     "Started": ls.Started(),
     "PrepareFailed": ls.PrepareFailed(),
+    "ReplaceAsked": ls.ReplaceAsked(),
     "StopAsked": ls.StopAsked(reason="stopped"),
     "ProgramEnded": ls.ProgramEnded(),
     "Collected": ls.Collected(),

@@ -13,7 +13,8 @@ from tests.fakes.world import make_key
 from tests.unit.workload.run.test_evidence import LEASE, ORDER, WORLD
 
 SIGNED = sign(ORDER, key=WORLD.tenant, domain=WORLD.domain)
-GRANTED = replace(LEASE, id=digest(ORDER, WORLD.domain))
+ORDER_ID = digest(ORDER, WORLD.domain)
+GRANTED = replace(LEASE, id=ORDER_ID, order=ORDER_ID)
 
 
 def test_lease_as_ordered_is_worked_for() -> None:

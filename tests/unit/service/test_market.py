@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from sublet.base import limits
 from sublet.base.errors import Broken, Unavailable
 from sublet.core.book import view
-from sublet.core.book.quote import NoMatch
+from sublet.core.book.why_not import NoMatch
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease, Phase
 from sublet.core.merkle import root_of

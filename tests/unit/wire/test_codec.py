@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused
@@ -17,7 +18,6 @@ from sublet.core.document import (
     Entry,
     Fact,
     Market,
-    Offer,
     Order,
     Tick,
     Voucher,
@@ -39,6 +39,7 @@ from sublet.wire.message import Manifest, NodeSays, Signed, Submission, Welcome
 from sublet.wire.note import NoteKey, read_checkpoint
 from sublet.wire.signature import BadSignature, Key
 from sublet.wire.typed_data import Domain, digest, market_id
+from tests.unit.core.book.world import make_offer
 
 ADDRESS = "0x" + "ab" * 20
 DIGEST = "0x" + "cd" * 32
@@ -53,7 +54,7 @@ ORDER = Order(
     cpus_milli=1_000,
     memory_bytes=1 << 30,
     disk_bytes=1 << 30,
-    gpu_model="h200",
+    gpu_models=("h200",),
     gpu_count=1,
     gpu_memory_bytes=1 << 37,
     regions=("DE", "US-CA"),
@@ -69,6 +70,7 @@ ORDER = Order(
     signed_at_s=NOW_S,
     salt=1,
 )
+OFFER = make_offer(gpu_model="h200", gpu_uuids=("GPU-0",))
 SIGNED = sign(ORDER, key=KEY, domain=DOMAIN)
 RAW = encode(SIGNED)
 READ_MAX = limits.DOCUMENT_BYTES_MAX
@@ -120,8 +122,8 @@ def _swap(old: bytes, new: bytes) -> bytes:
         (_swap(b'"v":1,', b'"v":1,"w":1,'), "unknown_field", ""),
         (_swap(b"Order", b"Wish"), "unknown_type", "document.type"),
         (_swap(b'"type":"Order",', b""), "missing_field", "document"),
-        (_swap(b"h200", b"x" * 129), "bad_field", "document.gpu_model"),
-        (_swap(b"h200", b"\\u001b[2J"), "bad_field", "document.gpu_model"),
+        (_swap(b"h200", b"x" * 129), "bad_field", "document.gpu_models[0]"),
+        (_swap(b"h200", b"\\u001b[2J"), "bad_field", "document.gpu_models[0]"),
         (_swap(b"0x19e7", b"0x19E7"), "bad_field", "document.tenant"),  # EIP-55 case
         (_swap(b"0x19e7", b"19e7"), "bad_field", "document.tenant"),
         (_swap(b'["DE","US-CA"]', b'["DE"' + b',"DE"' * 16 + b"]"), "bad_field", None),
@@ -319,10 +321,7 @@ def test_limits_hold_when_signing_and_verifying(document: AnyDocument) -> None:
 
 def test_document_of_too_many_bytes_is_refused() -> None:
     # Each field is within its limit, together they are not: 64 names of 4-byte letters.
-    offer = Offer(
-        "m", 1, 1, 1, "h200", 1, ("\N{CROWN}" * 128,) * 64, "", (), (), 1, 1, 1, 1, 1, 1,
-        "key", "", "", 0, (), NOW_S, NOW_S, 0,
-    )  # fmt: skip
+    offer = replace(OFFER, gpu_uuids=("\N{CROWN}" * 128,) * 64)
     with pytest.raises(Undecodable) as error:
         sign(offer, key=KEY, domain=DOMAIN)
     assert error.value.code == "too_large"
@@ -447,10 +446,15 @@ def test_forged_market_does_not_pass_for_another() -> None:
 
 def test_largest_document_fits_an_entry() -> None:
     names = ("x" * 120,) * 64
-    offer = Offer(
-        "m", 1, 1, 1, "h200", 1, names, "", ("s" * 99,) * 16, ("f",) * 16, 1, 1, 1, 1, 1, 1,
-        "k" * 256, "k" * 90, "", 9, (ADDRESS,) * 16, NOW_S, NOW_S, 0,
-    )  # fmt: skip
+    offer = replace(
+        OFFER,
+        gpu_uuids=names,
+        sandboxes=("s" * 99,) * 16,
+        features=("f",) * 16,
+        ssh_host_key="k" * 256,
+        seal_key="k" * 90,
+        refuses=(ADDRESS,) * 16,
+    )
     signed = sign(offer, key=KEY, domain=DOMAIN)
     room = limits.DOCUMENT_BYTES_MAX - len(encode(signed))
     assert room >= 0

@@ -71,7 +71,7 @@ def test_every_field_enters_the_commitment() -> None:
         "inputs": Tree(()), "outputs": (), "checkpoint": "", "resume": Tree(()),
         "cpus_milli": 1, "memory_bytes": 1, "disk_bytes": 1, "timeout_s": 1,
             "egress": ("a.org:443",), "image": "python:3.12",
-        "sealed": SealedJob("job", (), b""),
+        "lengthens": True, "sealed": SealedJob("job", (), b""),
     }  # fmt: skip
     assert tuple(changes) == Manifest.__struct_fields__
     others = {

@@ -12,7 +12,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from sublet.base.errors import Refused
-from sublet.base.ids import NO_DIGEST
+from sublet.base.ids import NO_DIGEST, Digest
 from sublet.base.limits import DELEGATIONS_PER_TENANT_MAX
 from sublet.base.units import format_money
 from sublet.core.book.book import Book
@@ -49,7 +49,13 @@ def decide_delegation(
             field="delegation.expires_at_s",
         )
     old = [book.delegations[key] for key in book.delegations_of.get(fact.signer, ())]
-    over = [record for record in old if _is_over(record, now_s)]
+    waits = {
+        book.orders[key].delegation
+        for key in book.orders_of_tenant.get(fact.signer, ())
+    }
+    over = [
+        record for record in old if _is_over(record, now_s) and record.id not in waits
+    ]
     if len(old) - len(over) >= DELEGATIONS_PER_TENANT_MAX:
         raise Refused(
             f"a tenant may have {DELEGATIONS_PER_TENANT_MAX} delegations; wait until "
@@ -110,6 +116,9 @@ def decide_revocation(
 
 def _revoke(book: Book, record: DelegationRecord, now_s: int) -> tuple[Outcome, ...]:
     book.delegations[record.id] = replace(record, is_revoked=True)
+    for key in book.orders_of_tenant.get(record.tenant, ()):
+        if book.orders[key].delegation == record.id:
+            book.unserved[key] = None  # it is ended where it is looked at next
     outcomes: list[Outcome] = []
     for lease in book.open_leases(book.open_of_delegate.get(record.delegate)):
         if lease.delegation == record.id and table.can_stop(lease):
@@ -166,12 +175,25 @@ def find_delegation(
     return record
 
 
-def _check_count(book: Book, record: DelegationRecord) -> None:
+def may_lease_under(book: Book, delegation_id: Digest, *, count: int = 1) -> bool:
+    """Say whether a delegation carries so many more leases; none at all is no bound."""
+    if delegation_id == NO_DIGEST:
+        return True
+    record = book.delegations[delegation_id]
+    holding = _count_holding(book, record)
+    return not record.is_revoked and holding + count <= record.leases_max
+
+
+def _count_holding(book: Book, record: DelegationRecord) -> int:
     leases = book.open_leases(book.open_of_delegate.get(record.delegate))
-    holding = sum(
+    return sum(
         lease.delegation == record.id and lease.phase in table.HOLDING
         for lease in leases
     )
+
+
+def _check_count(book: Book, record: DelegationRecord) -> None:
+    holding = _count_holding(book, record)
     if holding >= record.leases_max:
         raise Refused(
             f"the delegation is for {record.leases_max} leases at a time, and so many "

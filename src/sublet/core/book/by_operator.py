@@ -7,6 +7,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from sublet.base.errors import Broken, Refused
+from sublet.core.book import waiting
 from sublet.core.book.book import Book
 from sublet.core.book.change import Change, check_operator
 from sublet.core.book.outcome import Credited, Outcome
@@ -106,6 +107,7 @@ def decide_seen(book: Book, fact: Fact, seen: ProviderSeen, now_s: int) -> Chang
 def _see(book: Book, record: ProviderRecord, now_s: int) -> tuple[Outcome, ...]:
     book.providers[record.provider] = replace(record, is_up=True, since_s=now_s)
     book.offers.set_up(record.provider, is_up=book.may_match(record.provider))
+    book.fresh[record.provider] = None
     return ()
 
 
@@ -165,6 +167,8 @@ def decide_resume(book: Book, fact: Fact, resume: Resume, now_s: int) -> Change:
 def _forgive(book: Book, away_s: int) -> tuple[Outcome, ...]:
     for lease in list(book.leases.values()):
         book.change_lease(table.forgive(lease, away_s=away_s))
+    for record in list(book.orders.values()):
+        book.change_order(waiting.forgive(record, away_s=away_s))
     return ()
 
 

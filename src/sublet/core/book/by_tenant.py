@@ -1,100 +1,107 @@
-"""What a tenant says: Order, and the money's Channel and Voucher.
+"""What a tenant says: Order, Cancellation, and the money's Channel and Voucher.
 
 Not here: delegations (``by_delegation``).
 """
 
+from collections.abc import Mapping
 from functools import partial
 
 from msgspec.structs import replace
 
 from sublet.base.errors import Refused
-from sublet.base.ids import NO_ADDRESS, NO_DIGEST
 from sublet.base.limits import LEASES_PER_TENANT_MAX
 from sublet.base.units import format_money
+from sublet.core.book import gang, live, reserved, spot, standing
 from sublet.core.book.book import Book
 from sublet.core.book.by_delegation import (
     check_budget,
     check_voucher,
     find_delegation,
 )
-from sublet.core.book.change import Change
-from sublet.core.book.outcome import LeaseMoved, Outcome
-from sublet.core.book.quote import Match, quote
+from sublet.core.book.change import Change, Decide
+from sublet.core.book.grant import Award, grant
+from sublet.core.book.mode import LIVE, RESERVED, SPOT, STANDING, check_mode
+from sublet.core.book.open_order import OrderPhase
+from sublet.core.book.outcome import Outcome
+from sublet.core.book.quote import check_order, quote
 from sublet.core.book.record import ChannelRecord
-from sublet.core.book.settlement import settle_covered, total_due
-from sublet.core.document import Channel, Fact, Order, Voucher
-from sublet.core.lease.phase import Lease, Phase
+from sublet.core.book.settlement import settle_covered
+from sublet.core.book.waiting import compute_hold, end
+from sublet.core.document import Cancellation, Channel, Fact, Order, Voucher
 
 # ---- orders -----------------------------------------------------------------------
 
 
 def decide_order(book: Book, fact: Fact, order: Order, now_s: int) -> Change:
-    """Match an order and hold what its lease may cost.
+    """Match an order and hold what its lease may cost; or let it wait, by its mode.
 
     Raises:
         Refused: ``wrong_signer``, ``duplicate_order``, ``too_many_leases``, what
-            ``quote`` raises, ``insufficient_funds``, or why the delegation does not
-            carry it (``unknown_delegation``, ``delegation_expired``, ``delegation_revoked``,
-            ``delegation_busy``, ``over_budget``).
+            ``check_mode``, ``quote`` or the mode raises, ``insufficient_funds``, or why
+            the delegation does not carry it (``unknown_delegation``,
+            ``delegation_expired``, ``delegation_revoked``, ``delegation_busy``,
+            ``over_budget``).
     """
     delegation = find_delegation(book, fact, order, now_s)
-    if book.find_lease(fact.id) is not None:
-        raise Refused(f"the order {fact.id} has its lease", code="duplicate_order")
+    known = book.find_lease(fact.id) or book.find_order(fact.id)
+    if known is not None:
+        raise Refused(f"the order {fact.id} was taken", code="duplicate_order")
     if len(book.open_of_tenant.get(order.tenant, ())) >= LEASES_PER_TENANT_MAX:
         raise Refused(
             f"a tenant may have {LEASES_PER_TENANT_MAX} open leases; stop one first",
             code="too_many_leases",
         )
+    check_order(order)
+    check_mode(order, now_s=now_s)
+    waits = _WAITS.get(order.mode)
+    if waits is not None and (order.mode != SPOT or order.open_until_s):
+        if delegation is not None:
+            check_budget(delegation, hold=compute_hold(order))
+        return waits(book, fact, order, now_s)
     match = quote(book, order, now_s=now_s)
     if delegation is not None:
         check_budget(delegation, hold=match.hold)
     book.ledger.check_hold(transfer_id=fact.id, debit=order.tenant, amount=match.hold)
-    return partial(_match, book, fact, order, match, now_s)
+    if match.members:
+        return gang.decide(book, fact, order, match)
+    award = Award(match.offer_id, match.price_hour, match.duration_s, match.hold)
+    return partial(_match, book, fact, order, award)
 
 
-def _match(
-    book: Book, fact: Fact, order: Order, match: Match, now_s: int
-) -> tuple[Outcome, ...]:
-    offer = book.offers.find(match.offer_id)
-    assert offer is not None
-    lease = Lease(
-        id=fact.id,
-        offer_id=match.offer_id,
-        tenant=order.tenant,
-        provider=match.provider,
-        machine=match.machine,
-        phase=Phase.MATCHED,
-        price_hour=match.price_hour,
-        duration_s=match.duration_s,
-        hold=match.hold,
-        cpus_milli=order.cpus_milli,
-        memory_bytes=order.memory_bytes,
-        disk_bytes=order.disk_bytes,
-        gpu_uuids=tuple(offer.gpus_free()[: order.gpu_count]),
-        manifest=order.manifest,
-        sandbox=order.sandbox,
-        features=order.features,
-        ssh_key=order.ssh_key,
-        ssh_host_key=offer.offer.ssh_host_key,
-        endpoint=offer.offer.endpoint,
-        matched_at_s=now_s,
-        deadline_s=now_s + book.rules.accept_s,
-        delegation=order.delegation,
-        delegate=NO_ADDRESS if order.delegation == NO_DIGEST else fact.signer,
+# What becomes of an order that need not be matched now.
+_WAITS: Mapping[str, Decide] = {
+    LIVE: live.decide,
+    STANDING: standing.decide,
+    SPOT: spot.decide,
+    RESERVED: reserved.decide,
+}
+
+
+def _match(book: Book, fact: Fact, order: Order, award: Award) -> tuple[Outcome, ...]:
+    made = grant(
+        book,
+        order,
+        award,
+        order_id=fact.id,
+        lease_id=fact.id,
+        signer=fact.signer,
     )
-    book.ledger.hold(
-        transfer_id=lease.id,
-        debit=lease.tenant,
-        credit=lease.provider,
-        amount=lease.hold,
-    )
-    book.add_lease(lease)
-    if lease.delegation != NO_DIGEST:
-        record = book.delegations[lease.delegation]
-        book.delegations[record.id] = replace(
-            record, held=record.held + lease.hold, leases_open=record.leases_open + 1
-        )
-    return (LeaseMoved(replace(lease, channel_total=total_due(book, lease))),)
+    return (made,)
+
+
+def decide_cancellation(
+    book: Book, fact: Fact, cancellation: Cancellation, now_s: int
+) -> Change:
+    """Take back an order that waits; leases that it got go on, but those of a gang.
+
+    Raises:
+        Refused: ``unknown_order`` or ``wrong_signer``.
+    """
+    record = live.find_open(book, cancellation.order_id)
+    live.check_owner(record, fact)
+    if record.phase is OrderPhase.COMMITTING:
+        return partial(gang.give_up, book, record, reason="cancelled")
+    return partial(end, book, record, reason="cancelled")
 
 
 # ---- channels and vouchers --------------------------------------------------------

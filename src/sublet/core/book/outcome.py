@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from sublet.base.errors import Refused
 from sublet.base.ids import Address
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.lease.phase import Lease
 
 
@@ -24,7 +25,13 @@ class LeaseErased(LeaseMoved, frozen=True, gc=False):
     """A settled lease was erased: nothing else of it has changed."""
 
 
-Outcome = LeaseMoved | LeaseErased | Credited
+class OrderMoved(Struct, frozen=True, gc=False):
+    """An order that waits was placed, went on or ended; ``order`` is as it is now."""
+
+    order: OpenOrder
+
+
+Outcome = LeaseMoved | LeaseErased | Credited | OrderMoved
 
 
 class Step(Struct, frozen=True):

@@ -1,16 +1,20 @@
 """The instant reverse auction: who would get this order, and for how much.
 
-The lowest cost wins, the older offer where two are equal. The winner is paid what the
-runner-up, the cheapest fitting offer of another provider, would have cost: then the
-honest floor is the best one to ask. Where there is no runner-up the winner is paid
-what it asks itself: a lone seller must not be handed the order's maximum, or tenants
-would have to hide what the work is worth to them.
+The lowest expected cost of finished work wins (``score``), the older offer where two are
+equal. The winner is paid the highest price with which it still beats the runner-up, the
+best offer of another provider: then the honest floor is the best one to ask. Of
+several machines that its owner has in the running, it is the one that leaves the owner
+most: the tenant's cost for finished work is that of the runner-up with each of them, and
+so nothing is gained by hiding one. Where the rivals are all above the order's maximum the
+winner is paid that. A lone seller is paid what it asks: were it handed the
+maximum, tenants would have to hide what the work is worth to them.
 """
 
-from collections.abc import Mapping
+from operator import lt
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from sublet.base.errors import Refused
@@ -18,16 +22,33 @@ from sublet.base.ids import Address, Digest
 from sublet.base.limits import LEASE_S_MAX
 from sublet.base.units import format_money
 from sublet.core.book.book import Book
-from sublet.core.book.offer_table import AT_LEAST, PRICES, Column, OfferTable
-from sublet.core.document import Order
-
-_GIB_BITS = 30  # memory is priced by 2^30 bytes
-_GIB_MASK = (1 << _GIB_BITS) - 1
-_SECONDS_PER_HOUR = 3_600
-# What an offer lacks, for the columns of AT_LEAST behind the first.
-_AT_LEAST = (
-    *("provider_up", "cpus", "memory", "disk", "gpu_count", "leases", "gpu_memory"),
+from sublet.core.book.column import AT_LEAST, PRICES, Cells, Column, Columns
+from sublet.core.book.fit import (
+    compile_tests,
+    compute_cost,
+    find_fitting,
+    find_promising,
+    has_enough,
+    wanted_of,
 )
+from sublet.core.book.gang_auction import GangAuction
+from sublet.core.book.mode import PAY_AS_BID
+from sublet.core.book.score import Scorer
+from sublet.core.book.score_terms import Standing
+from sublet.core.book.search import Candidate, find_two
+from sublet.core.book.why_not import explain, explain_gang
+from sublet.core.book.wish import compile_wishes
+from sublet.core.document import Order
+from sublet.core.placement.tie import Contender, choose
+from sublet.core.wording import check_wording
+
+_SECONDS_PER_HOUR = 3_600
+# What a Contender's line is made of.
+_ROOM = [
+    *(Column.GPUS_FREE, Column.CPUS_MILLI_FREE, Column.MEMORY_BYTES_FREE),
+]
+FEW = 8  # rows that are judged one by one more quickly than as columns
+UNBOUNDED = 1 << 62  # micro-USD an hour: more than any slice costs
 
 
 class Match(Struct, frozen=True):
@@ -37,16 +58,12 @@ class Match(Struct, frozen=True):
     provider: Address
     machine: str
     region: str
-    price_hour: int  # micro-USD for the whole slice: the runner-up's cost
-    duration_s: int  # longest that total, order and market allow
-    hold: int  # micro-USD that the lease may cost at most
-    offers_matching: int  # that fit, the winner included
-
-
-class NoMatch(Refused):
-    """No offer fits this order now; ask for less, pay more, or try again later."""
-
-    code = "no_match"
+    price_hour: int  # micro-USD for the whole slice; of a gang, for all of them
+    duration_s: int  # longest that total, deadline, order and market allow
+    hold: int  # micro-USD that the lease may cost at most; of a gang, all of them
+    winner: Standing  # each term of its score
+    runner_up: Standing | None  # of another provider, within the order's maximum
+    members: "tuple[Match, ...]" = ()  # of a gang, each by itself; this is the first
 
 
 def quote(book: Book, order: Order, *, now_s: int) -> Match:
@@ -56,44 +73,264 @@ def quote(book: Book, order: Order, *, now_s: int) -> Match:
 
     Raises:
         NoMatch: ``detail`` says how many offers each requirement excluded.
-        Refused: ``bad_order`` or ``total_too_small``.
+        Refused: ``bad_order``, ``bad_wording``, ``deadline_passed`` or
+            ``total_too_small``.
+    """
+    match = find_match(book, order, now_s=now_s)
+    if match is None:
+        raise explain(book, order, now_s=now_s)
+    return match
+
+
+def find_match(book: Book, order: Order, *, now_s: int) -> Match | None:
+    """Find it as ``quote`` does; None where no offer fits, and no word why.
+
+    Raises:
+        Refused: as ``quote``, but for NoMatch.
     """
     check_order(order)
-    offers = book.offers
-    fits = _has_enough(offers, order, now_s=now_s).all(axis=0)
-    scope = book.delegations.get(order.delegation)
-    providers = () if scope is None else scope.providers
-    for mask in _wishes(offers, order, providers).values():
-        fits &= mask
-    rows = np.nonzero(fits)[0]
-    costs = _cost(offers, order, rows)
-    is_cheap = costs <= order.price_hour_max
-    rows, costs = rows[is_cheap], costs[is_cheap]
-    if rows.size == 0:
-        raise _no_match(offers, order, providers, now_s=now_s)
-    cheapest = np.nonzero(costs == costs.min())[0]
-    numbers = offers.cells[Column.NUMBER, rows[cheapest]]
-    winner = cheapest[numbers.argmin()]
-    price_hour = _second_price(offers, rows, costs, winner=int(winner))
-    duration_s = _duration(order, price_hour=price_hour)
-    record = offers.get(int(rows[winner]))
+    _check_deadline(order, now_s=now_s)
+    if order.machines > 1:
+        return _quote_gang(book, order, now_s=now_s)
+    auction = _Auction(book, order, now_s=now_s)
+    winner, runner_up = auction.find_two()
+    if winner is None:
+        return None
+    row, asked, price_hour = auction.award(winner, runner_up)
+    match = _make_match(
+        book,
+        row,
+        price_hour=price_hour,
+        duration_s=_find_span(order, price_hour=price_hour, now_s=now_s),
+        winner=auction.scorer.stand(row, asked_hour=asked),
+    )
+    if runner_up is None:
+        return match
+    return replace(match, runner_up=auction.stand(runner_up.row))
+
+
+def _quote_gang(book: Book, order: Order, *, now_s: int) -> Match:
+    """Find the gang that wins. Its total pays for all members, for one and the same time.
+
+    Raises:
+        NoMatch: there is no such gang: how many machines would fit together.
+        Refused: ``total_too_small``.
+    """
+    auction = GangAuction(book, order, now_s=now_s)
+    found = auction.find()
+    if found is None:
+        raise explain_gang(book, order, auction, now_s=now_s)
+    price_hour = sum(paid for *_, paid in found)
+    # Each member's hold is rounded up: so much of the total is not there for seconds.
+    spendable = max(0, order.total_max - len(found))
+    duration_s = _find_span(
+        replace(order, total_max=spendable), price_hour=price_hour, now_s=now_s
+    )
+    members = tuple(
+        _make_match(
+            book,
+            row,
+            price_hour=paid,
+            duration_s=duration_s,
+            winner=auction.scorer.stand(row, asked_hour=asked),
+        )
+        for row, asked, paid in found
+    )
+    hold = sum(member.hold for member in members)
+    return replace(members[0], price_hour=price_hour, hold=hold, members=members)
+
+
+def _find_span(order: Order, *, price_hour: int, now_s: int) -> int:
+    duration_s = compute_duration(order, price_hour=price_hour)
+    if order.deadline_s:
+        duration_s = min(duration_s, order.deadline_s - now_s)
+    return duration_s
+
+
+def _make_match(
+    book: Book, row: int, *, price_hour: int, duration_s: int, winner: Standing
+) -> Match:
+    offer_id, provider, machine = book.offers.name_of(row)
     return Match(
-        offer_id=record.id,
-        provider=record.provider,
-        machine=record.offer.machine,
-        region=record.offer.region,
+        offer_id=offer_id,
+        provider=provider,
+        machine=machine,
+        region=book.offers.region_of(row),
         price_hour=price_hour,
         duration_s=duration_s,
         hold=-(-price_hour * duration_s // _SECONDS_PER_HOUR),
-        offers_matching=int(rows.size),
+        winner=winner,
+        runner_up=None,
     )
+
+
+class _Auction:
+    """One order before all offers."""
+
+    def __init__(self, book: Book, order: Order, *, now_s: int) -> None:
+        self._book, self._order = book, order
+        self._wanted = wanted_of(order, now_s=now_s)
+        self._wanted_cells = self._wanted.ravel().tolist()
+        self._tests = list(compile_tests(book, order, now_s=now_s).values())
+        self.scorer = Scorer(book, order)
+
+    def find_two(self) -> tuple[Candidate | None, Candidate | None]:
+        """Give winner and runner-up of those within the order's maximum."""
+        price_max = self._order.price_hour_max
+        blocks, costs = find_promising(
+            self._book, self._order, self._wanted, price_max=price_max
+        )
+        bounds = self.scorer.bounds(blocks, costs)
+        return find_two(self._book.offers, blocks, bounds, self._judge)
+
+    def award(
+        self, winner: Candidate, runner_up: Candidate | None
+    ) -> tuple[int, int, int]:
+        """Give the row that is let, what is asked for it and what is paid."""
+        is_contested = self._order.pricing != PAY_AS_BID and (
+            runner_up is not None or self._has_rival()
+        )
+        own = self._own(winner)
+        asked = {one.row: self._ask(one.row) for one in own}
+        if is_contested:
+            paid = {one.row: self._pay(one, runner_up) for one in own}
+            best = max(own, key=lambda o: (paid[o.row] - asked[o.row], -o.score))
+        else:
+            paid = asked
+            best = min(own)
+        if len(own) == 1:
+            return best.row, asked[best.row], paid[best.row]
+        terms = (best.score, asked[best.row], paid[best.row])
+        row = choose(
+            self._contend(one)
+            for one in own
+            if (one.score, asked[one.row], paid[one.row]) == terms
+        )
+        return row, asked[row], paid[row]
+
+    def stand(self, row: int) -> Standing:
+        """Show each term of a row's score."""
+        return self.scorer.stand(row, asked_hour=self._ask(row))
+
+    def _own(self, winner: Candidate) -> list[Candidate]:
+        """Give all machines of the winner's owner that are in the running."""
+        offers = self._book.offers
+        _, provider, _ = offers.name_of(winner.row)
+        rows = [row for row in offers.machines[provider].values() if row != winner.row]
+        if len(rows) > FEW:
+            places, scores = self._judge(offers.cells.take(rows, axis=1))
+            scored = zip(places.tolist(), scores.tolist(), strict=True)
+            found = [(rows[place], score) for place, score in scored]
+        else:
+            found = [
+                (row, score)
+                for row in rows
+                if (score := self._judge_one(row)) is not None
+            ]
+        numbers = offers.cells[Column.NUMBER]
+        return [
+            winner,
+            *(
+                Candidate(score, int(numbers[row]), winner.provider, row)
+                for row, score in found
+            ),
+        ]
+
+    def _judge_one(self, row: int) -> int | None:
+        """Score one row, as ``_judge`` many; None where it is not in the running."""
+        cells = self.scorer.cells_of(row)
+        if any(map(lt, cells[AT_LEAST], self._wanted_cells)):
+            return None
+        cost: int = compute_cost(cells[PRICES], self._order)
+        if cost > self._order.price_hour_max:
+            return None
+        if not all(is_met(cells) for is_met in self._tests):
+            return None
+        return self.scorer.score(cells, cost)
+
+    def _contend(self, one: Candidate) -> Contender:
+        cells = self.scorer.cells_of(one.row)
+        gpus, cpus_milli, memory_bytes = (cells[column] for column in _ROOM)
+        return Contender(gpus, cpus_milli, memory_bytes, one.number, one.row)
+
+    def _pay(self, one: Candidate, runner_up: Candidate | None) -> int:
+        if runner_up is None:
+            return self._order.price_hour_max
+        return self.scorer.highest_price(one, runner_up)
+
+    def _has_rival(self) -> bool:
+        """Say whether another provider fits, if the price did not matter."""
+        blocks, costs = find_promising(
+            self._book, self._order, self._wanted, price_max=UNBOUNDED
+        )
+        _, rival = find_two(self._book.offers, blocks, costs, self._judge_any)
+        return rival is not None
+
+    def _fitting(self, cells: Columns) -> NDArray[np.intp]:
+        fits = np.logical_and.reduce(cells[AT_LEAST] >= self._wanted)
+        for is_met in self._tests:
+            fits &= is_met(cells)
+        places: NDArray[np.intp] = fits.nonzero()[0]
+        return places
+
+    def _judge(self, cells: Columns) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        places, costs = self._judge_any(cells)
+        is_cheap = costs <= self._order.price_hour_max
+        places, costs = places[is_cheap], costs[is_cheap]
+        return places, self.scorer.scores(cells, places, costs)
+
+    def _judge_any(self, cells: Columns) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        places = self._fitting(cells)
+        prices = cells[PRICES].take(places, axis=1)
+        costs: NDArray[np.int64] = compute_cost(prices, self._order)
+        return places, costs
+
+    def _ask(self, row: int) -> int:
+        cost: int = compute_cost(self.scorer.cells_of(row)[PRICES], self._order)
+        return cost
+
+
+def count_fitting(book: Book, order: Order, *, now_s: int) -> int:
+    """Count all offers that fit the order at ``now_s``; looks at each of them."""
+    fits = find_fitting(book, order, now_s=now_s)
+    is_cheap = compute_cost(book.offers.cells[PRICES], order) <= order.price_hour_max
+    return int(np.count_nonzero(fits & is_cheap))
+
+
+def may_take(book: Book, order: Order, offer_id: Digest, *, now_s: int) -> bool:
+    """Say whether one offer would take this order now, whatever it costs."""
+    row = book.offers.row_of.get(offer_id)
+    if row is None:
+        return False
+    cells = book.offers.cells[:, [row]]
+    tests = compile_tests(book, order, now_s=now_s).values()
+    return bool(has_enough(cells, order, now_s=now_s).all()) and all(
+        bool(is_met(cells)[0]) for is_met in tests
+    )
+
+
+def find_kind(
+    book: Book, order: Order, cells: Cells, *, now_s: int
+) -> NDArray[np.bool_]:
+    """Say which rows are of the kind that is wanted, free or not; shape (n_rows,)."""
+    fits = np.ones(cells.shape[1], dtype=np.bool_)
+    fits &= cells[Column.GPU_MEMORY_BYTES] >= order.gpu_memory_bytes
+    for is_met in compile_wishes(book, order, now_s=now_s).values():
+        fits &= is_met(cells)
+    return fits
+
+
+def price(order: Order, cells: Cells) -> NDArray[np.int64]:
+    """Price the slice in some rows, micro-USD an hour; shape (n_rows,)."""
+    costs: NDArray[np.int64] = compute_cost(cells[PRICES], order)
+    return costs
 
 
 def check_order(order: Order) -> None:
     """Refuse an order that asks for nothing, which every offer would fit for free.
 
     Raises:
-        Refused: ``bad_order``, with the field.
+        Refused: ``bad_order`` or ``bad_wording``, with the field.
     """
     for field in ("cpus_milli", "memory_bytes", "duration_s_max"):
         if getattr(order, field) < 1:
@@ -102,107 +339,30 @@ def check_order(order: Order) -> None:
                 code="bad_order",
                 field=f"order.{field}",
             )
+    check_wording(order, whose="order")
+    if order.near_price_hour and not order.near:
+        raise Refused(
+            "order.near_price_hour weighs the distance to no place; name it in order.near",
+            code="bad_order",
+            field="order.near",
+        )
 
 
-def _has_enough(offers: OfferTable, order: Order, *, now_s: int) -> NDArray[np.bool_]:
-    """Say which offers stand, are up, and have what the order wants at least.
+def _check_deadline(order: Order, *, now_s: int) -> None:
+    if 0 < order.deadline_s <= now_s:
+        raise Refused(
+            f"the deadline was {order.deadline_s} and it is {now_s}; set a later one",
+            code="deadline_passed",
+            field="order.deadline_s",
+        )
 
-    Returns:
-        One line for each column of AT_LEAST, shape (8, n_rows).
+
+def compute_duration(order: Order, *, price_hour: int) -> int:
+    """Say how long a lease may last at a price: as order, market and total allow.
+
+    Raises:
+        Refused: ``total_too_small`` where that is not one second.
     """
-    wanted = (
-        now_s + 1,
-        1,
-        order.cpus_milli,
-        order.memory_bytes,
-        order.disk_bytes,
-        order.gpu_count,
-        1,
-        order.gpu_memory_bytes,
-    )
-    has: NDArray[np.bool_] = (
-        offers.cells[AT_LEAST, : offers.count]
-        >= np.array(wanted, dtype=np.int64)[:, np.newaxis]
-    )
-    return has
-
-
-def _wishes(
-    offers: OfferTable, order: Order, providers: tuple[Address, ...]
-) -> Mapping[str, NDArray[np.bool_]]:
-    """Say which offers are of the kind that is wanted, for each wish of the order.
-
-    ``providers`` are those with whom alone the order's delegation deals; () for all.
-    """
-    column = offers.column
-    fits: dict[str, NDArray[np.bool_]] = {}
-    if order.gpu_model:
-        fits["gpu_model"] = offers.gpu_models.match(
-            column(Column.GPU_MODEL), words=[order.gpu_model]
-        )
-    if order.regions:
-        fits["region"] = offers.regions.match(
-            column(Column.REGION), words=order.regions
-        )
-    if order.sandbox:
-        fits["sandbox"] = offers.sandboxes.match(
-            column(Column.SANDBOXES), words=[order.sandbox]
-        )
-    for feature in order.features:  # each of them, where the others take any
-        fits[feature] = offers.features.match(column(Column.FEATURES), words=[feature])
-    if providers:
-        fits["delegation"] = offers.providers.match(
-            column(Column.PROVIDER), words=providers
-        )
-    if order.avoid:
-        fits["avoided"] = ~offers.providers.match(
-            column(Column.PROVIDER), words=order.avoid
-        )
-    if offers.refused.has(order.tenant):
-        fits["refused"] = ~offers.refused.match(
-            column(Column.REFUSES), words=[order.tenant]
-        )
-    return fits
-
-
-def _cost(
-    offers: OfferTable, order: Order, rows: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Price the slice in each of the rows, micro-USD an hour; each part rounded up.
-
-    Args:
-        offers: the table.
-        order: within the limits of its types, so that nothing overflows an int64:
-            whole GiB and the rest are priced apart, each below 2^61.
-        rows: which; indices.
-
-    Returns:
-        Shape (n_rows,).
-    """
-    whole_gib, rest_bytes = divmod(order.memory_bytes, 1 << _GIB_BITS)
-    cpu_price, memory_price, gpu_price = offers.cells[PRICES].take(rows, axis=1)
-    cost: NDArray[np.int64] = (order.cpus_milli * cpu_price + 999) // 1_000
-    cost += whole_gib * memory_price
-    if rest_bytes:
-        cost += (rest_bytes * memory_price + _GIB_MASK) >> _GIB_BITS
-    if order.gpu_count:
-        cost += order.gpu_count * gpu_price
-    return cost
-
-
-def _second_price(
-    offers: OfferTable,
-    rows: NDArray[np.int64],
-    costs: NDArray[np.int64],
-    *,
-    winner: int,
-) -> int:
-    providers = offers.cells[Column.PROVIDER, rows]
-    of_others = costs[providers != providers[winner]]
-    return int(of_others.min() if of_others.size else costs[winner])
-
-
-def _duration(order: Order, *, price_hour: int) -> int:
     duration_s = min(order.duration_s_max, LEASE_S_MAX)
     if price_hour:
         affordable_s = order.total_max * _SECONDS_PER_HOUR // price_hour
@@ -217,30 +377,3 @@ def _duration(order: Order, *, price_hour: int) -> int:
             detail={"price_hour": price_hour, "total_max": order.total_max},
         )
     return duration_s
-
-
-def _no_match(
-    offers: OfferTable, order: Order, providers: tuple[Address, ...], *, now_s: int
-) -> NoMatch:
-    standing, *enough = _has_enough(offers, order, now_s=now_s)
-    fits = dict(zip(_AT_LEAST, enough, strict=True))
-    fits |= _wishes(offers, order, providers)
-    costs = _cost(offers, order, np.arange(offers.count))
-    fits["price"] = costs <= order.price_hour_max
-    excluded = {
-        name: count
-        for name, mask in fits.items()
-        if (count := int(np.count_nonzero(standing & ~mask)))
-    }
-    total = int(np.count_nonzero(standing))
-    if not total:
-        return NoMatch(
-            "nobody offers anything in this market right now; try again later",
-            detail={"offers": 0},
-        )
-    reasons = ", ".join(f"{name} {count}" for name, count in excluded.items())
-    return NoMatch(
-        f"none of the {total} offers fits; excluded by: {reasons}. "
-        "Ask for less, raise the price, or try again later",
-        detail={"offers": total, **excluded},
-    )

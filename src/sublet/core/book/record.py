@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Offer
+from sublet.core.reliability.chance import lasts_s
 
 UNLIMITED = 1 << 31  # leases on a machine whose owner names no number
 
@@ -17,6 +18,13 @@ class ProviderRecord(Struct, frozen=True):
     times_lost: int = 0
     leases_completed: int = 0  # ran, and ended without anyone's fault
     leases_at_fault: int = 0  # settled by the provider's fault
+    ran_s: int = 0  # seconds that its settled leases ran
+    withdrew_s: int = 0  # when the newest offer was signed that it took back
+
+    @property
+    def lasts_s(self) -> int:
+        """Seconds between two faults, as predicted."""
+        return lasts_s(ran_s=self.ran_s, faults=self.leases_at_fault)
 
 
 class ChannelRecord(Struct, frozen=True):
@@ -49,6 +57,14 @@ class DelegationRecord(Struct, frozen=True):
     spent: int = 0  # micro-USD paid by settled leases
     held: int = 0  # micro-USD set aside for open ones
     leases_open: int = 0
+
+
+class PaceRecord(Struct, frozen=True, gc=False):
+    """When a key may say as much of a kind at once again as if it had been silent."""
+
+    signer: Address
+    kind: str  # of document
+    full_at_ms: int
 
 
 class OfferRecord(Struct, frozen=True):

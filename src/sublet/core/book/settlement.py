@@ -93,8 +93,10 @@ def _settle_delegation(book: Book, lease: Lease) -> None:
 
 def _settle_reputation(book: Book, lease: Lease) -> None:
     record = book.find_provider(lease.provider)
+    record = replace(record, ran_s=record.ran_s + lease.ran_ms // 1_000)
     if lease.fault is Fault.PROVIDER:
         record = replace(record, leases_at_fault=record.leases_at_fault + 1)
     elif lease.fault is Fault.NOBODY and lease.started_at_s:
         record = replace(record, leases_completed=record.leases_completed + 1)
     book.providers[lease.provider] = record
+    book.offers.set_lasts(lease.provider, lasts_s=record.lasts_s)

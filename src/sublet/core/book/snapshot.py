@@ -11,16 +11,20 @@ from msgspec.structs import replace
 
 from sublet.base.errors import Broken, Outdated
 from sublet.base.ids import Address, Digest
+from sublet.core.book.attestation import AttestationRecord
 from sublet.core.book.book import Book
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.book.record import (
     ChannelRecord,
     DelegationRecord,
     OfferRecord,
+    PaceRecord,
     ProviderRecord,
 )
 from sublet.core.document import Market, Offer
 from sublet.core.lease.phase import Lease
 from sublet.core.ledger.ledger import Account, Transfer, restore
+from sublet.core.tape.tape import Series
 from sublet.core.version import RULES_VERSION
 
 
@@ -53,6 +57,11 @@ class BookState(Struct, frozen=True, forbid_unknown_fields=True):
     unerased: list[Lease]
     channels: list[ChannelRecord]
     delegations: list[DelegationRecord]
+    tape: list[Series]
+    attestations: list[AttestationRecord]
+    orders: list[OpenOrder]
+    ended: list[OpenOrder]
+    paces: list[PaceRecord]
 
 
 class _Format(Struct, frozen=True):
@@ -64,6 +73,8 @@ _DECODER = msgspec.json.Decoder(BookState)
 # What msgspec raises for bytes that somebody made, nested without end among them.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _FORMAT_DECODER = msgspec.json.Decoder(_Format)
+# Leases are bound only when all offers are there: until then none is dead and unused.
+_BEFORE_ALL_S = -1
 
 
 def dump(book: Book) -> bytes:
@@ -95,6 +106,15 @@ def dump(book: Book) -> bytes:
             unerased=list(book.unerased.values()),
             channels=list(book.channels.values()),
             delegations=list(book.delegations.values()),
+            tape=list(book.tape.series.values()),
+            attestations=[
+                record
+                for records in book.attestations.values()
+                for record in records.values()
+            ],
+            orders=list(book.orders.values()),
+            ended=list(book.ended.values()),
+            paces=list(book.paces.values()),
         )
     )
 
@@ -141,6 +161,10 @@ def _make_book(state: BookState) -> Book:
         book.add_channel(channel)
     for delegation in state.delegations:
         book.add_delegation(delegation)
+    book.tape.series = {(each.model, each.region): each for each in state.tape}
+    for record in state.attestations:
+        of_auditor = book.attestations.setdefault(record.auditor, {})
+        of_auditor[record.provider, record.machine] = record
     for offer in state.offers:
         _put_offer(book, offer)
     for lease in state.leases:
@@ -148,6 +172,11 @@ def _make_book(state: BookState) -> Book:
     for lease in state.unerased:
         book.offers.bind(lease)
         book.add_unerased(lease)
+    for order in state.orders:
+        book.add_order(order)
+    book.ended = {order.id: order for order in state.ended}
+    book.paces = {(pace.signer, pace.kind): pace for pace in state.paces}
+    book.fresh, book.unserved = {}, {}  # all was looked at when it was written
     return book
 
 
@@ -171,5 +200,6 @@ def _put_offer(book: Book, state: OfferState) -> None:
     book.offers.put(
         replace(record, is_withdrawn=state.is_withdrawn),
         is_up=book.find_provider(state.provider).is_up,
-        now_s=book.now_s,
+        now_s=_BEFORE_ALL_S,
+        lasts_s=book.find_provider(state.provider).lasts_s,
     )

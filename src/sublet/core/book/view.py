@@ -4,7 +4,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sublet.base.ids import Address, Digest
+from sublet.core.book.attestation import AttestationRecord
 from sublet.core.book.book import Book
+from sublet.core.book.open_order import OpenOrder
 from sublet.core.book.record import OfferRecord
 from sublet.core.book.settlement import total_due
 from sublet.core.lease.phase import Lease
@@ -41,6 +43,7 @@ class OfferView(Struct, frozen=True):
     gpu_price_hour: int  # micro-USD
     sandboxes: tuple[str, ...]
     cpu_score: int
+    gpu_interface: str = ""
 
 
 class Counts(Struct, frozen=True):
@@ -89,6 +92,12 @@ def leases_of(book: Book, party: Address) -> list[Lease]:
     return settled + open_leases_of(book, party)
 
 
+def orders_of(book: Book, party: Address) -> list[OpenOrder]:
+    """List the orders of a tenant, or a delegate: those that ended lately, then open."""
+    every = (*book.ended.values(), *book.orders.values())
+    return [order for order in every if party in (order.tenant, order.signer)]
+
+
 def channel_total(book: Book, lease_id: Digest) -> int:
     """Compute what the next voucher must say to cover this lease and the older ones.
 
@@ -103,6 +112,16 @@ def vouched(book: Book, channel_id: Digest) -> int:
     """Give what the channel's last voucher said, in micro-USD; 0 before the first."""
     channel = book.channels.get(channel_id)
     return 0 if channel is None else channel.vouched
+
+
+def attestations(book: Book) -> list[AttestationRecord]:
+    """List what stands, by auditor; an empty one was taken back."""
+    return [
+        record
+        for said in book.attestations.values()
+        for record in said.values()
+        if record.attributes and record.expires_at_s > book.now_s
+    ]
 
 
 def offers(book: Book) -> list[OfferView]:
@@ -149,4 +168,5 @@ def _offer_view(book: Book, record: OfferRecord) -> OfferView:
         gpu_price_hour=offer.gpu_price_hour,
         sandboxes=offer.sandboxes,
         cpu_score=offer.cpu_score,
+        gpu_interface=offer.gpu_interface,
     )

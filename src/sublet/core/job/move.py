@@ -12,6 +12,7 @@ from sublet.base.errors import PeerFault
 from sublet.core.job import bill, fact, order
 from sublet.core.job.state import OWN_REASONS, Attempt, Job, JobPhase
 from sublet.core.lease.phase import REVOKED
+from sublet.core.lease.table import DISPLACED, GIVEN_BACK
 
 EXIT_UNAVAILABLE = 3  # nobody could do it now
 EXIT_TIMEOUT = 124  # as timeout(1)
@@ -26,6 +27,9 @@ RECEIPT_MS_MAX = 10_000  # from settlement to hearing of it on a channel that st
 DOUBLINGS_MAX = 8  # of a pause
 
 CANCELLED = "cancelled"  # why the owner's Stop says a lease ends
+
+# How a machine is said to be wanted back: by its receipt, or where none came, the book.
+GAVE_WAY = frozenset({GIVEN_BACK, DISPLACED})
 
 # How a receipt says that the owner wanted it so.
 STOPPED_REASONS = frozenset({CANCELLED, REVOKED, "stopped"})
@@ -424,16 +428,27 @@ def _end_stopped(job: Job, at_ms: int, *, message: str = "stopped") -> Move:
 
 
 def _may_retry(job: Job) -> bool:
-    return len(job.attempts) <= job.limits.retries
+    # Also what gives way has an end: nobody is moved about for ever.
+    failed = sum(not _gave_way(job, attempt) for attempt in job.attempts)
+    return failed <= job.limits.retries and len(job.attempts) <= limits.RETRIES_MAX
+
+
+def _gave_way(job: Job, attempt: Attempt) -> bool:
+    return job.limits.gives_way and attempt.outcome in GAVE_WAY
 
 
 def _retry(job: Job, at_ms: int, *, outcome: str) -> Move:
-    """Leave this provider for another one, as often as the limits allow."""
+    """Leave this provider, as often as the limits allow: for another one if it failed.
+
+    Whoever wanted the machine back has said so, and did nothing wrong: its owner, who
+    does not offer it meanwhile, or the order that displaced this one.
+    """
     attempt = job.attempt
     job = _note(job, outcome=outcome, ended_at_ms=attempt.ended_at_ms or at_ms)
-    others = tuple(one for one in job.avoided if one != attempt.provider)
-    avoided = (*others, attempt.provider)[-limits.LIST_LENGTH_MAX :]
-    job = structs.replace(job, avoided=avoided)
+    if outcome not in GAVE_WAY:
+        others = tuple(one for one in job.avoided if one != attempt.provider)
+        avoided = (*others, attempt.provider)[-limits.LIST_LENGTH_MAX :]
+        job = structs.replace(job, avoided=avoided)
     if _may_retry(job):
         return _seek_again(job, at_ms)
     because = f"{outcome} ({attempt.note})" if attempt.note else outcome

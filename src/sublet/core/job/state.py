@@ -34,6 +34,7 @@ class JobLimits(Struct, frozen=True):
     retries: int = RETRIES  # attempts after the first
     retries_own: bool = False  # also when the program itself failed
     wait_ms: int = WAIT_MS  # for supply, each time that it seeks
+    gives_way: bool = False  # ordered as spot: to be displaced is no failed attempt
 
 
 class Attempt(Struct, frozen=True):

@@ -35,7 +35,7 @@ class Fault(StrEnum):
 class Lease(Struct, frozen=True, gc=False):
     """One slice of one machine, promised to one tenant. All times in seconds (UTC)."""
 
-    id: Digest  # the order's id
+    id: Digest  # the order's id, but for a piece of a standing order
     offer_id: Digest
     tenant: Address
     provider: Address
@@ -74,6 +74,14 @@ class Lease(Struct, frozen=True, gc=False):
     erasure_level: str = ""  # its assurance: "A0" … "A4"
     delegation: Digest = NO_DIGEST  # whose budget it counts against
     delegate: Address = NO_ADDRESS  # who ordered it under that delegation
+    order: Digest = NO_DIGEST  # that it fills, or a piece of which it is
+    until_s: int = 0  # its slice is another's from then on, or soon after; 0: never
+    spot_max: int = 0  # micro-USD an hour: who pays more displaces it; 0: nobody does
+    notice_s: int = 0  # with which it was sold, for that case
+    displaced_by: Digest = NO_DIGEST  # the order that did
+    replacement: Digest = NO_DIGEST  # the manifest that the tenant asked for last
+    replacements: int = 0  # how often it did
+    runs: Digest = NO_DIGEST  # of those, the one that runs; NO_DIGEST: the order's
     channel_total: int = 0  # what a voucher must say to cover it; see book.view
 
     @property

@@ -13,8 +13,9 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from sublet.base import limits
 from sublet.base.errors import Refused
-from sublet.base.ids import Address
+from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.base.units import compute_owed
 from sublet.core.document import (
     CheckpointKept,
@@ -24,6 +25,7 @@ from sublet.core.document import (
     LeaseTerms,
     Market,
     Receipt,
+    Replacement,
     Start,
     Stop,
     UsageRecord,
@@ -36,6 +38,7 @@ LeaseDocument = (
     | Start
     | UsageRecord
     | CheckpointKept
+    | Replacement
     | GiveBack
     | Receipt
     | Erasure
@@ -43,6 +46,7 @@ LeaseDocument = (
 )
 
 CLAIM_SLACK_MS = 2_000  # both clocks count whole seconds: start and report may each err
+DISPLACED = "displaced"  # why a spot lease ends whose slice another order has
 GIVEN_BACK = "given_back"  # the Receipt's reason that puts the fault on the provider
 
 ERASURE = "erasure"  # the feature: no next tenant before the data of this one is gone
@@ -91,7 +95,7 @@ def _accept(lease: Lease, terms: LeaseTerms, now: Now) -> Lease:
     return replace(
         lease,
         phase=Phase.ACCEPTED,
-        deadline_s=now.at_s + now.market.deliver_s,
+        deadline_s=_before_end(lease, now.at_s + now.market.deliver_s),
         # From here on the tenant may send data.
         is_erasure_due=ERASURE in lease.features,
     )
@@ -106,16 +110,19 @@ def _deliver(lease: Lease, delivery: Delivery, now: Now) -> Lease:
             field="delivery.manifest",
         )
     return replace(
-        lease, phase=Phase.PREPARING, deadline_s=now.at_s + now.market.prepare_s
+        lease,
+        phase=Phase.PREPARING,
+        deadline_s=_before_end(lease, now.at_s + now.market.prepare_s),
     )
 
 
 def _start(lease: Lease, _: Start, now: Now) -> Lease:
+    ends_by_s = now.at_s + lease.duration_s
     started = replace(
         lease,
         phase=Phase.RUNNING,
         started_at_s=now.at_s,
-        ends_by_s=now.at_s + lease.duration_s,
+        ends_by_s=min(ends_by_s, lease.until_s or ends_by_s),
     )
     return replace(started, deadline_s=_running_deadline(started, now))
 
@@ -149,10 +156,31 @@ def _keep(lease: Lease, kept: CheckpointKept, now: Now) -> Lease:
     return replace(lease, secured_ms=kept.ran_ms, checkpoint=kept.checkpoint)
 
 
+def _replace(lease: Lease, asked: Replacement, _: Now) -> Lease:
+    if lease.replacements >= limits.REPLACEMENTS_MAX:
+        raise Refused(
+            f"lease {lease.id}: its program was replaced {lease.replacements} times; "
+            "end it and order a new one",
+            code="too_many_replacements",
+        )
+    return replace(
+        lease, replacement=asked.manifest, replacements=lease.replacements + 1
+    )
+
+
+def _exchange(lease: Lease, delivery: Delivery, _: Now) -> Lease:
+    if delivery.manifest != lease.replacement:
+        raise Refused(
+            f"lease {lease.id}: the manifest is not the one that the tenant asked for "
+            "last; ask the tenant for that one",
+            code="wrong_manifest",
+            field="delivery.manifest",
+        )
+    return replace(lease, runs=delivery.manifest)
+
+
 def _notify(lease: Lease, notice: GiveBack, now: Now) -> Lease:
-    by_s = now.at_s + notice.notice_s + now.market.report_s
-    by_s = min(by_s, lease.give_back_by_s or by_s)
-    return replace(lease, give_back_by_s=by_s, deadline_s=min(lease.deadline_s, by_s))
+    return _give_notice(lease, notice_s=notice.notice_s, now=now)
 
 
 def _close(lease: Lease, stop: Stop, now: Now) -> Lease:
@@ -178,17 +206,23 @@ def _end(lease: Lease, receipt: Receipt, now: Now) -> Lease:
         ran_ms=receipt.ran_ms,
         exit_code=receipt.exit_code,
         outputs=receipt.outputs,
-        # What made it stop is the cause; the receipt only confirms it.
-        reason=receipt.reason if is_given_back else lease.reason or receipt.reason,
-        fault=Fault.PROVIDER if is_given_back else lease.fault,
+        reason=_end_reason(lease, receipt.reason),
+        fault=Fault.PROVIDER
+        if is_given_back and lease.displaced_by == NO_DIGEST
+        else lease.fault,
         owed=_price(lease, billed_ms),
     )
 
 
 def _fail(lease: Lease, receipt: Receipt, now: Now) -> Lease:
     _check_claim(lease, receipt.ran_ms, now)
+    is_displaced = lease.displaced_by != NO_DIGEST and receipt.reason == GIVEN_BACK
     failed = _settle(
-        lease, at_s=now.at_s, reason=receipt.reason, fault=Fault.PROVIDER, owed=0
+        lease,
+        at_s=now.at_s,
+        reason=DISPLACED if is_displaced else receipt.reason,
+        fault=Fault.NOBODY if is_displaced else Fault.PROVIDER,
+        owed=0,
     )
     return replace(failed, exit_code=receipt.exit_code)
 
@@ -222,6 +256,8 @@ STEPS: Mapping[tuple[Phase, type[LeaseDocument]], Move] = {
     (Phase.PREPARING, Stop): Move(Phase.SETTLED, _cancel),
     (Phase.RUNNING, UsageRecord): Move(Phase.RUNNING, _report),
     (Phase.RUNNING, CheckpointKept): Move(Phase.RUNNING, _keep),
+    (Phase.RUNNING, Replacement): Move(Phase.RUNNING, _replace),
+    (Phase.RUNNING, Delivery): Move(Phase.RUNNING, _exchange),
     (Phase.RUNNING, GiveBack): Move(Phase.RUNNING, _notify),
     (Phase.RUNNING, Receipt): Move(Phase.SETTLING, _end),
     (Phase.RUNNING, Stop): Move(Phase.CLOSING, _close),
@@ -239,6 +275,7 @@ SIGNERS: Mapping[type[LeaseDocument], Literal["tenant", "provider"]] = {
     Receipt: "provider",
     Erasure: "provider",
     CheckpointKept: "tenant",
+    Replacement: "tenant",
     Stop: "tenant",
 }
 
@@ -290,6 +327,22 @@ def holds_slice(lease: Lease) -> bool:
     return lease.phase in HOLDING or lease.is_erasure_due
 
 
+def may_displace(lease: Lease) -> bool:
+    """Say whether an order that pays more may have this lease's slice."""
+    return (
+        lease.spot_max > 0
+        and lease.displaced_by == NO_DIGEST
+        and lease.phase in HOLDING
+        and lease.phase is not Phase.CLOSING
+    )
+
+
+def displace(lease: Lease, *, order_id: Digest, at_s: int, market: Market) -> Lease:
+    """Give the lease as it is once another order has its slice, after the notice."""
+    noticed = _give_notice(lease, notice_s=lease.notice_s, now=Now(at_s, market))
+    return replace(noticed, displaced_by=order_id)
+
+
 def can_stop(lease: Lease) -> bool:
     """Say whether a Stop still means something to this lease."""
     return (lease.phase, Stop) in STEPS
@@ -314,6 +367,14 @@ def expire(lease: Lease, *, market: Market) -> Lease:
             reason="timeout",
             deadline_s=lease.deadline_s + market.close_s,
         )
+    if lease.displaced_by != NO_DIGEST and lease.deadline_s == lease.give_back_by_s:
+        return _settle(
+            lease,
+            at_s=lease.deadline_s,
+            reason=DISPLACED,
+            fault=Fault.NOBODY,
+            owed=_price(lease, lease.secured_ms),
+        )
     due = DEADLINES[lease.phase]
     owed = lease.owed if due.fault is Fault.TENANT else _price(lease, lease.secured_ms)
     return _settle(
@@ -328,6 +389,7 @@ def forgive(lease: Lease, *, away_s: int) -> Lease:
         deadline_s=lease.deadline_s + away_s,
         ends_by_s=lease.ends_by_s and lease.ends_by_s + away_s,
         give_back_by_s=lease.give_back_by_s and lease.give_back_by_s + away_s,
+        until_s=lease.until_s and lease.until_s + away_s,
     )
 
 
@@ -356,6 +418,25 @@ def _settle(lease: Lease, *, at_s: int, reason: str, fault: Fault, owed: int) ->
         fault=fault,
         owed=owed,
     )
+
+
+def _give_notice(lease: Lease, *, notice_s: int, now: Now) -> Lease:
+    by_s = now.at_s + notice_s + now.market.report_s
+    by_s = min(by_s, lease.give_back_by_s or by_s)
+    return replace(lease, give_back_by_s=by_s, deadline_s=min(lease.deadline_s, by_s))
+
+
+def _end_reason(lease: Lease, said: str) -> str:
+    # What made it stop is the cause; the receipt only confirms it.
+    if said != GIVEN_BACK:
+        return lease.reason or said
+    return said if lease.displaced_by == NO_DIGEST else DISPLACED
+
+
+def _before_end(lease: Lease, deadline_s: int) -> int:
+    """Move a deadline before the slice is another's, and before a notice is over."""
+    deadline_s = min(deadline_s, lease.until_s or deadline_s)
+    return min(deadline_s, lease.give_back_by_s or deadline_s)
 
 
 def _price(lease: Lease, ran_ms: int) -> int:

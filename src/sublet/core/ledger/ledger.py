@@ -177,6 +177,18 @@ class Ledger:
         self._add(held.credit, credits_pending=-held.amount, credits_posted=amount)
         self._remember(replace(held, state="resolved", posted=amount))
 
+    def release(self, *, transfer_id: Digest) -> None:
+        """Give a hold back as if it had never been: its id may be held again.
+
+        Raises:
+            Broken: there is no such hold.
+        """
+        held = self.pending.pop(transfer_id, None)
+        if held is None:
+            raise Broken(f"releasing the hold {transfer_id}, which is not there")
+        self._add(held.debit, debits_pending=-held.amount)
+        self._add(held.credit, credits_pending=-held.amount)
+
     def check_balanced(self) -> None:
         """Compare the running sums of both sides; cheap enough for every step.
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from sublet.adapter.home_folder import Home
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import NO_DIGEST, Digest
+from sublet.core.book.mode import SPOT
 from sublet.core.job import job, order
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Job, JobLimits
@@ -28,6 +29,7 @@ from sublet.wire.detached import Contract, DetachedPlan
 from sublet.wire.manifest import commitment, size_chunks, tree_id
 from sublet.wire.message import Manifest, Signed, Tree
 from sublet.wire.typed_data import digest
+from sublet.workload.run.contract import join_avoided
 from sublet.workload.run.event import AnyEvent
 from sublet.workload.run.harvest import Harvest
 from sublet.workload.run.key_half import find_statement
@@ -78,6 +80,8 @@ class Pilot(Runner):
             ssh_key=key.public_line(),
             now_ms=self.now_ms,
             say=self._say,
+            show=_ignore,
+            is_stopped=self._is_stop_asked,
         )
 
     async def run(self) -> JobRecord:
@@ -118,9 +122,6 @@ class Pilot(Runner):
             await asyncio.sleep(FLUSH_S)
             with contextlib.suppress(Unavailable, Refused):
                 await self._ledger.flush()
-
-    async def _abandon(self) -> None:
-        """Leave the lease to whoever takes over."""
 
     async def _part(self, one: order.CloseChannel) -> None:
         await super()._part(one)
@@ -179,6 +180,12 @@ class DelegatedDesk(MarketDesk):
         if newest and digest(newest.document, await self.domain()) == lease_id:
             self.orders[lease_id] = newest
 
+    async def abandon(self, job: Job) -> None:
+        """Leave the lease to whoever takes over."""
+
+    async def _forsake(self, order_id: Digest) -> None:
+        """Leave the order that waits to whoever takes over, too: it is in the vault."""
+
     async def make_contract(
         self, one: order.PlaceOrder, resume: Tree
     ) -> tuple[Signed, Manifest]:
@@ -197,13 +204,15 @@ class DelegatedDesk(MarketDesk):
         contract = Contract(salt=secrets.token_hex(16), resume=resume)
         manifest = make_manifest(self._plan, contract)
         template, now_s = self._plan.order, self._own_clock.now_s()
+        waits_s = template.open_until_s - template.signed_at_s
         left_s = max(1, self._plan.expires_at_s - now_s)
         document = replace(
             template,
             manifest=commitment(manifest),
-            avoid=one.avoid,
+            avoid=join_avoided(template.avoid, one.avoid),
             total_max=max(template.total_max - one.spent, 0),
             duration_s_max=min(template.duration_s_max, left_s),
+            open_until_s=now_s + waits_s if template.open_until_s else 0,
             ssh_key=self._ssh_key,
             signed_at_s=now_s,
             salt=secrets.randbits(SALT_BITS),
@@ -244,7 +253,7 @@ def _make_work(plan: DetachedPlan, blobs: Blobs) -> Work:
         cpus_milli=template.cpus_milli,
         memory_bytes=template.memory_bytes,
         disk_bytes=template.disk_bytes,
-        gpu_model=template.gpu_model,
+        gpu_models=template.gpu_models,
         gpu_count=template.gpu_count,
         gpu_memory_bytes=template.gpu_memory_bytes,
         regions=template.regions,
@@ -253,7 +262,10 @@ def _make_work(plan: DetachedPlan, blobs: Blobs) -> Work:
         timeout_s=template.duration_s_max,
     )
     limits = JobLimits(
-        retries=plan.retries, retries_own=plan.retries_own, wait_ms=plan.wait_ms
+        retries=plan.retries,
+        retries_own=plan.retries_own,
+        wait_ms=plan.wait_ms,
+        gives_way=template.mode == SPOT,
     )
     terms = Terms(
         needs=needs,

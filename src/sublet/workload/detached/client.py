@@ -18,13 +18,13 @@ from sublet.workload.client import (
     JOB_ID_BYTES,
     AsyncClient,
     OnEvent,
-    Options,
     listen_with,
     make_wish,
 )
 from sublet.workload.detached import hand_over
 from sublet.workload.detached.attach import get_detached, open_attachment
 from sublet.workload.detached.keepsake import read_keepsake
+from sublet.workload.option import Options
 from sublet.workload.run.result import JobResult
 
 SALT_BITS = 62

@@ -15,7 +15,9 @@ from sublet.adapter.seal import KEY_BYTES, JobSeal, seal_to
 from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Address
+from sublet.core.book.mode import RESERVED
 from sublet.core.document import Delegation, Offer
+from sublet.core.gpu_kind import fits_any
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Job
 from sublet.sdk.connection import Connection
@@ -34,7 +36,7 @@ from sublet.wire.message import (
 )
 from sublet.workload.detached.keepsake import Keepsake, job_name, write_keepsake
 from sublet.workload.run.contract import make_manifest, make_order
-from sublet.workload.run.wish import Needs
+from sublet.workload.run.wish import Needs, refuse
 from sublet.workload.run.work import Tenant, Work
 
 EXPIRES_S = 24 * 3_600
@@ -48,10 +50,12 @@ async def hand_over(tenant: Tenant, work: Work, *, expires_s: int) -> JobRecord:
     """Leave a job with the market; give what this home remembers of it.
 
     Raises:
-        Refused: no provider fits that takes sealed jobs, or the market will not have it.
+        Refused: a mode that wants the tenant there, no provider that fits and takes
+            sealed jobs, or the market will not have it.
         Unavailable: the market does not answer. Nothing runs yet.
         PeerFault: the market shows an offer that its provider did not sign.
     """
+    _check_mode(work.terms.needs)
     connection, home = tenant.connection, tenant.home
     jobs, own = DetachedJobs(connection), connection.key.address
     keys = await find_seal_keys(connection, jobs, work.terms.needs)
@@ -116,6 +120,24 @@ async def hand_over(tenant: Tenant, work: Work, *, expires_s: int) -> JobRecord:
     await jobs.start(work.id)
     home.drop_job_blobs(work.id)
     return record
+
+
+def _check_mode(needs: Needs) -> None:
+    """Refuse what a node cannot do for a tenant who is not there."""
+    if needs.choose_s:
+        raise refuse(
+            "--mode",
+            "nobody is there to choose a bid for a detached job; leave the second span "
+            "out, as in live:10s, and the best bid wins",
+            code="bad_mode",
+        )
+    if needs.mode == RESERVED:
+        raise refuse(
+            "--mode",
+            "a detached job may have to begin again elsewhere, when the reserved time is "
+            "over; use instant, standing, live or spot",
+            code="bad_mode",
+        )
 
 
 def seal_work(
@@ -214,14 +236,13 @@ async def find_seal_keys(
 
 
 def _fits(row: OfferRow, needs: Needs) -> bool:
-    model = needs.gpu_model.lower()
     return (
         row.is_up
         and row.cpus_milli >= needs.cpus_milli
         and row.memory_bytes >= needs.memory_bytes
         and row.gpus >= needs.gpu_count
         and (not needs.gpu_count or row.gpu_memory_bytes >= needs.gpu_memory_bytes)
-        and (not model or row.gpu_model.lower() == model)
+        and fits_any(row, needs.gpu_models)
         and (not needs.regions or _is_in(row.region, needs.regions))
     )
 

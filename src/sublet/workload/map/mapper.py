@@ -28,7 +28,7 @@ from sublet.workload.map.result import TaskResult
 from sublet.workload.map.store import Store
 from sublet.workload.map.task import TaskList, read_stdin
 from sublet.workload.map.worker import Worker
-from sublet.workload.run.talk import printable
+from sublet.workload.run.evidence import printable
 from sublet.workload.run.work import Tenant
 
 TICK_S = 0.25

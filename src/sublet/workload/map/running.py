@@ -175,7 +175,12 @@ async def begin_map(
         Refused: the folder holds another map, or its money is used up.
         Unavailable: the disk or the market did not answer.
     """
-    terms = parse_terms(wish, environment=environment, read_secret=survey.read_secret)
+    terms = parse_terms(
+        wish,
+        environment=environment,
+        read_secret=survey.read_secret,
+        now_s=tenant.clock.now_s(),
+    )
     limits = parse_limits(map_wish, terms)
     scratch = tenant.home.path / "maps" / secrets.token_hex(6)
     store = Store(results if results is not None else scratch / "results")

@@ -17,8 +17,8 @@ from sublet.core.task import fact
 from sublet.workload.map.result import WorkerSaid
 from sublet.workload.map.session import TaskSession
 from sublet.workload.run import event
+from sublet.workload.run.evidence import printable
 from sublet.workload.run.runner import Runner
-from sublet.workload.run.talk import printable
 from sublet.workload.run.work import Tenant, Work
 
 JOB_ID_BYTES = 6

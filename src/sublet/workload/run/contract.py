@@ -1,6 +1,10 @@
 """What is signed and what is sent for one attempt: the order and the manifest. Pure."""
 
+from msgspec import structs
+
+from sublet.base import limits
 from sublet.base.ids import NO_DIGEST, Address
+from sublet.core.book.mode import LIVE, RESERVED, SPOT, STANDING
 from sublet.core.document import Order
 from sublet.core.egress import FEATURE as EGRESS
 from sublet.core.lease.table import ERASURE
@@ -36,6 +40,7 @@ def make_manifest(
         timeout_s=needs.timeout_s,
         egress=needs.egress,
         image=program.image,
+        lengthens=program.lengthens,
     )
     check_manifest(manifest)
     return manifest
@@ -54,26 +59,51 @@ def make_order(
 ) -> Order:
     """Say what is wanted of a machine; without a manifest, to ask for a quote."""
     return Order(
+        **structs.asdict(
+            structs.replace(
+                needs.particulars, avoid=join_avoided(needs.particulars.avoid, avoid)
+            )
+        ),
         tenant=tenant,
         cpus_milli=needs.cpus_milli,
         memory_bytes=needs.memory_bytes,
         disk_bytes=needs.disk_bytes,
-        gpu_model=needs.gpu_model,
+        gpu_models=needs.gpu_models,
         gpu_count=needs.gpu_count,
         gpu_memory_bytes=needs.gpu_memory_bytes,
         regions=needs.regions,
         sandbox=needs.sandbox,
         features=_find_features(needs),
-        avoid=avoid,
+        machines=needs.gang.machines,
+        apart=needs.gang.apart,
+        together_ms=needs.gang.together_ms,
         price_hour_max=needs.price_hour_max,
         total_max=max(needs.total_max - spent, 0),
         duration_s_max=needs.timeout_s,
+        mode=needs.mode,
+        window_s=needs.mode_s if needs.mode == LIVE else 0,
+        choose_s=needs.choose_s,
+        open_until_s=at_s + needs.mode_s if needs.mode == STANDING else 0,
+        notice_s=needs.mode_s if needs.mode == SPOT else 0,
+        starts_at_s=at_s + needs.mode_s if needs.mode == RESERVED else 0,
         manifest=NO_DIGEST if manifest is None else commitment(manifest),
         ssh_key=ssh_key,
         delegation=NO_DIGEST,
         signed_at_s=at_s,
         salt=salt,
     )
+
+
+def join_avoided(
+    named: tuple[Address, ...], fared: tuple[Address, ...]
+) -> tuple[Address, ...]:
+    """Give whom an order avoids: whom the tenant names, then whom its job fared badly with.
+
+    Of the latter the newest, as many as an order names besides.
+    """
+    others = tuple(one for one in fared if one not in named)
+    room = limits.LIST_LENGTH_MAX - len(named)
+    return (*named, *others[max(0, len(others) - room) :])
 
 
 def _find_features(needs: Needs) -> tuple[str, ...]:

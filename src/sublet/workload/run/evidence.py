@@ -9,14 +9,23 @@ from typing import TypeVar
 
 from sublet.base.errors import PeerFault, Refused
 from sublet.base.ids import NO_DIGEST, Digest
-from sublet.core.document import LeaseTerms, Offer, Order, Receipt, UsageRecord
+from sublet.core.document import (
+    Delivery,
+    LeaseTerms,
+    Offer,
+    Order,
+    Receipt,
+    UsageRecord,
+)
 from sublet.core.lease.phase import Lease
+from sublet.core.lease.piece import is_lease_of
+from sublet.core.promise import find_unmet
 from sublet.wire import codec
 from sublet.wire.manifest import check_tree, count_bytes, egress_digest, tree_id
 from sublet.wire.message import Ended, Metered, Missing, Signed, Terms, Tree
 from sublet.wire.typed_data import Domain
 
-T = TypeVar("T", UsageRecord, Receipt, LeaseTerms)
+T = TypeVar("T", UsageRecord, Receipt, LeaseTerms, Delivery)
 
 
 def check_lease(lease: Lease, *, order: Order, order_id: Digest) -> None:
@@ -26,7 +35,7 @@ def check_lease(lease: Lease, *, order: Order, order_id: Digest) -> None:
         PeerFault: another lease, dearer, smaller, or somebody else's.
     """
     facts = {
-        "id": lease.id == order_id,
+        "id": lease.order == order_id and is_lease_of(lease.id, order_id),
         "tenant": lease.tenant == order.tenant,
         "manifest": lease.manifest == order.manifest,
         "ssh_key": lease.ssh_key == order.ssh_key,
@@ -72,23 +81,15 @@ def check_terms(said: Terms, *, lease: Lease, order: Order, domain: Domain) -> N
         "offer": terms.offer_id == lease.offer_id == offer_id,
         "host key": offer.ssh_host_key == lease.ssh_host_key,
         "gpus": set(lease.gpu_uuids) <= set(offer.gpu_uuids),
-        "gpu model": order.gpu_model in ("", offer.gpu_model),
-        "gpu memory": offer.gpu_memory_bytes >= order.gpu_memory_bytes,
-        "sandbox": not order.sandbox or order.sandbox in offer.sandboxes,
-        "features": set(order.features) <= set(offer.features),
-        "region": not order.regions or _is_in(offer.region, order.regions),
     }
-    if wrong := sorted(name for name, holds in facts.items() if not holds):
+    wrong = sorted(name for name, holds in facts.items() if not holds)
+    if wrong := [*wrong, *find_unmet(offer, order)]:
         raise PeerFault(
             "the market told another lease than its provider has signed: "
             f"{', '.join(wrong)}",
             code="market_lied",
             detail={"lease": lease.id},
         )
-
-
-def _is_in(region: str, wanted: tuple[str, ...]) -> bool:
-    return any(region == one or region.startswith(f"{one}-") for one in wanted)
 
 
 def check_metered(said: Metered, *, lease: Lease, domain: Domain) -> UsageRecord:
@@ -98,6 +99,17 @@ def check_metered(said: Metered, *, lease: Lease, domain: Domain) -> UsageRecord
         PeerFault: it is not this provider's word on this lease.
     """
     return _check_signed(said.record, UsageRecord, lease=lease, domain=domain)
+
+
+def check_delivery(signed: Signed | None, *, lease: Lease, domain: Domain) -> Delivery:
+    """Check a delivery's signature and lease.
+
+    Raises:
+        PeerFault: it is not this provider's word on this lease.
+    """
+    if signed is None:
+        raise PeerFault("the provider signed no delivery", code="bad_delivery")
+    return _check_signed(signed, Delivery, lease=lease, domain=domain)
 
 
 def check_ended(said: Ended, *, lease: Lease, domain: Domain) -> Receipt:
@@ -187,3 +199,8 @@ def _check_signed(signed: Signed, kind: type[T], *, lease: Lease, domain: Domain
             detail={"signer": signer, "lease": document.lease_id},
         )
     return document
+
+
+def printable(text: str) -> str:
+    """A stranger's words on one short line, without anything for a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)[:500]

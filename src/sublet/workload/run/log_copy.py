@@ -1,6 +1,7 @@
 """What one attempt wrote to one stream: counted, hashed, and a copy of it kept."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -101,6 +102,22 @@ class Log:
                 code="bad_output",
                 detail={"receipt": hashed, "told": self.digest},
             )
+
+    async def follow(
+        self,
+        pieces: AsyncIterator[bytes],
+        *,
+        wrote: Callable[[str, bytes], Awaitable[None]],
+        warn: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """Keep and show what comes until that is all; raises as ``pieces`` does."""
+        async for content in pieces:
+            try:
+                self.keep(content)
+            except Unavailable as fault:
+                await warn(fault.message)
+            await wrote(self.stream, content)
+        self.done.set()
 
     def keep(self, content: bytes) -> None:
         """Append to the copy.

@@ -7,13 +7,25 @@ from collections.abc import Callable
 
 from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
-from sublet.core.document import CheckpointKept, Order, Stop
+from sublet.core.book.open_order import OpenOrder, OrderPhase
+from sublet.core.document import (
+    Cancellation,
+    CheckpointKept,
+    Order,
+    Replacement,
+    Stop,
+)
 from sublet.core.job import fact, order
+from sublet.core.job.move import CANCELLED
+from sublet.core.job.state import Job, JobPhase
 from sublet.core.lease.phase import Fault, Lease, Phase
 from sublet.sdk.connection import Connection
+from sublet.sdk.exchange import ask_order
 from sublet.service.ports import Clock
+from sublet.wire.manifest import commitment
 from sublet.wire.message import Appended, Manifest, Paid, Signed, Tree
 from sublet.wire.typed_data import Domain
+from sublet.workload.run import event
 from sublet.workload.run.contract import make_manifest, make_order
 from sublet.workload.run.evidence import check_lease
 from sublet.workload.run.exit_code import (
@@ -21,9 +33,12 @@ from sublet.workload.run.exit_code import (
     EXIT_UNAVAILABLE,
     exit_code_of,
 )
+from sublet.workload.run.talk import Show
+from sublet.workload.run.wait_text import describe_wait
 from sublet.workload.run.work import Work
 
 WATCH_PAUSE_S = 2.0  # before a market that went away is watched again
+LOOK_S = 1.0  # between two looks at an order that waits
 SALT_BITS = 62
 
 
@@ -39,18 +54,22 @@ class MarketDesk:
         ssh_key: str,
         now_ms: Callable[[], int],
         say: Callable[[fact.Fact], None],
+        show: Show,
+        is_stopped: Callable[[], bool],
     ) -> None:
-        """Take the market, the job, and who hears of facts."""
+        """Take the market, the job, who hears of facts, who of waits; is it stopped?"""
         self.leases: dict[Digest, Lease] = {}
         self.manifests: dict[Digest, Manifest] = {}
         self.orders: dict[Digest, Signed] = {}
         self.indexes: dict[Digest, int] = {}  # of the orders in the log
         self._connection = connection
         self._clock = clock
-        self._work = work
+        self.work = work  # what the next order is for
         self._ssh_key = ssh_key
         self._now_ms = now_ms
         self._say = say
+        self._show = show
+        self._is_stopped = is_stopped
 
     async def domain(self) -> Domain:
         """Give the domain that documents of this market are signed in."""
@@ -74,7 +93,7 @@ class MarketDesk:
         self, one: order.PlaceOrder, resume: Tree
     ) -> tuple[Signed, Manifest]:
         """Sign the order of one attempt; give it with what is to be run."""
-        work, connection = self._work, self._connection
+        work, connection = self.work, self._connection
         manifest = make_manifest(
             work.program,
             work.terms,
@@ -94,6 +113,25 @@ class MarketDesk:
         )
         return await connection.sign(document), manifest
 
+    async def make_replacement(
+        self, lease_id: Digest, work: Work
+    ) -> tuple[Manifest, Signed]:
+        """Give the manifest of another program for a lease, and the word for it."""
+        manifest = make_manifest(
+            work.program,
+            work.terms,
+            inputs=work.inputs,
+            resume=Tree(files=()),
+            salt=secrets.token_hex(16),
+        )
+        document = Replacement(
+            lease_id=lease_id,
+            manifest=commitment(manifest),
+            signed_at_s=self._clock.now_s(),
+            salt=secrets.randbits(SALT_BITS),
+        )
+        return manifest, await self._connection.sign(document)
+
     async def _order_lease(self, one: order.PlaceOrder, resume: Tree) -> fact.Fact:
         signed, manifest = await self.make_contract(one, resume)
         document = signed.document
@@ -103,6 +141,11 @@ class MarketDesk:
         lease = result.lease
         if result.fault is not None:
             return self._refused(result)
+        if lease is None and result.order is not None:
+            waited = await self._wait_filled(result.order)
+            if isinstance(waited, fact.Fact):
+                return waited
+            lease = waited
         if lease is None:
             raise PeerFault("the market took the order and names no lease")
         check_lease(lease, order=document, order_id=result.id)
@@ -119,6 +162,46 @@ class MarketDesk:
             hold=lease.hold,
             duration_s=lease.duration_s,
         )
+
+    async def _wait_filled(self, order_: OpenOrder) -> Lease | fact.Fact:
+        """Wait until an order has its lease or has ended; whoever leaves cancels it."""
+        told = None
+        try:
+            while not order_.leases and order_.phase is not OrderPhase.ENDED:
+                if self._is_stopped():
+                    await self._cancel(order_.id)
+                state = (order_.phase, len(order_.bids), order_.booking is None)
+                if state != told:
+                    told = state
+                    now_s = self._clock.now_s()
+                    text = describe_wait(order_, now_s=now_s)
+                    await self._show(event.Waiting(at_ms=self._now_ms(), message=text))
+                await asyncio.sleep(LOOK_S)
+                with contextlib.suppress(Unavailable):
+                    order_ = await self._connection.ask(ask_order(order_.id))
+        except asyncio.CancelledError:
+            await self._forsake(order_.id)
+            raise
+        if order_.leases:
+            return await self._connection.lease(order_.leases[0])
+        return fact.NoMatch(
+            at_ms=self._now_ms(),
+            message=f"the order waited and found nothing: {order_.reason}",
+            detail={"reason": order_.reason},
+        )
+
+    async def _forsake(self, order_id: Digest) -> None:
+        """Whoever waited leaves at once: the order must not find anything any more."""
+        await self._cancel(order_id)
+
+    async def _cancel(self, order_id: Digest) -> None:
+        document = Cancellation(
+            order_id=order_id,
+            signed_at_s=self._clock.now_s(),
+            salt=secrets.randbits(SALT_BITS),
+        )
+        with contextlib.suppress(Unavailable, Refused):
+            await self._connection.submit(document)
 
     def _refused(self, result: Appended) -> fact.Fact:
         fault = result.fault
@@ -195,6 +278,12 @@ class MarketDesk:
             [result] = await self._connection.submit(document)
             if result.lease is not None:
                 self.note(result.lease)
+
+    async def abandon(self, job: Job) -> None:
+        """This machine cannot go on: leave no lease that nobody looks after."""
+        if job.phase not in (JobPhase.SEEKING, JobPhase.FINISHED):
+            lease_id = job.attempt.lease_id
+            await self.stop(order.StopLease(lease_id=lease_id, reason=CANCELLED))
 
     async def settle_up(self, unknown: list[Digest], *, limit_s: float) -> None:
         """Ask what leases cost that did not end by a receipt."""

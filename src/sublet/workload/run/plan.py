@@ -75,6 +75,7 @@ class Program(Struct, frozen=True):
     sources: tuple[Source, ...]
     command: str  # for people
     image: str = ""  # as the manifest has it
+    lengthens: bool = False  # argv follows the image's entrypoint
 
 
 def find_paths(wish: Wish) -> tuple[str, ...]:
@@ -118,6 +119,7 @@ def parse_program(wish: Wish, seen: dict[str, Seen]) -> Program:
         sources=(*sources, *inputs),
         command=shown[:COMMAND_LENGTH_MAX],
         image="" if wish.image is None else str(named),
+        lengthens=wish.lengthens,
     )
 
 

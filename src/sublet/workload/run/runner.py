@@ -11,13 +11,12 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Address, Digest
 from sublet.core.job import fact, job, order
-from sublet.core.job.move import CANCELLED
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Job, JobPhase
 from sublet.sdk.job_channel import ChannelLost, ClientKey
@@ -73,7 +72,10 @@ class Runner:
             ssh_key=self._key.public_line(),
             now_ms=self.now_ms,
             say=self._say,
+            show=self._show_event,
+            is_stopped=self._is_stop_asked,
         )
+        self._is_stopped = False
         self._job = Job()
         self._created_at_ms = self.now_ms()
         self.harvest = Harvest(home=tenant.home, work=work)
@@ -89,26 +91,27 @@ class Runner:
         return self._job.cost
 
     async def open_line(self, lease_id: Digest) -> Line:
-        """Reach the provider of one of this job's leases, beside its own channel.
-
-        Raises:
-            Unavailable: it cannot be reached just now.
-            Refused: the market does not connect to this lease any more.
-            PeerFault: whoever answers is somebody else, or does not admit this key.
-        """
+        """Reach a lease's provider beside its own channel; raises as ``open_line``."""
         lease = self._desk.leases[lease_id]
         return await open_line(self._connection, lease=lease, key=self._key)
 
+    async def replace(self, work: Work) -> None:
+        """Run another program from now on; Refused: why the old one goes on."""
+        if self._job.phase is not JobPhase.RUNNING:
+            raise Refused("no program runs just now", code="not_running")
+        lease_id = self._job.attempt.lease_id
+        contract = await self._desk.make_replacement(lease_id, work)
+        await self._talks[lease_id].replace(*contract)
+        self._work = self._desk.work = work
+        await self._note_down()
+
     def stop(self) -> None:
         """Ask for the job to be stopped and settled; twice is harmless."""
+        self._is_stopped = True
         self._inbox.put_nowait(fact.StopAsked(at_ms=self.now_ms()))
 
     async def run(self) -> JobRecord:
-        """Run the job to its end; give what there is to remember of it.
-
-        Raises:
-            Broken: an invariant fell.
-        """
+        """Run the job to its end; give what there is to remember of it."""
         place = self._home.job_folder(self._work.id) / "ssh_key"
         self._home.write_private(place, self._key.to_pem())
         await self._write()
@@ -122,7 +125,7 @@ class Runner:
             looking.cancel()
             fault = _first(group)
             if isinstance(fault, Unavailable):
-                await self._abandon()
+                await self._desk.abandon(self._job)
             raise fault from None
         receipts = {lease_id: talk.receipt for lease_id, talk in self._talks.items()}
         await self.scrutiny.leave(receipts)
@@ -171,7 +174,7 @@ class Runner:
                     overdue = fact.ReceiptOverdue(
                         at_ms=self.now_ms() + one.delay_ms, lease_id=one.lease_id
                     )
-                    self._spawn(self._say_later(overdue, one.delay_ms))
+                    self._spawn(_say_later(self._say, overdue, one.delay_ms))
                 case order.Dial():
                     talk = await self._find_talk(one.lease_id)
                     self._spawn(self._dial(talk, one.delay_ms))
@@ -269,16 +272,16 @@ class Runner:
     def _say(self, said: fact.Fact) -> None:
         self._inbox.put_nowait(said)
 
+    def _is_stop_asked(self) -> bool:
+        """Say whether it is stopped, here or by another command."""
+        if not self._is_stopped and self._home.is_stop_asked(self._work.id):
+            self.stop()
+        return self._is_stopped
+
     async def _await_supply(self, delay_ms: int) -> None:
         await asyncio.sleep(delay_ms / 1_000)
-        if self._home.is_stop_asked(self._work.id):
-            self.stop()
-        else:
+        if not self._is_stop_asked():
             self._say(fact.SupplyDue(at_ms=self.now_ms()))
-
-    async def _say_later(self, said: fact.Fact, delay_ms: int) -> None:
-        await asyncio.sleep(delay_ms / 1_000)
-        self._say(said)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)
@@ -324,12 +327,6 @@ class Runner:
             disk_bytes=self._work.terms.needs.disk_bytes,
         )
 
-    async def _abandon(self) -> None:
-        """This machine cannot go on: leave no lease that nobody looks after."""
-        if self._job.phase not in (JobPhase.SEEKING, JobPhase.FINISHED):
-            lease_id = self._job.attempt.lease_id
-            await self._desk.stop(order.StopLease(lease_id=lease_id, reason=CANCELLED))
-
     async def _settle_up(self) -> None:
         """Ask what attempts cost that did not end by a receipt."""
         await self._desk.settle_up(self._job.unpriced, limit_s=SETTLE_S)
@@ -337,6 +334,13 @@ class Runner:
             said = self._inbox.get_nowait()
             if isinstance(said, fact.LeaseSettled):
                 self._job, _ = job.step(self._job, said)
+
+
+async def _say_later(
+    say: Callable[[fact.Fact], None], said: fact.Fact, delay_ms: int
+) -> None:
+    await asyncio.sleep(delay_ms / 1_000)
+    say(said)
 
 
 def _accuse(

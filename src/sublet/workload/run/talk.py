@@ -24,27 +24,29 @@ from sublet.wire.message import (
     Close,
     Ended,
     JobSays,
-    Kept,
     Manifest,
     Metered,
     Missing,
     Notice,
-    Paid,
     Progress,
+    Replaced,
     Sanitized,
     Signed,
+    TenantSays,
     Tree,
     Trouble,
     Uploaded,
 )
 from sublet.wire.typed_data import Domain
 from sublet.workload.run import event
+from sublet.workload.run.change import Changes
 from sublet.workload.run.checked import hear_terms
 from sublet.workload.run.evidence import (
     check_ended,
     check_files,
     check_metered,
     check_missing,
+    printable,
 )
 from sublet.workload.run.key_half import KeyHalf
 from sublet.workload.run.line import Line, open_line
@@ -93,6 +95,7 @@ class Talk:
         self._domain = domain
         self._blobs = blobs
         self._key = key
+        self._changes = Changes(lease=lease, domain=domain)
         self._half = KeyHalf(lease, salt=manifest.salt, folder=folder)
         self._now_ms = now_ms
         self._say = say
@@ -146,12 +149,16 @@ class Talk:
         if line is not None:
             await line.close()
 
-    async def finish(self, reason: str, message: str) -> None:
-        """End the conversation: with thanks once the logs are through, or in trouble.
+    async def replace(self, manifest: Manifest, replacement: Signed) -> None:
+        """Have another program run in its place; Refused: why the old one goes on."""
+        with contextlib.suppress(ChannelLost):  # the next channel begins with it
+            await self.send(self._changes.ask(manifest, replacement))
+        await self._changes.wait()
 
-        Never raises: the channel may be gone already.
-        """
+    async def finish(self, reason: str, message: str) -> None:
+        """End it: with thanks once the logs are through, or in trouble. Never raises."""
         self._is_closed = True
+        self._changes.drop()
         with contextlib.suppress(ChannelLost, TimeoutError):
             if reason == "done":
                 await self._wait_logs()
@@ -168,12 +175,8 @@ class Talk:
                 for log in self.logs:
                     await log.done.wait()
 
-    async def send(self, message: Paid | Kept | Close | Trouble | Uploaded) -> None:
-        """Say something to the provider.
-
-        Raises:
-            ChannelLost: there is no channel just now.
-        """
+    async def send(self, message: TenantSays) -> None:
+        """Say something to the provider; ChannelLost: there is no channel just now."""
         if self._channel is None:
             raise ChannelLost("there is no channel to the provider just now")
         await self._channel.say(message)
@@ -186,9 +189,12 @@ class Talk:
             return  # it broke in between, and that was said
         with contextlib.suppress(ChannelLost):
             await self._channel.say(self._half.deliver(self._manifest, self._order))
+            if self._changes.asked is not None:
+                await self._channel.say(self._changes.asked)
         for log in self.logs:
             if not log.done.is_set():
-                self._start(self._follow(self._channel, log))
+                pieces = self._channel.follow_log(log.stream, offset=log.offset)
+                self._start(log.follow(pieces, wrote=self._wrote, warn=self._warn))
 
     def fetch_outputs(self) -> None:
         """Begin to fetch what the receipt hashed; a fact says how it went."""
@@ -220,6 +226,8 @@ class Talk:
         match said:
             case Missing():
                 self._start(self._upload(said))
+            case Replaced():
+                self._changes.hear(said)
             case Progress():
                 await self._hear_progress(said)
             case Metered():
@@ -262,6 +270,7 @@ class Talk:
         asked = self._manifest.outputs or ("",)
         check_files(said.outputs, asked=asked, bytes_max=self.lease.disk_bytes)
         self.outputs, self.receipt = said.outputs, said.receipt
+        self._changes.drop()
         self._hashed = {"stdout": receipt.stdout, "stderr": receipt.stderr}
         self._say(
             fact.ReceiptShown(
@@ -281,9 +290,8 @@ class Talk:
     async def _upload(self, said: Missing) -> None:
         if self._channel is None:
             return
-        if size := check_missing(
-            said, size_chunks(self._manifest.inputs, self._manifest.resume)
-        ):
+        trees = (self._manifest.inputs, self._manifest.resume, *self._changes.trees())
+        if size := check_missing(said, size_chunks(*trees)):
             await self._show(event.Uploading(at_ms=self._now_ms(), bytes=size))
             await self._channel.put_chunks(said.chunks, blobs=self._blobs)
         await self._channel.say(Uploaded())
@@ -317,16 +325,8 @@ class Talk:
             return fault.message
         return ""
 
-    async def _follow(self, channel: JobChannel, log: Log) -> None:
-        async for content in channel.follow_log(log.stream, offset=log.offset):
-            try:
-                log.keep(content)
-            except Unavailable as fault:
-                await self._warn(fault.message)
-            await self._show(
-                event.Wrote(at_ms=self._now_ms(), stream=log.stream, data=content)
-            )
-        log.done.set()
+    async def _wrote(self, stream: str, data: bytes) -> None:
+        await self._show(event.Wrote(at_ms=self._now_ms(), stream=stream, data=data))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something run beside the listening; it ends with the channel."""
@@ -357,8 +357,3 @@ class Talk:
 
     def _here(self) -> dict[str, Any]:
         return {"at_ms": self._now_ms(), "lease_id": self.lease.id}
-
-
-def printable(text: str) -> str:
-    """A stranger's words on one short line, without anything for a terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)[:500]

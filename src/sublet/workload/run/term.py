@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 from sublet.base import limits
+from sublet.core.book.mode import SPOT
 from sublet.core.job.state import RETRIES, WAIT_MS, JobLimits
 from sublet.wire.manifest import find_path_fault
 from sublet.workload.run.need import parse_needs, parse_span
@@ -22,6 +23,7 @@ def parse_terms(
     *,
     environment: Mapping[str, str],
     read_secret: Callable[[str], str],
+    now_s: int,
 ) -> Terms:
     """Read everything about a wish but its files.
 
@@ -29,14 +31,18 @@ def parse_terms(
         wish: as typed.
         environment: of this process; names without a value are taken from it.
         read_secret: gives the content of a file that a secret names.
+        now_s: from which on spans count.
 
     Raises:
         Faults: all that is wrong.
     """
     found = Collector()
+    needs = parse_needs(wish, found, now_s=now_s)
     terms = Terms(
-        needs=parse_needs(wish, found),
-        limits=found.take(JobLimits(), _parse_limits, wish),
+        needs=needs,
+        limits=found.take(
+            JobLimits(), _parse_limits, wish, gives_way=needs.mode == SPOT
+        ),
         outputs=tuple(
             found.take(Wanted("", ""), parse_output, text) for text in wish.outputs
         ),
@@ -50,12 +56,12 @@ def parse_terms(
     return terms
 
 
-def _parse_limits(wish: Wish) -> JobLimits:
+def _parse_limits(wish: Wish, *, gives_way: bool) -> JobLimits:
     wait_ms = WAIT_MS
     if wish.wait is not None:
         wait_ms = parse_span(wish.wait, "--wait", 0, WAIT_S_MAX) * 1_000
     if wish.retries is None:
-        return JobLimits(retries=RETRIES, wait_ms=wait_ms)
+        return JobLimits(retries=RETRIES, wait_ms=wait_ms, gives_way=gives_way)
     if not 0 <= wish.retries <= limits.RETRIES_MAX:
         raise refuse(
             "--retries",
@@ -63,7 +69,9 @@ def _parse_limits(wish: Wish) -> JobLimits:
             code="out_of_range",
         )
     # Whoever names a number means the program's own failures too.
-    return JobLimits(retries=wish.retries, retries_own=True, wait_ms=wait_ms)
+    return JobLimits(
+        retries=wish.retries, retries_own=True, wait_ms=wait_ms, gives_way=gives_way
+    )
 
 
 # ---- names and paths ----------------------------------------------------------------

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from sublet.base import limits
 from sublet.base.errors import Faults, Refused, SubletError
+from sublet.base.ids import Address
 from sublet.core.image import Reference
 from sublet.core.job.state import JobLimits
 
@@ -23,14 +26,38 @@ class Wish(Struct, frozen=True, kw_only=True):
 
     target: tuple[str, ...]  # script, folder or command, then its arguments
     is_command: bool = False  # it stood behind --
+    lengthens: bool = False  # it follows the image's entrypoint
     gpu: str | None = None
+    gpu_kinds: tuple[str, ...] = ()  # any of, as an order has them: "a100/80GiB/sxm"
     vram: str | None = None
+    gpu_vendor: str | None = None
+    gpu_interface: str | None = None
+    compute_capability: str | None = None
+    driver: str | None = None
+    cuda: str | None = None
+    gpu_share: str | None = None
+    gpu_sharing: str | None = None
     cpus: str | None = None
     memory: str | None = None
     disk: str | None = None
+    disk_classes: tuple[str, ...] = ()  # any of
+    up: str | None = None
+    down: str | None = None
+    latencies: tuple[str, ...] = ()  # all of: "frankfurt=30ms"
     max_price: str | None = None
     max_total: str | None = None
     regions: tuple[str, ...] = ()
+    jurisdictions: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()  # all of: "tier=datacenter"
+    auditors: tuple[str, ...] = ()  # addresses, any of
+    auditors_all: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()  # addresses of providers
+    pricing: str | None = None
+    work: str | None = None
+    near: str | None = None
+    data_at: tuple[str, ...] = ()
+    data_price: str | None = None
+    deadline: str | None = None
     sandbox: str | None = None
     image: str | None = None
     inputs: tuple[str, ...] = ()
@@ -39,11 +66,55 @@ class Wish(Struct, frozen=True, kw_only=True):
     retries: int | None = None
     timeout: str | None = None
     wait: str | None = None
+    mode: str | None = None
     env: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     egress: tuple[str, ...] = ()
     erasure: bool = False
     name: str | None = None
+    machines: int | None = None  # a gang of so many
+    apart: tuple[str, ...] = ()
+    together: str | None = None  # "5ms"
+
+    def avoiding(self, providers: tuple[str, ...]) -> "Wish":
+        """Give the same wish, with more providers that are not wanted."""
+        return replace(self, avoid=(*self.avoid, *providers))
+
+
+class Gang(Struct, frozen=True):
+    """Several machines at once, as an order has them."""
+
+    machines: int = 1
+    apart: tuple[str, ...] = ()
+    together_ms: int = 0
+
+
+class Particulars(Struct, frozen=True, kw_only=True):
+    """What else of a machine and its price: fields of an order, by their names there."""
+
+    disk_classes: tuple[str, ...] = ()
+    gpu_vendor: str = ""
+    gpu_interface: str = ""
+    gpu_compute: int = 0
+    gpu_driver: int = 0
+    cuda: int = 0
+    gpu_share_milli: int = limits.GPU_SHARE_WHOLE
+    gpu_sharing: str = ""
+    jurisdictions: tuple[str, ...] = ()
+    up_mbit_s: int = 0
+    down_mbit_s: int = 0
+    latencies: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    auditors_any: tuple[Address, ...] = ()
+    auditors_all: tuple[Address, ...] = ()
+    avoid: tuple[Address, ...] = ()  # before those with whom the job fared badly
+    work: str = ""
+    near: str = ""
+    near_price_hour: int = 0
+    data_at: tuple[Address, ...] = ()
+    data_price_hour: int = 0
+    pricing: str = "second_score"
+    deadline_s: int = 0
 
 
 class Needs(Struct, frozen=True):
@@ -52,7 +123,7 @@ class Needs(Struct, frozen=True):
     cpus_milli: int
     memory_bytes: int
     disk_bytes: int
-    gpu_model: str
+    gpu_models: tuple[str, ...]  # any of; empty for any
     gpu_count: int
     gpu_memory_bytes: int
     regions: tuple[str, ...]
@@ -62,7 +133,12 @@ class Needs(Struct, frozen=True):
     sandbox: str = ""  # the class that it has to be; "" for any
     egress: tuple[str, ...] = ()  # destinations, as the manifest has them
     erasure: bool = False  # encrypted scratch, and a statement that it is gone
+    mode: str = "instant"  # how the market is to find a lease
+    mode_s: int = 0  # what it needs: window, wait, notice, or until it begins
+    choose_s: int = 0  # live: for the tenant to choose a bid; 0: the best one wins
+    particulars: Particulars = Particulars()
     image: Reference | None = None  # as typed: an archive's path is a local one
+    gang: Gang = Gang()
 
 
 class Wanted(Struct, frozen=True):

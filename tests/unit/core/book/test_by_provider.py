@@ -167,3 +167,24 @@ def test_expired_offer_is_unknown() -> None:
     offer_id = world.add_provider(expires_at_s=START_S + 5)
     world.wait(5)
     assert world.refused(PROVIDER, OfferWithdrawal(offer_id, 1, 1)) == "unknown_offer"
+
+
+def test_refuses_offer_of_unmet_key() -> None:
+    """Keys cost nothing: the book has offers of those alone that a node has met."""
+    world = World()
+    assert world.refused(PROVIDER, make_offer()) == "unmet_provider"
+    world.add_provider()
+    assert world.book.offers.count_live(world.now_s) == 1
+
+
+def test_refuses_older_offer_later() -> None:
+    """A document that was held up does not bring an old price back."""
+    world = World()
+    world.now_s += 1_000
+    newer = world.add_provider(signed_at_s=world.now_s)
+    held_up = make_offer(signed_at_s=world.now_s - 31, cpu_price_hour=1)
+    assert world.refused(PROVIDER, held_up) == "stale_offer"
+    world.say(PROVIDER, OfferWithdrawal(newer, 1, 1))
+    assert world.refused(PROVIDER, held_up) == "stale_offer"
+    skewed = make_offer(signed_at_s=world.now_s - 30, machine="m2")
+    world.say(PROVIDER, skewed)  # two agents' clocks differ by as much

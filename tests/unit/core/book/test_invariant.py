@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from sublet.base.errors import Broken
 from sublet.core.book.book import Book
+from sublet.core.book.column import Column
 from sublet.core.book.invariant import check_invariants
-from sublet.core.book.offer_table import Column
 from sublet.core.document import Delegation
 from sublet.core.lease.phase import Phase
 from tests.unit.core.book.world import GIB, START_S, TENANT, World, address
@@ -38,7 +38,7 @@ def change_settled(book: Book, **changed: object) -> None:
 
 
 def change_row(book: Book, **changed: object) -> None:
-    book.offers.records[0] = replace(book.offers.get(0), **changed)
+    book.offers._kept[0] = replace(book.offers._kept[0], **changed)
 
 
 def change_cell(book: Book, column: Column) -> None:

@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.core.book.book import Book
 from sublet.core.book.offer_table import OfferTable
-from sublet.core.book.quote import Match, NoMatch, quote
+from sublet.core.book.quote import Match, count_fitting, quote
 from sublet.core.book.record import OfferRecord
+from sublet.core.book.why_not import NoMatch
 from sublet.core.document import Offer, Order
 from tests.unit.core.book.world import (
     GIB,
@@ -49,7 +51,7 @@ def ask(book: Book, **order: Any) -> Match:
         ({"disk_bytes": GIB - 1}, {"disk_bytes": GIB}),
         ({}, {"gpu_count": 1}),
         (GPUS, {"gpu_count": 3}),
-        (GPUS, {"gpu_model": "h100", "gpu_count": 1}),
+        (GPUS, {"gpu_models": ("h100",), "gpu_count": 1}),
         (GPUS, {"gpu_memory_bytes": 141 * GIB + 1}),
         ({"region": "FR"}, {"regions": ("DE", "NL")}),
         ({"region": ""}, {"regions": ("DE",)}),
@@ -74,7 +76,7 @@ def test_unfit_offer_never_wins(offer: dict[str, Any], order: dict[str, Any]) ->
         ({"memory_bytes": GIB}, {"memory_bytes": GIB}),
         ({"disk_bytes": GIB}, {"disk_bytes": GIB}),
         (GPUS, {"gpu_count": 2}),
-        (GPUS, {"gpu_model": "h200", "gpu_count": 1}),
+        (GPUS, {"gpu_models": ("h200",), "gpu_count": 1}),
         (GPUS, {"gpu_memory_bytes": 141 * GIB}),
         ({"region": "NL"}, {"regions": ("DE", "NL")}),
         ({"region": "US-CA"}, {"regions": ("US",)}),
@@ -87,7 +89,9 @@ def test_unfit_offer_never_wins(offer: dict[str, Any], order: dict[str, Any]) ->
     ],
 )
 def test_just_fit_offer_wins(offer: dict[str, Any], order: dict[str, Any]) -> None:
-    assert ask(make_book(offer), **order).offers_matching == 1
+    book = make_book(offer)
+    assert ask(book, **order).offer_id == digest(0)
+    assert count_fitting(book, make_order(**order), now_s=START_S) == 1
 
 
 def test_provider_that_is_down_never_wins() -> None:
@@ -103,11 +107,48 @@ def test_lowest_cost_wins_at_second() -> None:
     match = ask(book)
     assert (match.offer_id, match.provider) == (digest(1), address(1))
     assert match.price_hour == 2 * 11_000 + 4 * 2_000  # as the runner-up asked
-    assert match.offers_matching == 3
+    assert count_fitting(book, make_order(), now_s=START_S) == 3
 
 
 def test_equal_costs_go_to_the_older() -> None:
     assert ask(make_book({}, {}, {})).offer_id == digest(0)
+
+
+def gpu_machines(*counts: int, **same: Any) -> list[dict[str, Any]]:
+    return [
+        {"gpu_model": "A", "gpu_uuids": tuple(f"{n}-{m}" for m in range(count))} | same
+        for n, count in enumerate(counts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [(1, 1), (2, 2), (3, 0), (4, 0), (0, 3)]
+)
+def test_an_owners_equal_machines_are_filled_without_breaking_up_room(
+    wanted: int, expected: int
+) -> None:
+    book = make_book(*gpu_machines(8, 1, 2, 0, provider=7))
+    match = ask(book, gpu_count=wanted, gpu_memory_bytes=0)
+    assert match.offer_id == digest(expected)
+
+
+def test_a_tie_between_owners_is_the_olders_and_a_cheaper_machine_wins() -> None:
+    book = make_book(*gpu_machines(8), {"provider": 8} | gpu_machines(1)[0])
+    assert ask(book, gpu_count=1, gpu_memory_bytes=0).offer_id == digest(0)
+    cheap, dear = gpu_machines(8, 1, provider=7)
+    book = make_book(cheap, dear | {"cpu_price_hour": 99_000})
+    assert ask(book, gpu_count=1, gpu_memory_bytes=0).offer_id == digest(0)
+
+
+def test_a_machine_in_use_is_filled_first() -> None:
+    one, other = gpu_machines(2, 2, provider=7)
+    book = make_book(one, other)
+    record = book.offers.find(digest(1))
+    assert record is not None
+    taken = replace(record, gpus_used=frozenset(["1-0"]), leases_used=1)
+    book.offers.put(taken, is_up=True, now_s=START_S)
+    assert ask(book, gpu_count=1, gpu_memory_bytes=0).offer_id == digest(1)
+    assert ask(book, gpu_count=2, gpu_memory_bytes=0).offer_id == digest(0)
 
 
 def test_own_machines_are_no_runner_up() -> None:
@@ -121,9 +162,22 @@ def test_lone_seller_gets_its_own_price() -> None:
     assert ask(make_book({}), price_hour_max=9_000_000).price_hour == 28_000
 
 
-def test_runner_up_above_maximum_is_none() -> None:
+def test_rivals_above_maximum_leave_it_to_the_winner() -> None:
     book = make_book({"cpu_price_hour": 9_000}, {"cpu_price_hour": 90_000})
-    assert ask(book, price_hour_max=30_000).price_hour == 26_000
+    match = ask(book, price_hour_max=30_000)
+    assert (match.price_hour, match.runner_up) == (30_000, None)
+
+
+def test_pays_as_bid_where_that_is_asked() -> None:
+    book = make_book({"cpu_price_hour": 9_000}, {"cpu_price_hour": 10_000})
+    assert ask(book, pricing="pay_as_bid").price_hour == 26_000
+
+
+def test_deadline_cuts_the_duration() -> None:
+    assert ask(make_book({}), deadline_s=START_S + 100).duration_s == 100
+    with pytest.raises(Refused) as refusal:
+        ask(make_book({}), deadline_s=START_S)
+    assert refusal.value.code == "deadline_passed"
 
 
 def test_each_part_is_rounded_up() -> None:
@@ -204,7 +258,7 @@ def test_no_match_says_why() -> None:
         "region": 1,
         "price": 1,
     }
-    assert "region 1" in refusal.value.message
+    assert "region DE (1)" in refusal.value.message
 
 
 def test_no_match_in_an_empty_market() -> None:
@@ -245,8 +299,8 @@ def slow_winner(table: OfferTable, order: Order) -> tuple[str, int] | None:
             -order.memory_bytes * offer.memory_price_hour // GIB
         )
 
-    fitting = [
-        (cost(record.offer), record.number, record)
+    all_fitting = [
+        record
         for record in table.standing(START_S)
         if record.offer.cpus_milli >= order.cpus_milli
         and record.offer.memory_bytes >= order.memory_bytes
@@ -256,13 +310,29 @@ def slow_winner(table: OfferTable, order: Order) -> tuple[str, int] | None:
             or record.offer.region.split("-")[0] in order.regions
         )
         and record.provider not in order.avoid
-        and cost(record.offer) <= order.price_hour_max
+    ]
+    fitting = [
+        (cost(record.offer), record.number, record)
+        for record in all_fitting
+        if cost(record.offer) <= order.price_hour_max
     ]
     if not fitting:
         return None
     asked, _, winner = min(fitting)
-    others = [c for c, _, record in fitting if record.provider != winner.provider]
-    return winner.id, min(others, default=asked)
+    tied = [
+        (record.offer.cpus_milli, record.offer.memory_bytes, record.number, record)
+        for cost, _, record in fitting
+        if cost == asked and record.provider == winner.provider
+    ]
+    *_, winner = min(tied)  # nothing is taken, and there are no GPUs
+    others = [r for r in all_fitting if r.provider != winner.provider]
+    if not others:
+        return winner.id, asked
+    # All are unknown, so of one weight: the next asks what the winner may.
+    ranks = [(c, n) for c, n, r in fitting if r.provider != winner.provider]
+    if not ranks:
+        return winner.id, order.price_hour_max
+    return winner.id, min(ranks)[0]
 
 
 @settings(max_examples=150, deadline=None)

@@ -3,10 +3,13 @@
 from hashlib import sha256
 
 import pytest
+from msgspec.structs import replace
 
 from sublet.base.errors import Broken, Outdated
+from sublet.core.book.block import BLOCK_ROWS
 from sublet.core.book.book import Book
 from sublet.core.book.invariant import check_invariants
+from sublet.core.book.record import OfferRecord
 from sublet.core.book.snapshot import book_hash, dump, load
 from sublet.core.book.step import step
 from sublet.core.document import Delegation, OfferWithdrawal, ProviderLost
@@ -20,7 +23,10 @@ from tests.unit.core.book.world import (
     TENANT,
     World,
     address,
+    digest,
+    make_offer,
 )
+from tests.unit.core.lease.test_table import LEASE
 
 
 def make_world() -> World:
@@ -116,3 +122,20 @@ def test_newer_snapshot_is_not_guessed_at() -> None:
     newer = dump(Book()).replace(b'"format":1', b'"format":2')
     with pytest.raises(Outdated, match="update sublet"):
         load(newer.replace(b'"size":0', b'"length":0'))
+
+
+def test_dead_offers_in_use_are_loaded_however_many() -> None:
+    book = Book()
+    count = 3 * BLOCK_ROWS  # more than a table has room for at first
+    for number in range(count):
+        provider, offer = address(number), make_offer(machine="m1")
+        record = OfferRecord(digest(number), number, provider, offer)
+        book.offers.put(record, is_up=True, now_s=START_S)
+        lease_id = digest(count + number)
+        book.add_lease(replace(LEASE, id=lease_id, provider=provider, machine="m1"))
+        book.offers.withdraw(digest(number))
+    twin = load(dump(book))
+    assert dump(twin) == dump(book)
+    record_of = twin.offers.find_machine(address(0), "m1")
+    assert record_of is not None
+    assert record_of.is_used()

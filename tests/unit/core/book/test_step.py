@@ -6,7 +6,7 @@ import pytest
 
 from sublet.base.errors import Broken
 from sublet.core.book.snapshot import dump, load
-from sublet.core.book.step import HANDLERS, check, step
+from sublet.core.book.step import HANDLERS, check, pass_time, step
 from sublet.core.book.view import account
 from sublet.core.document import AnyDocument, Delivery, Start, Stop, Tick
 from sublet.core.lease.phase import Fault, Phase
@@ -82,7 +82,11 @@ def test_check_sees_what_is_due() -> None:
     order = make_order(salt=-1)
     assert world.refused(TENANT, order) == "insufficient_funds"
     world.now_s += RULES.accept_s
+    before = dump(world.book)
     check(world.book, world.fact(TENANT, order))
+    passed = pass_time(world.book, world.now_s)
+    assert dump(world.book) == before != dump(passed)
+    assert pass_time(passed, world.now_s) is passed  # nothing is due any more
     world.say(TENANT, order)
 
 

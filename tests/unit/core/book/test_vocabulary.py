@@ -16,20 +16,20 @@ def test_matches_any_of_the_words() -> None:
         words.intern(value, words=[value, value[:2]]) for value in ("US-CA", "US", "DE")
     ]
     column = np.array([*numbers, numbers[0]], dtype=np.int64)
-    assert words.match(column, words=["US"]).tolist() == [True, True, False, True]
-    assert words.match(column, words=["US-CA", "DE"]).tolist() == [
+    assert words.table(["US"])[column].tolist() == [True, True, False, True]
+    assert words.table(["US-CA", "DE"])[column].tolist() == [
         True,
         False,
         True,
         True,
     ]
-    assert not words.match(column, words=["FR"]).any()
-    assert not words.match(column, words=[]).any()
+    assert not words.table(["FR"])[column].any()
+    assert not words.table([])[column].any()
 
 
 def test_empty_vocabulary_matches_nothing() -> None:
     column = np.zeros(3, dtype=np.int64)
-    assert not Vocabulary().match(column, words=["a"]).any()
+    assert not Vocabulary().table(["a"])[column].any()
 
 
 def test_knows_the_words_that_it_has_seen() -> None:

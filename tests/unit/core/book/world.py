@@ -110,7 +110,7 @@ def make_order(**changed: Any) -> Order:
         "cpus_milli": 2_000,
         "memory_bytes": 4 * GIB,
         "disk_bytes": GIB,
-        "gpu_model": "",
+        "gpu_models": (),
         "gpu_count": 0,
         "gpu_memory_bytes": 0,
         "regions": (),

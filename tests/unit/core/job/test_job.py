@@ -142,7 +142,28 @@ def test_lost_seconds_are_not_billed(reason: str) -> None:
     assert story.kinds() == [order.SignVoucher, order.CloseChannel, order.PlaceOrder]
     again = story.orders[2]
     assert isinstance(again, order.PlaceOrder)
-    assert (again.resume, again.avoid, again.spent) == (TREE, PROVIDERS[:1], 1_500)
+    avoid = PROVIDERS[:1] if reason == "failed" else ()
+    assert (again.resume, again.avoid, again.spent) == (TREE, avoid, 1_500)
+
+
+@pytest.mark.parametrize("gives_way", [True, False])
+def test_giving_way_is_no_attempt_of_a_spot_job(gives_way: bool) -> None:
+    """Displaced as often as it may be; of machines that fail, it takes one more."""
+    story = Story(retries=1, gives_way=gives_way)
+    for number in range(3):
+        story.grant(number).open().run()
+        story.show_receipt(
+            after_ms=1_000, ran_ms=1_000, reason="given_back", owed=0, channel_total=0
+        )
+        assert (order.PlaceOrder in story.kinds()) is (gives_way or number == 0)
+        if not gives_way and number == 1:
+            return
+    for number in (3, 4):
+        story.grant(number).open().run()
+        story.show_receipt(
+            after_ms=1_000, ran_ms=1_000, reason="failed", owed=0, channel_total=0
+        )
+    assert story.job.phase is JobPhase.FINISHED
 
 
 def test_lost_seconds_cannot_be_claimed() -> None:

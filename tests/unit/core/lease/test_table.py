@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.ids import NO_DIGEST
-from sublet.core.document import CheckpointKept, GiveBack, Start, Stop
+from sublet.core.document import (
+    CheckpointKept,
+    Delivery,
+    GiveBack,
+    Replacement,
+    Start,
+    Stop,
+)
 from sublet.core.lease import table
 from sublet.core.lease.phase import Fault, Lease, Phase
 from tests.unit.core.book.world import (
@@ -60,7 +68,7 @@ LEASES = {
     Phase.MATCHED: LEASE,
     Phase.ACCEPTED: replace(LEASE, phase=Phase.ACCEPTED),
     Phase.PREPARING: replace(LEASE, phase=Phase.PREPARING),
-    Phase.RUNNING: RUNNING,
+    Phase.RUNNING: replace(RUNNING, replacement=LEASE.manifest),  # asked for again
     Phase.CLOSING: replace(RUNNING, phase=Phase.CLOSING, reason="cancelled"),
     Phase.SETTLING: replace(RUNNING, phase=Phase.SETTLING, reason="exited"),
     Phase.SETTLED: replace(RUNNING, phase=Phase.SETTLED, reason="exited"),
@@ -73,6 +81,7 @@ DOCUMENTS: dict[str, Callable[[Lease], table.LeaseDocument]] = {
     "CheckpointKept": lambda lease: CheckpointKept(
         lease.id, lease.secured_ms, digest(9), 1, 1
     ),
+    "Replacement": lambda lease: Replacement(lease.id, digest(9), 1, 1),
     "GiveBack": lambda lease: GiveBack(lease.id, 5, 1, 1),
     "Receipt": lambda lease: WORLD.receipt(lease, lease.ran_ms),
     "Stop": lambda lease: Stop(lease.id, "cancelled", 1, 1),
@@ -88,6 +97,8 @@ LEGAL = {
     ("preparing", "Stop"): "settled",
     ("running", "UsageRecord"): "running",
     ("running", "CheckpointKept"): "running",
+    ("running", "Replacement"): "running",
+    ("running", "Delivery"): "running",
     ("running", "GiveBack"): "running",
     ("running", "Receipt"): "settling",
     ("running", "Stop"): "closing",
@@ -358,3 +369,25 @@ def test_diagram_draws_every_row() -> None:
 def test_docs_show_this_diagram() -> None:
     protocol = Path(__file__).parents[4] / "docs" / "protocol.md"
     assert f"```mermaid\n{table.diagram()}```" in protocol.read_text("utf-8")
+
+
+def test_runs_what_was_asked_for_last() -> None:
+    asked = move(RUNNING, Replacement(RUNNING.id, digest(8), 1, 1))
+    again = move(asked, Replacement(RUNNING.id, digest(9), 1, 2))
+    with pytest.raises(Refused) as refusal:
+        move(again, Delivery(RUNNING.id, digest(8), 1, 1))
+    assert refusal.value.code == "wrong_manifest"
+    ran = move(again, Delivery(RUNNING.id, digest(9), 1, 1))
+    assert (ran.manifest, ran.runs, ran.replacements) == (
+        RUNNING.manifest,
+        digest(9),
+        2,
+    )
+    assert (ran.price_hour, ran.deadline_s) == (RUNNING.price_hour, RUNNING.deadline_s)
+
+
+def test_refuses_endless_replacements() -> None:
+    worn = replace(RUNNING, replacements=limits.REPLACEMENTS_MAX)
+    with pytest.raises(Refused) as refusal:
+        move(worn, Replacement(RUNNING.id, digest(8), 1, 1))
+    assert refusal.value.code == "too_many_replacements"

@@ -9,7 +9,7 @@ from sublet.core.document import Order
 from sublet.core.job import order
 from sublet.core.lease.phase import Lease
 from sublet.node.controller.ledger import EMPTY, Ledger, read_state
-from sublet.node.controller.pilot import DelegatedDesk, _make_work
+from sublet.node.controller.pilot import DelegatedDesk, _ignore, _make_work
 from sublet.sdk.connection import Connection
 from sublet.sdk.job_channel import ClientKey
 from sublet.service.vault_port import ClaimLost
@@ -74,6 +74,8 @@ class Place:
             ssh_key=ClientKey.generate().public_line(),
             now_ms=lambda: 0,
             say=print,
+            show=_ignore,
+            is_stopped=lambda: False,
         )
 
     def make_purse(self, ledger: Ledger) -> Purse:

@@ -30,7 +30,7 @@ ORDER = Order(
     cpus_milli=1_000,
     memory_bytes=100,
     disk_bytes=100,
-    gpu_model="",
+    gpu_models=(),
     gpu_count=1,
     gpu_memory_bytes=0,
     regions=(),
@@ -48,6 +48,7 @@ ORDER = Order(
 )
 LEASE = Lease(
     id=ID,
+    order=ID,
     offer_id=ID,
     tenant=ORDER.tenant,
     provider=PROVIDER.address,

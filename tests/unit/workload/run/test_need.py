@@ -8,17 +8,19 @@ from sublet.base.errors import Faults
 from sublet.workload.run.need import parse_needs
 from sublet.workload.run.wish import Collector, Needs, Wish
 
+NOW_S = 1_800_000_000
+
 
 def parse(**options: Any) -> Needs:
     found = Collector()
-    needs = parse_needs(Wish(target=("x",), **options), found)
+    needs = parse_needs(Wish(target=("x",), **options), found, now_s=NOW_S)
     found.check()
     return needs
 
 
 def codes(**options: Any) -> list[str]:
     found = Collector()
-    parse_needs(Wish(target=("x",), **options), found)
+    parse_needs(Wish(target=("x",), **options), found, now_s=NOW_S)
     return [fault.code for fault in found.faults]
 
 
@@ -27,7 +29,7 @@ def test_defaults_are_a_small_machine() -> None:
     assert needs.cpus_milli == 1_000
     assert needs.memory_bytes == 1 << 30
     assert needs.disk_bytes == 2 << 30
-    assert (needs.gpu_model, needs.gpu_count) == ("", 0)
+    assert (needs.gpu_models, needs.gpu_count) == ((), 0)
     assert needs.total_max == 1_000_000
     assert needs.timeout_s == 3_600
     assert needs.price_hour_max == 1_000_000
@@ -47,13 +49,18 @@ GPUS = [
     ({"gpu": "4"}, ("", 4, 0)),
     ({"vram": "24GB"}, ("", 1, 24_000_000_000)),
     ({"gpu": "a100:8", "vram": "80GiB"}, ("a100", 8, 80 << 30)),
+    ({"gpu": "A100/80Gi/SXM:8"}, ("a100/80GiB/sxm", 8, 0)),
+    ({"gpu": "h100/pcie"}, ("h100/pcie", 1, 0)),
+    ({"gpu": "rtx4090/24GiB"}, ("rtx4090/24GiB", 1, 0)),
+    ({"cuda": "12.4"}, ("", 1, 0)),  # means a GPU
 ]
 
 
 @pytest.mark.parametrize(("options", "expected"), GPUS)
 def test_gpus_are_read(options: dict[str, str], expected: tuple[str, int, int]) -> None:
-    needs = parse(**options)
-    assert (needs.gpu_model, needs.gpu_count, needs.gpu_memory_bytes) == expected
+    needs, (model, *others) = parse(**options), expected
+    assert needs.gpu_models == ((model,) if model else ())
+    assert [needs.gpu_count, needs.gpu_memory_bytes] == others
 
 
 CPUS = [("2", 2_000), ("0.5", 500), ("1.125", 1_125)]
@@ -101,7 +108,7 @@ REFUSED = [
     ({"egress": ("*:443",)}, "bad_destination"),
     ({"egress": ("a.org:443",) * 65}, "too_many_destinations"),
     ({"regions": ("Germany",)}, "bad_region"),
-    ({"regions": tuple(f"US-{number:02}" for number in range(17))}, "too_many_regions"),
+    ({"regions": tuple(f"US-{number:02}" for number in range(17))}, "too_many_named"),
 ]
 
 

@@ -20,7 +20,7 @@ def read_secret(path: str) -> str:
 
 def parse(**options: Any) -> Terms:
     wish = Wish(target=("x",), **options)
-    return parse_terms(wish, environment=ENVIRONMENT, read_secret=read_secret)
+    return parse_terms(wish, environment=ENVIRONMENT, read_secret=read_secret, now_s=0)
 
 
 def refused(**options: Any) -> Refused:

@@ -1,0 +1,1 @@
+"""Which machine, which GPUs: packing slices so that what is left stays useful."""

@@ -1,0 +1,1 @@
+"""How likely it is that a machine lasts, from what the book knows of its owner."""

@@ -1,0 +1,1 @@
+"""What machines were let for: kinds, deals, hours, quantiles."""
