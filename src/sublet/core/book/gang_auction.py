@@ -126,17 +126,31 @@ class GangAuction:
         rival = find_gang(self._centres, count, without=owner)
         if rival is not None:
             saved = max(0, rival.cost - best.cost)
-            shares = share_out([runner.cost for runner in own], saved)
-            return {
-                runner.place: self._price_of(runner, share)
-                for runner, share in zip(own, shares, strict=True)
-            }
+            return self._price_all(own, saved)
         # Is there anybody else, if the price did not matter?
         anyone = _rank(*self._look(price_max=PRICE_PER_HOUR_MAX))
         centres = self._find_centres(anyone, self._order)
         if find_gang(centres, count, without=owner) is None:
             return {}
         return {runner.place: self._order.price_hour_max for runner in own}
+
+    def _price_all(self, own: list[Runner], saved: int) -> dict[int, int]:
+        """Share out what an owner's machines save, and write it down as prices.
+
+        What is rounded down goes to the next machine, and each score of the rival gang
+        was rounded down, too: else an owner of several could save it by a raised floor.
+        """
+        costs = [runner.cost for runner in own]
+        shares = share_out(costs, saved)
+        rest = sum(costs) + saved - sum(shares) + self._order.machines
+        prices: dict[int, int] = {}
+        for runner, share in zip(own, shares, strict=True):
+            price = self._price_of(runner, share + rest)
+            is_most = price >= self._order.price_hour_max
+            reached = self.scorer.score(self.scorer.cells_of(runner.place), price)
+            rest = 0 if is_most else share + rest - reached
+            prices[runner.place] = price
+        return prices
 
     def _price_of(self, runner: Runner, score: int) -> int:
         """Give the highest price of this machine with this score."""

@@ -75,6 +75,13 @@ def test_owner_of_several_gains_nothing_by_one_of_them() -> None:
     assert [member.price_hour for member in match.members] == [55, 55]
 
 
+def test_odd_saving_is_shared_out_whole() -> None:
+    # Rounded down for each of the two it would be 3 + 3, and a floor of 4 would gain.
+    own = [{"provider": 7, "cpu_price_hour": 1}] * 2
+    match = find(market(*own, *costing(3, 4)), 2)
+    assert sorted(member.price_hour for member in match.members) == [3, 4]
+
+
 def test_no_two_share_what_they_are_apart_in() -> None:
     book = market(
         {"cpu_price_hour": 1, "region": "DE", "network": "as1"},
