@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from sublet.core.document import AnyDocument, Entry, Fact
+from sublet.core.document import AnyDocument, Entry, Fact, Seal
 from sublet.service.verdict import Verdict
 from sublet.wire.signature import Key
 from tests.fakes.tampered_log import build_log, entries_of
@@ -16,6 +16,7 @@ LOG = asyncio.run(build_log(WORLD))
 SIZE = len(LOG.rows)
 SIZES = [size for size, _ in LOG.notes]
 ENTRIES = list(entries_of(LOG))
+SEALS = [entry for entry in ENTRIES if isinstance(entry.fact.document, Seal)]
 
 few = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 numbers = st.integers(0, SIZE - 1)

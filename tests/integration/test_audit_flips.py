@@ -27,6 +27,7 @@ from tests.fakes.tampered_log import (
 from tests.integration.audited_log import (
     ENTRIES,
     LOG,
+    SEALS,
     SIZE,
     SIZES,
     WORLD,
@@ -45,7 +46,8 @@ def test_true_log_is_found_true() -> None:
     verdict = LOG.audit(market=WORLD.market_id)
     assert verdict.finding is None
     assert verdict.entries == SIZE == verdict.signed_size
-    assert (verdict.seals, verdict.checkpoints) == (2, len(SIZES))
+    assert (verdict.seals, verdict.checkpoints) == (len(SEALS), len(SIZES))
+    assert len(SEALS) >= 2
     assert (verdict.leases, verdict.leases_settled) == (10, 10)
     assert [(void.code, void.count) for void in verdict.voids] == [("no_match", 1)]
     # Every cent that was issued is in somebody's wallet.

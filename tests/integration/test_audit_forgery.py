@@ -27,6 +27,7 @@ from tests.fakes.world import World
 from tests.integration.audited_log import (
     ENTRIES,
     LOG,
+    SEALS,
     SIZE,
     SIZES,
     WORLD,
@@ -135,6 +136,10 @@ def test_empty_log_cannot_be_audited() -> None:
 # ---- a dishonest operator ---------------------------------------------------------
 
 
+# The forger leaves out the Seals, and so has a shorter log.
+FORGED_SIZES = [size for size in SIZES if size <= SIZE - len(SEALS)]
+
+
 def forge(number: int) -> TamperedLog:
     """Replace a credit by a smaller one, truly signed, and sign all trees anew.
 
@@ -156,7 +161,7 @@ def forge(number: int) -> TamperedLog:
     return log
 
 
-@pytest.mark.parametrize("held_size", [size for size in SIZES if size > 1][::7])
+@pytest.mark.parametrize("held_size", FORGED_SIZES[1::7])
 def test_old_checkpoint_convicts_a_forger(held_size: int) -> None:
     number = find(Credit)
     forged = forge(number)
