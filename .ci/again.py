@@ -10,8 +10,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-LAST_FAILED = Path(".pytest_cache/v/cache/lastfailed")
+CACHE = Path(".pytest_cache/v")
+ALL_RAN = 1  # pytest's own exit code where all tests ran, and some failed
 AGAIN_MAX = 6
 
 
@@ -21,9 +23,18 @@ def say(*lines: str) -> None:
     sys.stdout.flush()
 
 
+def read(name: str) -> Any:
+    """Give what pytest keeps under this name, or None."""
+    path = CACHE / name
+    return json.loads(path.read_text()) if path.exists() else None
+
+
 def main() -> int:
     """Give the exit code of CI's tests."""
-    fallen = sorted(json.loads(LAST_FAILED.read_text())) if LAST_FAILED.exists() else []
+    if (code := read("sublet/exitstatus")) != ALL_RAN:
+        say(f"pytest ended with {code}, before all tests had run: not tried again")
+        return 1
+    fallen = sorted(read("cache/lastfailed") or {})
     if not 0 < len(fallen) <= AGAIN_MAX:
         say(f"{len(fallen)} failures: not tried again (1 to {AGAIN_MAX} would be)")
         return 1

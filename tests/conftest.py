@@ -21,6 +21,13 @@ _MISSING = {
 }
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Tell ``.ci/again.py`` whether all tests were run: 1 where some of all failed."""
+    cache = session.config.cache
+    if cache is not None and not hasattr(session.config, "workerinput"):
+        cache.set("sublet/exitstatus", int(exitstatus))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run, and say why."""
     for item in items:
