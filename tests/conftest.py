@@ -5,8 +5,13 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.postgres_server"]  # a server, for those that ask for one
+
+# No test depends on how quick the machine is just now.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 # A shell that starts us in the background has its children ignore Ctrl-C, ours as well.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
