@@ -29,7 +29,7 @@ from sublet.wire.cosignature import (
     read_request,
     write_request,
 )
-from sublet.wire.manifest import check_manifest, check_tree, find_path_fault
+from sublet.wire.manifest import check_manifest, check_tree
 from sublet.wire.message import (
     Checkpointed,
     Close,
@@ -55,6 +55,7 @@ from sublet.wire.message import (
     Welcome,
 )
 from sublet.wire.note import NoteKey, read_checkpoint
+from sublet.wire.path import find_path_fault
 from sublet.wire.request import authorize, check_authorization
 from sublet.wire.signature import recover
 from sublet.wire.split_view import check_split_view, make_split_view, read_split_view

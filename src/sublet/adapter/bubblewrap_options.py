@@ -2,19 +2,20 @@
 
 The options are texts, and two things that only the warden can make: ``bytes`` stand
 for the number of an anonymous file that holds them, and ``(path,)`` for a host path,
-staged where the job's uid can reach it. They travel through ``--args FD``: host
-paths and secrets stand in no process list.
+staged where the job's uid can reach it; ``(path, below)`` for what lies in it. They
+travel through ``--args FD``: host paths and secrets stand in no process list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from sublet.adapter.image_place import Underlay
 from sublet.adapter.job_python import OWN_FOLDER, JobPython
 from sublet.adapter.nvidia import GPU_FOLDER, GpuFiles
 from sublet.base.errors import Refused
 from sublet.service.ports import Bind, SandboxSpec
 
-Option = str | bytes | tuple[str]
+Option = str | bytes | tuple[str] | tuple[str, str]
 
 PROXY_PORT = 3128
 _BRIDGE = f"{OWN_FOLDER}/bridge.py"
@@ -54,6 +55,7 @@ def build_options(
     seccomp: bytes,
     bridge: str,
     shares_network: bool = False,
+    underlays: Sequence[Underlay] = (),
 ) -> tuple[Option, ...]:
     """Say everything that the sandbox is.
 
@@ -66,6 +68,7 @@ def build_options(
         seccomp: the compiled filter.
         bridge: host path of ``network_bridge.py``.
         shares_network: the process is in the network of another sandbox already.
+        underlays: of the image, for what is bound where it has no folder.
 
     Raises:
         Refused: a text holds a NUL, which would end it and begin another option.
@@ -77,7 +80,7 @@ def build_options(
     if not shares_network:
         options.append("--unshare-net")
     if spec.root:  # an image has its mount points, and an /etc of its own
-        options += ["--ro-bind", (spec.root,), "/"]
+        options += _image_root(spec.root, underlays)
     else:
         options += _system_root(root_links, home=spec.directory)
         binds = [*python.binds, *binds]
@@ -93,7 +96,8 @@ def build_options(
         options += [kind, (bind.source,), bind.target]
     for name, value in sorted(build_env(spec, gpu=gpu).items()):
         options += ["--setenv", name, value]
-    for folder in (*folders, "/"):
+    made = (one.path for one in underlays if one.path)
+    for folder in (*folders, *made, "/"):
         options += ["--remount-ro", folder]
     options += ["--chdir", spec.directory]
     options += ["--seccomp", seccomp]
@@ -170,6 +174,22 @@ def build_proxy_env() -> dict[str, str]:
     return env | {name.lower(): value for name, value in env.items()}
 
 
+def _image_root(root: str, underlays: Sequence[Underlay]) -> list[Option]:
+    """Show an image; bubblewrap makes what mount points are missing in memory."""
+    options: list[Option] = []
+    if all(one.path for one in underlays):
+        options += ["--ro-bind", (root,), "/"]
+    for one in underlays:
+        if one.path:
+            options += ["--perms", "0755", "--tmpfs", one.path]
+        for name in one.names:
+            path = f"{one.path}/{name}"
+            options += ["--ro-bind", (root, path), path]
+        for name, target in one.links:
+            options += ["--symlink", target, f"{one.path}/{name}"]
+    return options
+
+
 def _system_root(root_links: Mapping[str, str], *, home: str) -> list[Option]:
     options: list[Option] = ["--ro-bind", "/usr", "/usr", "--dir", "/run"]
     for path, target in root_links.items():
@@ -190,7 +210,7 @@ def check_texts(options: list[Option] | list[str]) -> None:
         Refused: a NUL, or half a character.
     """
     for option in options:
-        text = option[0] if isinstance(option, tuple) else option
+        text = "".join(option) if isinstance(option, tuple) else option
         if isinstance(text, bytes):
             continue
         if "\0" in text or not _is_encodable(text):

@@ -25,6 +25,7 @@ from sublet.adapter.bubblewrap_options import (
     check_texts,
     find_own_folders,
 )
+from sublet.adapter.image_place import Underlay
 from sublet.adapter.job_python import JobPython
 from sublet.adapter.nvidia import GpuFiles
 from sublet.base.errors import Refused
@@ -32,6 +33,7 @@ from sublet.service.ports import Bind, SandboxSpec
 
 STAGE = "/run"  # as in warden_child
 _INIT = "/run/init"
+_ROOT = f"{STAGE}/root"  # where it is ours, not the image's folder itself
 # The network is the one that the keeper is in: new, or another sandbox's.
 _NAMESPACES = ("pid", "ipc", "uts", "mount", "cgroup")
 _CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
@@ -78,6 +80,7 @@ def build_bundle(
     bridge: str,
     seccomp: bytes,
     rlimits: Mapping[str, int],
+    underlays: Sequence[Underlay] = (),
 ) -> Bundle:
     """Say everything that the container is.
 
@@ -93,6 +96,7 @@ def build_bundle(
         bridge: host path of ``network_bridge.py``.
         seccomp: the compiled filter; b"" for none.
         rlimits: that the runtime sets inside, by their OCI names.
+        underlays: of the image, for what is bound where it has no folder.
 
     Raises:
         Refused: a text that cannot be one.
@@ -113,7 +117,19 @@ def build_bundle(
     named = [*(bind.source for bind in binds), *gpu.devices]
     sources = tuple(dict.fromkeys([*named, spec.root] if spec.root else named))
     staged = {source: f"{STAGE}/{number}" for number, source in enumerate(sources)}
-    mounts = [*_own_mounts(spec)]
+    root = staged[spec.root] if spec.root else _ROOT
+    shown: list[tuple[str, str]] = []
+    mounts: list[dict[str, Any]] = []
+    for number, under in enumerate(underlays):
+        place = f"under{number}" if under.path else "root"
+        folders += [place, *_list_folders(place, under.points)]
+        links += [(f"{place}/{name}", says) for name, says in under.links]
+        shown += [(f"{root}{under.path}/{x}", f"{place}/{x}") for x in under.names]
+        if under.path:
+            mounts.append(_bind(f"{STAGE}/{place}", under.path, False))
+    if any(not under.path for under in underlays):
+        root = _ROOT
+    mounts += _own_mounts(spec)
     # An image has its mount points, and nobody can make more in it; gVisor's file
     # server makes none in memory, either. So each of these is one mount of many.
     own = find_own_folders(spec, gpu=gpu)
@@ -132,7 +148,7 @@ def build_bundle(
         identity=identity,
         argv=(_INIT, "-g", "--", *build_argv(spec, python=python)),
         env=env,
-        root=staged[spec.root] if spec.root else f"{STAGE}/root",
+        root=root,
         mounts=mounts,
         seccomp=seccomp,
         rlimits=rlimits,
@@ -148,11 +164,23 @@ def build_bundle(
             for bind in binds
             if not spec.root and not _is_below(bind.target, _IN_MEMORY)
         ),
-        gathered=tuple(
-            (staged[bind.source], f"gathered{bind.target}") for bind in gathered
+        gathered=(
+            *((staged[bind.source], f"gathered{bind.target}") for bind in gathered),
+            *shown,
         ),
         fixed=(staged[spec.root],) if spec.root else (),
     )
+
+
+def _list_folders(place: str, points: Sequence[str]) -> list[str]:
+    """Name the folders that lead to mount points, outer ones first, each once."""
+    found: dict[str, None] = {}
+    for point in points:
+        folder = place
+        for name in point.split("/"):
+            folder = f"{folder}/{name}"
+            found[folder] = None
+    return list(found)
 
 
 def _is_below(path: str, folders: Sequence[str]) -> bool:
@@ -189,7 +217,7 @@ def _config(
         "hostname": "job",
         # An image's is fixed in the stage: in its user namespace runsc could not, where
         # the mount below has flags of its own, as an encrypted scratch has.
-        "root": {"path": root, "readonly": not spec.root},
+        "root": {"path": root, "readonly": root == _ROOT},
         "process": {
             "terminal": False,
             "user": {"uid": identity.uid, "gid": identity.gid},

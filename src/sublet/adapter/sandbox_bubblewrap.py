@@ -3,6 +3,7 @@
 import resource
 
 from sublet.adapter.bubblewrap_options import build_argv, build_options
+from sublet.adapter.image_place import find_spec_underlays
 from sublet.adapter.job_python import find_python_for
 from sublet.adapter.sandbox_warden import (
     HERE,
@@ -37,6 +38,7 @@ class BubblewrapSandbox(WardenSandbox):
                 seccomp=compile_filter(),
                 bridge=str(HERE / "network_bridge.py"),
                 shares_network=shares_network,
+                underlays=find_spec_underlays(spec),
             ),
             "argv": build_argv(spec, python=python),
             "rlimits": (

@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 import msgspec
 
 from sublet.adapter.bubblewrap_options import SHARED
+from sublet.adapter.image_place import find_spec_underlays
 from sublet.adapter.job_python import find_python_for
 from sublet.adapter.nvidia import GpuFiles
 from sublet.adapter.oci_bundle import STAGE, Bundle, Identity, build_bundle
@@ -83,6 +84,7 @@ class _OciSandbox(WardenSandbox):
             bridge=str(HERE / "network_bridge.py"),
             seccomp=seccomp,
             rlimits=rlimits,
+            underlays=find_spec_underlays(spec),
         )
 
 

@@ -25,8 +25,8 @@ from sublet.base import limits
 from sublet.base.errors import Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.service.ports import Blobs
-from sublet.wire.manifest import find_path_fault
 from sublet.wire.message import FileEntry, Tree
+from sublet.wire.path import find_path_fault
 
 DEPTH_MAX = 64  # folders below each other
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -97,8 +97,10 @@ def anonymous_file(content: bytes) -> int:
     return handle
 
 
-def resolve(options: list[str | bytes | tuple[str]], *, is_root: bool) -> list[str]:
-    """Turn bytes into numbers of files that hold them, and (path,) into a path."""
+def resolve(
+    options: list[str | bytes | tuple[str, ...]], *, is_root: bool
+) -> list[str]:
+    """Turn bytes into numbers of files that hold them, (path, below) into a path."""
     sources = [option[0] for option in options if isinstance(option, tuple)]
     staged: dict[str, str] = {}
     if is_root and sources:
@@ -109,7 +111,8 @@ def resolve(options: list[str | bytes | tuple[str]], *, is_root: bool) -> list[s
         if isinstance(option, bytes):
             resolved.append(str(anonymous_file(option)))
         elif isinstance(option, tuple):
-            resolved.append(staged.get(option[0], option[0]))
+            source, *below = option
+            resolved.append("".join((staged.get(source, source), *below)))
         else:
             resolved.append(option)
     return resolved

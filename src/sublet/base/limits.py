@@ -97,6 +97,7 @@ TREE_BYTES_MAX = 1 << 40
 PATH_LENGTH_MAX = 1_024
 ENVIRONMENT_VARIABLES_MAX = 256
 RETRIES_MAX = 100
+VOLUMES_MAX = 16  # of one job
 STATEMENT_BYTES_MAX = 65_536  # a signed statement of erasure
 VRAM_COVERED_MIN_PPM = 900_000  # of a GPU's memory, or it is not called scrubbed
 LOG_BYTES_MAX = 1 << 30  # kept of one stream of one attempt

@@ -205,6 +205,7 @@ def run(
         "inputs": inputs or (),
         "outputs": outputs or (),
         "checkpoint": checkpoint,
+        "volumes": (),
         "retries": retries,
         "timeout": timeout,
         "mode": mode,

@@ -10,25 +10,42 @@ Not here: sending (``runner``), keeping (the tenant).
 
 from pathlib import Path
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from sublet.adapter.tree_folder import Seen, Skipped, list_tree, read_tree
 from sublet.base.errors import Refused
+from sublet.provider.record import LeaseFolder
 from sublet.service.ports import Blobs
-from sublet.wire.message import FileEntry, Tree
+from sublet.wire.message import FileEntry, Manifest, Tree
 
 STILL_MS = 1_000  # without a change; then the folder counts as at rest
 RESTLESS_MS = 5_000  # since the last one; then a folder that never rests is read, too
 DRAFT_SUFFIXES = (".tmp", ".part")
 
 
-class CheckpointWatch:
-    """Looks at one checkpoint folder again and again; methods block."""
+class Kept(Struct, frozen=True):
+    """What of a job is shipped while it runs."""
 
-    def __init__(self, work: Path, path: str, *, blobs: Blobs, bytes_max: int) -> None:
-        """Take the job's folder and, in it, the relative path of its checkpoints."""
-        self._work = work
-        self._path = path
+    folder: Path
+    paths: tuple[str, ...]  # in it
+    prefix: str = ""  # which the paths of a checkpoint are without
+
+
+def find_kept(manifest: Manifest, folder: LeaseFolder) -> Kept | None:
+    """Say what of a job is shipped: a folder of its own, or volumes by their names."""
+    if manifest.checkpoint:
+        return Kept(folder.work, (manifest.checkpoint,), f"{manifest.checkpoint}/")
+    names = tuple(one.name for one in manifest.volumes if one.is_persistent)
+    return Kept(folder.volumes, names) if names else None
+
+
+class CheckpointWatch:
+    """Looks at what is kept of one job again and again; methods block."""
+
+    def __init__(self, kept: "Kept", *, blobs: Blobs, bytes_max: int) -> None:
+        """Take what is kept, and where its chunks go."""
+        self._kept = kept
         self._blobs = blobs
         self._bytes_max = bytes_max
         self._seen: tuple[Seen, ...] = ()
@@ -69,15 +86,16 @@ class CheckpointWatch:
         return tree
 
     def _list(self) -> tuple[Seen, ...]:
-        return list_tree(self._work, include=(self._path,), without=DRAFT_SUFFIXES)
+        kept = self._kept
+        return list_tree(kept.folder, include=kept.paths, without=DRAFT_SUFFIXES)
 
     def _read(self) -> Tree | None:
         skipped: list[Skipped] = []
         try:
             tree = read_tree(
-                self._work,
+                self._kept.folder,
                 blobs=self._blobs,
-                include=(self._path,),
+                include=self._kept.paths,
                 without=DRAFT_SUFFIXES,
                 skipped=skipped,
                 bytes_max=self._bytes_max,
@@ -89,7 +107,7 @@ class CheckpointWatch:
         return Tree(files=tuple(map(self._below, tree.files)))
 
     def _below(self, file: FileEntry) -> FileEntry:
-        return replace(file, path=file.path.removeprefix(self._path + "/"))
+        return replace(file, path=file.path.removeprefix(self._kept.prefix))
 
 
 def place_resume(tree: Tree, path: str) -> Tree:

@@ -7,7 +7,6 @@ Not here: installing (``installer``), starting (``runner``).
 """
 
 import asyncio
-from collections.abc import Iterable
 from pathlib import Path
 
 from sublet.adapter.blobs_folder import FolderBlobs
@@ -28,7 +27,7 @@ from sublet.wire.manifest import (
     count_bytes,
     size_chunks,
 )
-from sublet.wire.message import Manifest, Tree
+from sublet.wire.message import Manifest
 
 WORK = "/work"  # where the job finds its folder
 INSIDE_ID = 1_000  # who it is in there; an image says so itself
@@ -119,29 +118,41 @@ async def lay_out(
         Refused: something in the tree is not as it should be.
         Unavailable: the disk is full or did not answer.
     """
-    resume = place_resume(manifest.resume, manifest.checkpoint)
-    if not manifest.inputs.files and not resume.files and not manifest.checkpoint:
+    if not manifest.inputs.files and not manifest.checkpoint and not manifest.volumes:
         return
-    await asyncio.to_thread(
-        _lay_out, folder.work, (manifest.inputs, resume), manifest.checkpoint, blobs
-    )
+    await asyncio.to_thread(_lay_out, manifest, folder, blobs)
     for chunk in find_wanted(manifest):
         blobs.drop(chunk)
 
 
-def _lay_out(
-    work: Path, trees: Iterable[Tree], checkpoint: str, blobs: FolderBlobs
-) -> None:
-    for tree in trees:
-        write_tree(tree, work, blobs=blobs)
+def _lay_out(manifest: Manifest, folder: LeaseFolder, blobs: FolderBlobs) -> None:
+    checkpoint = manifest.checkpoint
+    write_tree(manifest.inputs, folder.work, blobs=blobs)
     if checkpoint:
-        try:
-            (work / checkpoint).mkdir(mode=0o755, parents=True, exist_ok=True)
-        except OSError as exc:
-            raise Refused(
-                f"--checkpoint {checkpoint} is no folder: {exc.strerror}",
-                code="in_the_way",
-            ) from exc
+        resume = place_resume(manifest.resume, checkpoint)
+        write_tree(resume, folder.work, blobs=blobs)
+        _make_folder(folder.work / checkpoint, 0o755, f"--checkpoint {checkpoint}")
+    if manifest.volumes:
+        for one in manifest.volumes:
+            # The job's alone: some programs insist on that for their data.
+            _make_folder(folder.volumes / one.name, 0o700, f"volume {one.name}")
+        if not checkpoint:
+            write_tree(manifest.resume, folder.volumes, blobs=blobs)
+
+
+def _make_folder(place: Path, mode: int, what: str) -> None:
+    try:
+        place.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise Refused(
+            f"{what} is no folder: {exc.strerror}", code="in_the_way"
+        ) from exc
+
+
+def list_watched(manifest: Manifest, folder: LeaseFolder) -> tuple[str, ...]:
+    """Name the folders that count against a job's disk. Pure."""
+    own = (folder.work, folder.volumes) if manifest.volumes else (folder.work,)
+    return tuple(map(str, own))
 
 
 def make_spec(
@@ -155,11 +166,15 @@ def make_spec(
     env = {**BASE_ENV, **threads, **program.env, **manifest.env, **manifest.secrets}
     timeout_s = min(manifest.timeout_s or lease.duration_s, lease.duration_s)
     image = program.image
+    volumes = (
+        Bind(str(folder.volumes / one.name), one.mount, is_writable=True)
+        for one in manifest.volumes
+    )
     return SandboxSpec(
         argv=program.argv,
         env=env,
         directory=program.directory or WORK,
-        binds=(Bind(str(folder.work), WORK, True), *program.binds),
+        binds=(Bind(str(folder.work), WORK, True), *program.binds, *volumes),
         uid=record.uid,
         memory_bytes=manifest.memory_bytes,
         cpus_milli=manifest.cpus_milli,
@@ -167,7 +182,7 @@ def make_spec(
         tmp_bytes=min(TMP_BYTES_MAX, manifest.memory_bytes // TMP_MEMORY_SHARE),
         file_bytes_max=max(FILE_BYTES_MIN, lease.disk_bytes),
         disk_bytes=lease.disk_bytes,
-        watched=(str(folder.work),),
+        watched=list_watched(manifest, folder),
         gpu_uuids=lease.gpu_uuids,
         root=image.root if image else "",
         inside_uid=image.uid if image else INSIDE_ID,

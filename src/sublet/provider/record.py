@@ -78,6 +78,8 @@ class LeaseFolder:
         self.job = path / "job"
         self.data = path / "data"  # see use_program for job
         self.work = self.data / "work"
+        # Beside the work folder, where the job can put no link in a volume's place.
+        self.volumes = self.data / "volumes"
         self.chunks = self.data / "chunks"
         self.parts = self.data / "parts"
         self.stdout = self.data / "stdout"

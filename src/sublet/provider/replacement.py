@@ -22,6 +22,7 @@ FIXED = (
     "kind",
     "outputs",
     "checkpoint",
+    "volumes",
     "cpus_milli",
     "memory_bytes",
     "disk_bytes",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from sublet.adapter.image_place import find_spec_underlays
 from sublet.adapter.remains import remove_folder
 from sublet.adapter.tree_writing import write_tree
 from sublet.base.errors import Broken, PeerFault, Refused, SubletError, Unavailable
@@ -41,7 +42,7 @@ async def ready(
         say: takes lines for the tenant.
 
     Raises:
-        Refused: the image or the dependencies cannot be used.
+        Refused: the image or the dependencies cannot be used, or a volume not mounted.
         Unavailable: a registry or the disk did not answer.
     """
     record = desk.record
@@ -49,6 +50,8 @@ async def ready(
     if manifest.kind == "script" or manifest.image:
         program = await desk.around.install(manifest, folder, record.uid, say)
     spec = make_spec(manifest, program, record=record, folder=desk.folder)
+    # Here, before another program is ended for it.
+    await asyncio.to_thread(find_spec_underlays, spec)
     if record.scratch == "tmpfs":  # which is memory of this lease
         spec = replace(spec, memory_bytes=spec.memory_bytes - record.lease.disk_bytes)
     if manifest.egress:

@@ -29,7 +29,12 @@ from sublet.adapter.job_python import find_job_python
 from sublet.base.errors import SubletError
 from sublet.provider.desk import Desk
 from sublet.provider.lease_state import Stage
-from sublet.provider.preparation import BASE_ENV, FILE_BYTES_MIN, WORK
+from sublet.provider.preparation import (
+    BASE_ENV,
+    FILE_BYTES_MIN,
+    WORK,
+    list_watched,
+)
 from sublet.service.ports import Bind, SandboxSpec
 
 Process = asyncssh.SSHServerProcess[bytes]
@@ -161,6 +166,16 @@ def _make_spec(
     if _TERMINAL.match(terminal):
         env["TERM"] = terminal
     memory_bytes = max(lease.memory_bytes // MEMORY_SHARE, MEMORY_BYTES_MIN)
+    folder, manifest = desk.folder, desk.find_manifest()
+    watched: tuple[str, ...] = (str(folder.work),)
+    volumes: list[Bind] = []
+    if manifest is not None:
+        watched = list_watched(manifest, folder)
+        # Its system is the host's, in which the image's paths are not.
+        volumes = [
+            Bind(str(folder.volumes / one.name), f"/volumes/{one.name}", True)
+            for one in manifest.volumes
+        ]
     return SandboxSpec(
         argv=(find_job_python().inside, "-I", "-S", "-c", _LAUNCHER, *argv),
         env=env,
@@ -168,6 +183,7 @@ def _make_spec(
         binds=(
             Bind(str(desk.folder.work), WORK, True),
             Bind(str(place / "door"), _DOOR),
+            *volumes,
         ),
         uid=desk.record.uid,
         memory_bytes=memory_bytes,
@@ -176,7 +192,7 @@ def _make_spec(
         tmp_bytes=memory_bytes // MEMORY_SHARE,
         file_bytes_max=max(FILE_BYTES_MIN, lease.disk_bytes),
         disk_bytes=max(lease.disk_bytes, FILE_BYTES_MIN),
-        watched=(str(desk.folder.work),),
+        watched=watched,
         gpu_uuids=lease.gpu_uuids,
         stdout=str(place / "stdout"),
         stderr=str(place / "stderr"),

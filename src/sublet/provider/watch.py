@@ -10,7 +10,7 @@ from sublet.base.errors import Refused
 from sublet.core.document import UsageRecord
 from sublet.provider import lease_state as ls
 from sublet.provider import meter
-from sublet.provider.checkpoint import CheckpointWatch
+from sublet.provider.checkpoint import CheckpointWatch, find_kept
 from sublet.provider.desk import Desk
 from sublet.provider.surroundings import draw_salt
 from sublet.wire.manifest import size_chunks, tree_id
@@ -30,14 +30,11 @@ class JobWatch:
         self._kept = asyncio.Event()
         self._kept.set()
         self._offered: Checkpointed | None = None  # not kept yet
+        kept = find_kept(manifest, desk.folder)
+        bytes_max = desk.record.lease.disk_bytes
         self._checkpoints = (
-            CheckpointWatch(
-                desk.folder.work,
-                manifest.checkpoint,
-                blobs=desk.plain,
-                bytes_max=desk.record.lease.disk_bytes,
-            )
-            if manifest.checkpoint
+            CheckpointWatch(kept, blobs=desk.plain, bytes_max=bytes_max)
+            if kept is not None
             else None
         )
 

@@ -14,8 +14,8 @@ from sublet.base.ids import Digest
 from sublet.sdk.chunk_files import as_bytes
 from sublet.sdk.job_channel import JobChannel, translate
 from sublet.service.ports import Blobs
-from sublet.wire.manifest import find_path_fault
 from sublet.wire.message import FileEntry, Tree
+from sublet.wire.path import find_path_fault
 
 _ROOT = "/work"
 

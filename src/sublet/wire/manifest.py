@@ -19,15 +19,16 @@ from sublet.core.egress import EgressTable, check_destinations
 from sublet.core.image import ARCHIVES, parse_reference
 from sublet.wire.codec import encode
 from sublet.wire.message import PROTOCOL_VERSION, FileEntry, Manifest, Tree
+from sublet.wire.path import find_path_fault
+from sublet.wire.volume import find_volume_faults
 
 KINDS = ("script", "command", "sealed")
 SEALED = "sealed"  # the kind of a manifest that only its provider can read
+_UNDER_SEAL = ("argv", "env", "secrets", "image", "volumes")
 MODES = (0o644, 0o755)
 _FAULTS_MAX = 20  # of one input, listed; a hostile one could have 100,000
-_PART_BYTES_MAX = 255  # of one name, as every file system here has it
 _ECHO_LENGTH_MAX = 80
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _VARIABLE = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _SALT = re.compile(r"\A[0-9a-f]{32}\Z")
 _DIGEST = re.compile(r"\A0x[0-9a-f]{64}\Z")
@@ -41,6 +42,11 @@ def commitment(manifest: Manifest) -> Digest:
 def tree_id(tree: Tree) -> Digest:
     """Hash a tree: BLAKE3 over its canonical JSON."""
     return "0x" + blake3(encode(tree)).hexdigest()
+
+
+def has_checkpoint(manifest: Manifest) -> bool:
+    """Say whether something of a job is shipped while it runs."""
+    return bool(manifest.checkpoint) or any(v.is_persistent for v in manifest.volumes)
 
 
 def egress_digest(table: EgressTable | None) -> Digest:
@@ -84,32 +90,6 @@ def check_tree(tree: Tree) -> None:
         Faults: all that is wrong, one fault each.
     """
     _raise_any(_tree_faults(tree, field="files"))
-
-
-def find_path_fault(path: str) -> str:
-    """Say what is wrong with a relative path, or "".
-
-    >>> find_path_fault("model/weights.npz"), find_path_fault("../etc/passwd")
-    ('', 'leaves its folder or is not written plainly')
-    """
-    if not path:
-        return "is empty"
-    if _CONTROL.search(path):
-        return "has control characters"
-    if path.startswith("/"):
-        return "is absolute"
-    try:
-        raw = path.encode()
-    except UnicodeEncodeError:
-        return "is not Unicode"
-    parts = raw.split(b"/")
-    if any(part in (b"", b".", b"..") for part in parts):
-        return "leaves its folder or is not written plainly"
-    if len(raw) > limits.PATH_LENGTH_MAX:
-        return f"is longer than {limits.PATH_LENGTH_MAX} bytes"
-    if max(map(len, parts)) > _PART_BYTES_MAX:
-        return f"has a name longer than {_PART_BYTES_MAX} bytes"
-    return ""
 
 
 # ---- faults -----------------------------------------------------------------------
@@ -216,12 +196,13 @@ def _manifest_faults(manifest: Manifest) -> Iterable[SubletError]:
         yield from _argv_faults(manifest)
         if manifest.image or manifest.lengthens:
             yield from _image_faults(manifest)
-    elif manifest.argv or manifest.env or manifest.secrets or manifest.image:
+    elif any(getattr(manifest, name) for name in _UNDER_SEAL):
         yield _fault("argv", "what a sealed job runs stands under its seal alone")
     yield from _variable_faults(manifest)
     yield from _tree_faults(manifest.inputs, field="inputs")
     yield from _tree_faults(manifest.resume, field="resume")
     yield from _output_faults(manifest)
+    yield from _volume_faults(manifest)
     yield from _range_faults(manifest)
     try:
         check_destinations(manifest.egress)
@@ -286,8 +267,17 @@ def _output_faults(manifest: Manifest) -> Iterable[SubletError]:
         yield _fault(
             "checkpoint", f"{_show(manifest.checkpoint)} {reason}", code="bad_path"
         )
-    if manifest.resume.files and not manifest.checkpoint:
+    if manifest.resume.files and not has_checkpoint(manifest):
         yield _fault("resume", "has files, and there is no checkpoint folder for them")
+
+
+def _volume_faults(manifest: Manifest) -> Iterable[SubletError]:
+    for text in find_volume_faults(manifest.volumes):
+        yield _fault("volumes", text)
+    if manifest.volumes and not manifest.image:
+        yield _fault("volumes", "go with an image; without one, use the work folder")
+    if manifest.checkpoint and any(one.is_persistent for one in manifest.volumes):
+        yield _fault("checkpoint", "is what the persistent volumes are; name one")
 
 
 def _range_faults(manifest: Manifest) -> Iterable[SubletError]:

@@ -290,6 +290,14 @@ class SealedJob(Message, frozen=True):
     manifest: bytes  # the real Manifest under the job's key, without its trees
 
 
+class Volume(Message, frozen=True):
+    """A folder of the job's own that it finds at a path of its image."""
+
+    name: str  # of the folder
+    mount: str  # absolute; not of what every sandbox has itself
+    is_persistent: bool = False  # shipped while it runs, as checkpoints are
+
+
 class Manifest(Message, frozen=True):
     """What a job is. Goes from tenant to provider, end to end encrypted.
 
@@ -313,6 +321,7 @@ class Manifest(Message, frozen=True):
     egress: tuple[str, ...] = ()  # destinations, "name:port"; () for no network at all
     image: str = ""  # a reference; without argv, its own program. "": the host's system
     lengthens: bool = False  # argv follows the image's entrypoint, for its command
+    volumes: tuple[Volume, ...] = ()  # of an image; persistent ones are the checkpoint
     sealed: SealedJob | None = None  # what it really is; trees are sealed folders then
 
     # A manifest is private and holds secrets: nothing of it reaches a log by its repr.

@@ -6,6 +6,8 @@ What they mean is in ``run.need``, ``run.particular`` and ``run.term``.
 from collections.abc import Sequence
 from typing import TypedDict
 
+from sublet.wire.message import Volume
+
 
 class Needed(TypedDict, total=False):
     """What a job may ask of a machine; texts as on the command line."""
@@ -62,6 +64,7 @@ class Options(Needed, total=False):
     inputs: Sequence[str]
     outputs: Sequence[str]
     checkpoint: str | None
+    volumes: Sequence[Volume]  # of an image; persistent ones are the checkpoint
     retries: int | None
     wait: str | None
     mode: str | None  # "standing:10m", "live:10s", "spot:60s", "reserved:2h"

@@ -3,18 +3,27 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from sublet.base.errors import Refused
 from sublet.provider.checkpoint import (
     RESTLESS_MS,
     STILL_MS,
     CheckpointWatch,
+    Kept,
+    find_kept,
     place_resume,
 )
+from sublet.provider.record import LeaseFolder
 from sublet.wire.message import Tree
 from tests.fakes.blobs_memory import MemoryBlobs
+from tests.unit.wire.test_volume import GOOD
 
 BEGIN_MS = 1_000_000
+
+
+def kept(folder: Path) -> Kept:
+    return Kept(folder, ("ckpt",), "ckpt/")
 
 
 @pytest.fixture
@@ -25,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def watch(folder: Path) -> CheckpointWatch:
-    watch = CheckpointWatch(folder, "ckpt", blobs=MemoryBlobs(), bytes_max=1_000)
+    watch = CheckpointWatch(kept(folder), blobs=MemoryBlobs(), bytes_max=1_000)
     assert watch.look(now_ms=BEGIN_MS) is None
     return watch
 
@@ -75,8 +84,21 @@ def test_passes_over_resumed_files(folder: Path, watch: CheckpointWatch) -> None
     assert _paths(watch.look(now_ms=BEGIN_MS, is_last=True)) == ["a"]
 
 
+def test_persistent_volumes_travel_by_their_names(tmp_path: Path) -> None:
+    folder = LeaseFolder(tmp_path)
+    found = find_kept(GOOD, folder)
+    assert found is not None
+    watch = CheckpointWatch(found, blobs=MemoryBlobs(), bytes_max=1_000)
+    for name in ("db", "db2", "cache", "other"):
+        (folder.volumes / name / "deep").mkdir(parents=True)
+        (folder.volumes / name / "deep/a").write_bytes(b"a")
+    tree = watch.look(now_ms=BEGIN_MS, is_last=True)
+    assert _paths(tree) == ["db/deep/a", "db2/deep/a"]
+    assert find_kept(replace(GOOD, volumes=GOOD.volumes[2:]), folder) is None
+
+
 def test_leaves_missing_folder_alone(tmp_path: Path) -> None:
-    watch = CheckpointWatch(tmp_path, "ckpt", blobs=MemoryBlobs(), bytes_max=1)
+    watch = CheckpointWatch(kept(tmp_path), blobs=MemoryBlobs(), bytes_max=1)
     assert watch.look(now_ms=BEGIN_MS, is_last=True) is None
 
 

@@ -14,11 +14,11 @@ from sublet.wire.manifest import (
     check_tree,
     commitment,
     count_bytes,
-    find_path_fault,
     size_chunks,
     tree_id,
 )
-from sublet.wire.message import FileEntry, Manifest, SealedJob, Tree
+from sublet.wire.message import FileEntry, Manifest, SealedJob, Tree, Volume
+from sublet.wire.path import find_path_fault
 
 CHUNK = "0x" + "ab" * 32
 
@@ -71,7 +71,7 @@ def test_every_field_enters_the_commitment() -> None:
         "inputs": Tree(()), "outputs": (), "checkpoint": "", "resume": Tree(()),
         "cpus_milli": 1, "memory_bytes": 1, "disk_bytes": 1, "timeout_s": 1,
             "egress": ("a.org:443",), "image": "python:3.12",
-        "lengthens": True, "sealed": SealedJob("job", (), b""),
+        "lengthens": True, "volumes": (Volume("db", "/data"),), "sealed": SealedJob("job", (), b""),
     }  # fmt: skip
     assert tuple(changes) == Manifest.__struct_fields__
     others = {

@@ -15,7 +15,7 @@ from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.units import format_money, format_size
 from sublet.core.image import parse_reference
-from sublet.wire.manifest import find_path_fault
+from sublet.wire.path import find_path_fault
 
 COPIES_MAX = 64  # of all services of one file
 WORK = "/work/"  # the job's own folder, in every sandbox

@@ -25,6 +25,7 @@ from sublet.sdk.detached_jobs import DetachedJobs
 from sublet.wire import codec, seal_kind
 from sublet.wire.channel import channel_of
 from sublet.wire.detached import DetachedPlan
+from sublet.wire.manifest import has_checkpoint
 from sublet.wire.message import (
     PROTOCOL_VERSION,
     Envelope,
@@ -189,7 +190,8 @@ def seal_work(
         secrets={},
         inputs=inputs,
         outputs=(SEALED,) if whole.outputs else (),
-        checkpoint=SEALED if whole.checkpoint else "",
+        checkpoint=SEALED if has_checkpoint(whole) else "",
+        volumes=(),
         sealed=sealed,
     )
     return outer, blobs

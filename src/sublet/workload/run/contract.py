@@ -33,6 +33,7 @@ def make_manifest(
         inputs=inputs,
         outputs=tuple(wanted.remote for wanted in terms.outputs),
         checkpoint=terms.checkpoint,
+        volumes=terms.volumes,
         resume=resume,
         cpus_milli=needs.cpus_milli,
         memory_bytes=needs.memory_bytes,

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from sublet.base.errors import Refused
 from sublet.core.image import Reference, parse_reference
-from sublet.wire.manifest import find_path_fault
+from sublet.wire.path import find_path_fault
 from sublet.workload.run.wish import Wish
 
 SCRIPT_BYTES_MAX = 16 * 1024 * 1024

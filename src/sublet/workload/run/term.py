@@ -7,7 +7,7 @@ from itertools import pairwise
 from sublet.base import limits
 from sublet.core.book.mode import SPOT
 from sublet.core.job.state import RETRIES, WAIT_MS, JobLimits
-from sublet.wire.manifest import find_path_fault
+from sublet.wire.path import find_path_fault
 from sublet.workload.run.need import parse_needs, parse_span
 from sublet.workload.run.wish import Collector, Terms, Wanted, Wish, refuse
 
@@ -50,6 +50,7 @@ def parse_terms(
         env=_parse_env(wish.env, environment, found),
         secrets=_parse_secrets(wish.secrets, environment, read_secret, found),
         name=found.take("", _parse_name, wish),
+        volumes=wish.volumes,
     )
     found.take(None, _check_outputs, terms)
     found.check()

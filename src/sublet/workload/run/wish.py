@@ -16,6 +16,7 @@ from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.ids import Address
 from sublet.core.image import Reference
 from sublet.core.job.state import JobLimits
+from sublet.wire.message import Volume
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,6 +64,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     checkpoint: str | None = None
+    volumes: tuple[Volume, ...] = ()  # of an image
     retries: int | None = None
     timeout: str | None = None
     wait: str | None = None
@@ -158,6 +160,7 @@ class Terms(Struct, frozen=True):
     env: dict[str, str]
     secrets: dict[str, str]
     name: str
+    volumes: tuple[Volume, ...] = ()
 
 
 class Collector:
