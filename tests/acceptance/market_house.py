@@ -67,16 +67,16 @@ RUN_FLAGS = ("--max-total", "5.00", "--timeout", "10m", "--disk", "64MiB")
 
 
 class Run:
-    """One ``sublet run``, in a process group of its own."""
+    """One ``sublet run``, or ``deploy``, in a process group of its own."""
 
-    def __init__(self, house: "House", argv: tuple[str, ...]) -> None:
+    def __init__(self, house: "House", *argv: str) -> None:
         self.folder = house.folder / f"run-{len(house.runs)}"
         self.folder.mkdir()
         self.out = self.folder / "stdout"
         self.err = self.folder / "stderr"
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sublet.cli.main", "run", *argv],
+                [sys.executable, "-m", "sublet.cli.main", *argv],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -226,7 +226,7 @@ class House:
 
     def run(self, *argv: str) -> Run:
         """Start ``sublet run``."""
-        return Run(self, (*RUN_FLAGS, *argv))
+        return Run(self, "run", *RUN_FLAGS, *argv)
 
     def sublet(self, *argv: str, code: int = 0) -> str:
         """Run another verb as the tenant; give what it printed."""

@@ -135,7 +135,8 @@ def render_plan(plan: DeployPlan) -> str:
     """Lay a plan out for people."""
     count = sum(service.copies for service in plan.services)
     head = f"deployment {plan.name}: {count} leases"
-    return f"{head}\n{format_table(HEAD, describe(plan))}"
+    notes = "".join(f"\nnote: {text}" for text in plan.notes)
+    return f"{head}\n{format_table(HEAD, describe(plan))}{notes}"
 
 
 def render_copies(copies: Sequence[Copy], *, as_json: bool) -> str:

@@ -10,16 +10,16 @@ from msgspec import Struct
 
 from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.units import format_money, format_size
+from sublet.wire.message import Volume
 from sublet.workload.deploy.plan import (
     DeployPlan,
     Gpus,
     ServicePlan,
-    Volume,
     describe_gpus,
 )
 
 IN_PLACE = ("image", "command", "lengthens", "env")
-_FREE = ("ports", "after", "notes")  # say nothing to the machine
+_FREE = ("ports", "after")  # say nothing to the machine
 _WORDS = {
     "cpus_milli": "cpus",
     "memory_bytes": "memory",

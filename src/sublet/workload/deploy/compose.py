@@ -11,13 +11,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from sublet.wire.message import Volume
 from sublet.workload.deploy.fault import Findings, Path, shorten
 from sublet.workload.deploy.plan import (
     DeployPlan,
     Gpus,
     Port,
     ServicePlan,
-    Volume,
     make_env,
     make_plan,
 )
@@ -110,9 +110,9 @@ class ComposeFile(Struct, frozen=True, kw_only=True):
 HABITS = {
     "build": "build the image first, push it, and name it under image:",
     "restart": "remove it: where a machine fails, the service goes on elsewhere",
-    "networks": "remove it: services reach each other through sublet port",
+    "networks": "remove it: services do not reach each other here",
     "network_mode": "remove it: each service has a network of its own",
-    "links": "remove it: services reach each other through sublet port",
+    "links": "remove it: services do not reach each other here",
     "healthcheck": "remove it: nothing asks for it here",
     "container_name": "remove it: a copy is called NAME.SERVICE.NUMBER",
     "env_file": "write the variables under environment:",
@@ -141,7 +141,8 @@ def read_compose(tree: Mapping, found: Findings, *, name: str) -> DeployPlan:
     for key, service in file.services.items():
         services.append(_Planner(("services", key), found, file).plan(key, service))
     found.check()
-    return make_plan(file.name or name, services)
+    # In Compose all services of a file are in one network, by their names.
+    return make_plan(file.name or name, services, are_linked=len(services) > 1)
 
 
 class _Planner:
@@ -180,6 +181,7 @@ class _Planner:
             ports=self._ports(service),
             volumes=self._volumes(service),
             after=tuple(one.replace("_", "-") for one in service.depends_on),
+            unmet=self._shared(service, deploy.replicas),
         )
 
     def _words(self, given: tuple[str, ...] | str | None, key: str) -> tuple[str, ...]:
@@ -245,6 +247,20 @@ class _Planner:
                 )
             made.append(Volume(match[1], match[2], True))
         return tuple(made)
+
+    def _shared(self, service: ComposeService, replicas: int) -> tuple[str, ...]:
+        """Name volumes that several containers would share: each copy has its own."""
+        mounted = [
+            {text.partition(":")[0] for text in one.volumes}
+            for one in self._file.services.values()
+        ]
+        mine = sorted({text.partition(":")[0] for text in service.volumes})
+        return tuple(
+            f"volume {shorten(name)}, shared by several services or replicas: each copy "
+            "has a folder of its own; use it in one service with one replica"
+            for name in mine
+            if replicas > 1 or sum(name in names for names in mounted) > 1
+        )
 
     def _shares(self, service: ComposeService) -> tuple[tuple[str, Share], ...]:
         resources = service.deploy.resources if service.deploy else None

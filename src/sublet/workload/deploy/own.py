@@ -4,6 +4,7 @@ Sizes, prices and times are written as on the command line. Not here: what is re
 other people's files (``sdl``, ``compose``).
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,13 +12,14 @@ from msgspec import Meta, Struct
 
 from sublet.base.errors import Refused
 from sublet.base.units import parse_money, parse_size
+from sublet.wire.message import Volume
 from sublet.workload.deploy.fault import Findings, Path
 from sublet.workload.deploy.plan import (
+    WORK,
     DeployPlan,
     Gpus,
     Port,
     ServicePlan,
-    Volume,
     make_plan,
 )
 from sublet.workload.deploy.quantity import find_cpus_milli
@@ -25,6 +27,8 @@ from sublet.workload.deploy.reader import Reader
 from sublet.workload.deploy.sdl_type import Image
 from sublet.workload.deploy.tree import Mapping
 
+NAME_LENGTH_MAX = 64  # of a volume
+_NOT_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 # Patterns that JavaScript reads too: editors do.
 ServiceName = Annotated[
     str,
@@ -99,12 +103,12 @@ class OwnService(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="Ports that it listens on; reach them with: sublet port"),
     ] = ()
     keep: Annotated[
-        str,
+        str | tuple[str, ...],
         Meta(
-            description="A folder below /work that is kept while it runs, and found "
-            "again on the next machine: data for /work/data."
+            description="Folders that are kept while it runs, and found again on the "
+            "next machine: /data, or a list of them. data is /work/data."
         ),
-    ] = ""
+    ] = ()
     regions: Annotated[
         tuple[str, ...], Meta(description="Where: DE, US-CA; any of them.")
     ] = ()
@@ -146,7 +150,7 @@ class OwnFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 HABITS = {
     "environment": "write env:, NAME: value",
     "depends_on": "write after:, a list of services",
-    "volumes": "write keep:, a folder below /work",
+    "volumes": "write keep:, a folder such as /data",
     "replicas": "write copies:",
     "count": "write copies:",
     "expose": "write ports:, a list of numbers",
@@ -220,15 +224,26 @@ def _plan(
             memory_bytes=_size(gpu.memory or "0B", (*path, "gpu", "memory"), found),
         ),
         ports=tuple(map(Port, service.ports)),
-        volumes=(Volume("keep", f"/work/{service.keep}", True),)
-        if service.keep
-        else (),
+        volumes=_volumes(service.keep),
         regions=service.regions,
         egress=service.egress,
         after=service.after,
         price_hour_max=None
         if service.max_price is None
         else _money(service.max_price, (*path, "max_price"), found),
+    )
+
+
+def _volumes(keep: str | tuple[str, ...]) -> tuple[Volume, ...]:
+    paths = (keep,) if isinstance(keep, str) else keep
+    return tuple(
+        Volume(
+            _NOT_NAME.sub("-", path)[-NAME_LENGTH_MAX:].strip("-.") or "keep",
+            path if path.startswith("/") else f"{WORK}{path}",
+            is_persistent=True,
+        )
+        for path in paths
+        if path
     )
 
 

@@ -15,10 +15,17 @@ from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.units import format_money, format_size
 from sublet.core.image import parse_reference
+from sublet.wire.message import Volume
 from sublet.wire.path import find_path_fault
+from sublet.wire.volume import find_volume_faults
 
 COPIES_MAX = 64  # of all services of one file
 WORK = "/work/"  # the job's own folder, in every sandbox
+_MEMORY = ("/tmp", "/dev/shm")  # noqa: S108  # every sandbox has its own of these
+APART = (
+    "services do not reach each other: each is alone on its machine, without the "
+    "others' names; reach a port from here with: sublet port NAME.SERVICE.1 PORT"
+)
 NAME_LENGTH_MAX = 28  # so that a copy's name is one of a job
 SERVICE_LENGTH_MAX = 32
 _VARIABLE = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
@@ -39,14 +46,6 @@ class Gpus(Struct, frozen=True):
     count: int = 0
     kinds: tuple[str, ...] = ()  # any of: "h100", "a100/80GiB/sxm"; empty for any
     memory_bytes: int = 0  # at least, of each
-
-
-class Volume(Struct, frozen=True):
-    """A folder that is more than one attempt's."""
-
-    name: str
-    mount: str
-    is_persistent: bool
 
 
 class ServicePlan(Struct, frozen=True, kw_only=True):
@@ -74,8 +73,20 @@ class ServicePlan(Struct, frozen=True, kw_only=True):
     @property
     def checkpoint(self) -> str:
         """The folder below the work folder that is carried along, or ""."""
-        kept = [one for one in self.volumes if one.is_persistent]
-        return kept[0].mount.removeprefix(WORK).strip("/") if kept else ""
+        kept = (_below_work(one) for one in self.volumes if one.is_persistent)
+        return next(filter(None, kept), "")
+
+    @property
+    def mounts(self) -> tuple[Volume, ...]:
+        """The volumes that are mounted in the image: not what every job has anyway."""
+        plain = (
+            replace(one, mount=one.mount.rstrip("/") or "/") for one in self.volumes
+        )
+        return tuple(
+            one
+            for one in plain
+            if not _below_work(one) and (one.is_persistent or one.mount not in _MEMORY)
+        )
 
 
 class DeployPlan(Struct, frozen=True):
@@ -83,6 +94,7 @@ class DeployPlan(Struct, frozen=True):
 
     name: str
     services: tuple[ServicePlan, ...]
+    notes: tuple[str, ...] = ()  # what its writer should know, and does not stop it
 
     def copies(self) -> Iterator[tuple[str, ServicePlan]]:
         """Give each copy by the name of its job."""
@@ -91,8 +103,15 @@ class DeployPlan(Struct, frozen=True):
                 yield f"{self.name}.{service.name}.{number}", service
 
 
-def make_plan(name: str, services: list[ServicePlan]) -> DeployPlan:
+def make_plan(
+    name: str, services: list[ServicePlan], *, are_linked: bool = False
+) -> DeployPlan:
     """Put services into the order of their starts, and say what cannot be had.
+
+    Args:
+        name: of the deployment.
+        services: in any order.
+        are_linked: the file means that services reach each other.
 
     Raises:
         Refused: they wait for each other in a circle, or there are too many.
@@ -100,6 +119,7 @@ def make_plan(name: str, services: list[ServicePlan]) -> DeployPlan:
     plan = DeployPlan(
         _NOT_NAME.sub("-", name).strip("-")[:NAME_LENGTH_MAX] or "deployment",
         tuple(map(_with_unmet, _sort(services))),
+        (APART,) if are_linked else (),
     )
     count = sum(service.copies for service in services)
     if count > COPIES_MAX:
@@ -131,6 +151,13 @@ def _sort(services: list[ServicePlan]) -> list[ServicePlan]:
     return done
 
 
+def _below_work(volume: Volume) -> str:
+    """Give the path of a volume in the work folder, or ""."""
+    if not volume.mount.startswith(WORK):
+        return ""
+    return volume.mount.removeprefix(WORK).strip("/")
+
+
 def _with_unmet(service: ServicePlan) -> ServicePlan:
     unmet = list(service.unmet)
     if len(service.name) > SERVICE_LENGTH_MAX:
@@ -144,18 +171,16 @@ def _with_unmet(service: ServicePlan) -> ServicePlan:
             unmet.append(f"the variable {name[:40]!r}: use letters, digits and _")
     if any("\0" in word for word in service.command):
         unmet.append("a NUL character in a command: write it without")
+    unmet += (f"volumes: {fault}" for fault in find_volume_faults(service.mounts))
     kept = [one for one in service.volumes if one.is_persistent]
-    for volume in kept:
-        path = volume.mount.removeprefix(WORK).strip("/")
-        if not volume.mount.startswith(WORK) or find_path_fault(path):
+    if service.checkpoint:
+        if len(kept) > 1:
             unmet.append(
-                f"volume {volume.name}: only a folder below {WORK} is carried to the "
-                f"next machine; mount it at {WORK}{volume.name}"
+                f"several persistent volumes, one below {WORK}: mount all of them "
+                "elsewhere, such as at /data"
             )
-    if len(kept) > 1:
-        unmet.append(
-            "several persistent volumes: one folder is carried; put them in it"
-        )
+        if why := find_path_fault(service.checkpoint):
+            unmet.append(f"volumes: {service.checkpoint[:80]!r} {why}")
     if any(port.proto == "UDP" for port in service.ports):
         unmet.append("UDP ports: what is forwarded is TCP")
     if len(service.gpus.kinds) > limits.LIST_LENGTH_MAX:
@@ -230,6 +255,8 @@ def make_options(service: ServicePlan, name: str) -> Mapping[str, object]:
         options["gpu_kinds"] = gpus.kinds
     if gpus.memory_bytes:
         options["vram"] = f"{gpus.memory_bytes}B"
+    if service.mounts:
+        options["volumes"] = service.mounts
     if service.checkpoint:
         options["checkpoint"] = service.checkpoint
     if service.price_hour_max is not None:

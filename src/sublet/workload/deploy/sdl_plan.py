@@ -8,12 +8,12 @@ and ours do not is named as unmet, never passed over.
 import re
 from decimal import Decimal
 
+from sublet.wire.message import Volume
 from sublet.workload.deploy.plan import (
     DeployPlan,
     Gpus,
     Port,
     ServicePlan,
-    Volume,
     make_env,
     make_plan,
 )
@@ -85,7 +85,13 @@ def plan_sdl(
                     ),
                 )
             )
-    return make_plan(name, made)
+    links = (
+        to.service
+        for one in stack.services.values()
+        for exposed in one.expose or ()
+        for to in exposed.to
+    )
+    return make_plan(name, made, are_linked=any(links))
 
 
 def _price(

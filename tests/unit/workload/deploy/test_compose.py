@@ -3,8 +3,9 @@
 import pytest
 
 from sublet.base.errors import Faults, Refused
+from sublet.wire.message import Volume
 from sublet.workload.deploy.file import read_file
-from sublet.workload.deploy.plan import Gpus, Port, Volume
+from sublet.workload.deploy.plan import Gpus, Port
 
 COMPOSE = """\
 x-common: &common
@@ -102,6 +103,17 @@ def test_names_line_key_and_cure(old: str, new: str, key: str, cure: str) -> Non
         read(text)
     [fault] = caught.value.faults
     assert fault.field.endswith(key.lstrip("…")) and cure in str(fault.detail["cure"])
+
+
+def test_shared_volumes_are_unmet() -> None:
+    """In Compose they would be one folder; here each copy is on a machine of its own."""
+    assert "shared" not in str(read(COMPOSE).plan)
+    shared = COMPOSE.replace("  api_db:", "    volumes: [data:/data]\n  api_db:", 1)
+    database, web = read(shared).plan.services
+    assert "volume data, shared" in str(web.unmet)
+    assert "volume data, shared" in str(database.unmet)
+    (note,) = read(COMPOSE).plan.notes
+    assert note.startswith("services do not reach each other")
 
 
 def test_command_alone_follows_the_entrypoint() -> None:

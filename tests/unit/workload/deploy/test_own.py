@@ -8,9 +8,10 @@ import pytest
 
 from sublet.base.errors import Faults
 from sublet.cli.deploy_text import render_schema
+from sublet.wire.message import Volume
 from sublet.workload.deploy.file import read_file
 from sublet.workload.deploy.own import OwnFile, OwnService
-from sublet.workload.deploy.plan import Gpus, Port
+from sublet.workload.deploy.plan import Gpus, Port, make_options
 
 ROOT = Path(__file__).parents[4]
 OWN = """\
@@ -56,6 +57,19 @@ def test_everything_is_read() -> None:
         "my-app.web.1",
     ]
     assert not trainer.unmet and not web.unmet
+
+
+def test_folders_are_kept_where_they_are_named() -> None:
+    keep = "keep: [/data, /var/lib/db]"
+    trainer, _ = read(OWN.replace("keep: ckpt", keep)).plan.services
+    assert not trainer.unmet and not trainer.checkpoint
+    assert make_options(trainer, "x")["volumes"] == (
+        Volume("data", "/data", is_persistent=True),
+        Volume("var-lib-db", "/var/lib/db", is_persistent=True),
+    )
+    for bad in ("[ckpt, /data]", "[a, b]", "/etc", "[/data, /data/x]"):
+        trainer, _ = read(OWN.replace("keep: ckpt", f"keep: {bad}")).plan.services
+        assert "/data" in str(trainer.unmet), bad
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from sublet.wire.message import Volume
 from sublet.workload.deploy.file import read_file
 from sublet.workload.deploy.plan import Gpus, make_options
 from tests.unit.workload.deploy.sdl_text import SDL
@@ -17,10 +18,7 @@ def plan_of(text: str, **options):
 def test_credits_are_dollars() -> None:
     _, web = plan_of(SDL.replace("uakt", "uact"), is_any_provider=True)
     assert web.price_hour_max == 600_000  # 1000 micro-dollars a block, 600 an hour
-    assert web.unmet == (
-        "volume data: only a folder below /work/ is carried to the next machine; mount "
-        "it at /work/data",
-    )
+    assert web.unmet == ()
 
 
 def test_akt_needs_its_worth() -> None:
@@ -71,7 +69,46 @@ def test_gpus_and_attributes_become_wishes() -> None:
     assert plan_of(text, is_any_provider=True)[1].attributes == ()
 
 
+def plan_mounted(mount: str):
+    text = SDL.replace("mount: /data", f"mount: {mount}").replace("uakt", "uact")
+    return plan_of(text, is_any_provider=True)[1]
+
+
+def test_volume_is_mounted_where_the_file_says() -> None:
+    for mount in ("/data", "/root/.cache/", "/var/lib/postgresql/data"):
+        web = plan_mounted(mount)
+        options = make_options(web, "x")
+        assert not web.unmet and "checkpoint" not in options
+        assert options["volumes"] == (Volume("data", mount.rstrip("/"), True),)
+
+
 def test_mount_below_work_is_kept() -> None:
-    text = SDL.replace("mount: /data", "mount: /work/data").replace("uakt", "uact")
+    web = plan_mounted("/work/data")
+    options = make_options(web, "x")
+    assert options["checkpoint"] == "data" and not web.unmet
+    assert "volumes" not in options
+
+
+def test_bad_mounts_are_unmet() -> None:
+    for mount in ("/", "/etc", "/proc/x", "/dev/shm", "/work", "/data/../etc"):
+        (told,) = plan_mounted(mount).unmet
+        assert told.startswith("volumes: ") and told.endswith("such as at /data"), told
+
+
+def test_memory_is_there_anyway() -> None:
+    text = SDL.replace("mount: /data", "mount: /dev/shm").replace("uakt", "uact")
+    assert "persistent: true" in text
+    text = text.replace("persistent: true", "class: ram")
+    text = text.replace("                class: default\n", "")
     _, web = plan_of(text, is_any_provider=True)
-    assert web.checkpoint == "data" and not web.unmet
+    assert not web.unmet and not web.mounts
+
+
+def test_file_that_links_services_is_told_so() -> None:
+    plan, _ = plan_of(SDL)
+    assert not plan.notes
+    both = "- global: true\n          - service: web"
+    linked = SDL.replace("- global: true", both)
+    linked = linked.replace("        accept:\n          - www.example.org\n", "")
+    plan, _ = plan_of(linked)
+    assert ["sublet port" in note for note in plan.notes] == [True]
