@@ -1,6 +1,7 @@
-"""Reads a deployment file of whichever kind, told by its own keys. Pure."""
+"""Reads a deployment file of whichever kind, told by its keys, or its name. Pure."""
 
 from decimal import Decimal
+from pathlib import PurePath
 from typing import Any
 
 from msgspec import Struct
@@ -50,7 +51,7 @@ def read_file(
         found.check()
         raise AssertionError("what cannot be read has a fault")
     found.check()
-    if "sublet" in tree.entries:
+    if "sublet" in tree.entries or PurePath(file).stem == "sublet":
         return Read("sublet", read_own(tree, found, name=name))
     if tree.entries.keys() & {"profiles", "deployment", "include", "endpoints"}:
         stack = read_stack(tree, found)

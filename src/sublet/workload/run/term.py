@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 from sublet.base import limits
-from sublet.core.book.mode import SPOT
+from sublet.core.book.mode import SPOT, STANDING
 from sublet.core.job.state import RETRIES, WAIT_MS, JobLimits
 from sublet.wire.path import find_path_fault
 from sublet.workload.run.need import parse_needs, parse_span
@@ -40,9 +40,7 @@ def parse_terms(
     needs = parse_needs(wish, found, now_s=now_s)
     terms = Terms(
         needs=needs,
-        limits=found.take(
-            JobLimits(), _parse_limits, wish, gives_way=needs.mode == SPOT
-        ),
+        limits=found.take(JobLimits(), _parse_limits, wish, mode=needs.mode),
         outputs=tuple(
             found.take(Wanted("", ""), parse_output, text) for text in wish.outputs
         ),
@@ -57,8 +55,9 @@ def parse_terms(
     return terms
 
 
-def _parse_limits(wish: Wish, *, gives_way: bool) -> JobLimits:
-    wait_ms = WAIT_MS
+def _parse_limits(wish: Wish, *, mode: str) -> JobLimits:
+    gives_way = mode == SPOT
+    wait_ms = 0 if mode == STANDING else WAIT_MS  # such an order has waited itself
     if wish.wait is not None:
         wait_ms = parse_span(wish.wait, "--wait", 0, WAIT_S_MAX) * 1_000
     if wish.retries is None:

@@ -90,4 +90,7 @@ def test_outputs_are_read(text: str, wanted: Wanted) -> None:
 
 def test_named_retries_cover_own_failures() -> None:
     assert parse().limits == JobLimits(retries=3, retries_own=False, wait_ms=30_000)
+    # A standing order has waited itself: once it is over, so is the wait.
+    assert parse(mode="standing:10m").limits.wait_ms == 0
+    assert parse(mode="standing:10m", wait="1m").limits.wait_ms == 60_000
     assert parse(retries=0, wait="0s").limits == JobLimits(0, True, 0)
