@@ -87,6 +87,10 @@ def _tell_share(milli: int) -> str:
     return f"{milli / GPU_SHARE_WHOLE:g}"
 
 
+def _tell_avoided(providers: tuple[str, ...]) -> str:
+    return " and ".join(f"{provider[:10]}…" for provider in providers)
+
+
 def _tell_latencies(limits: tuple[str, ...]) -> str:
     return " and ".join(f"{text.replace('=', ' ')} ms" for text in limits)
 
@@ -163,6 +167,7 @@ _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "up_mbit_s": _tell_rate,
     "down_mbit_s": _tell_rate,
     "latencies": _tell_latencies,
+    "avoid": _tell_avoided,
     "together_ms": lambda ms: f"{ms} ms",
     "price_hour_max": tell_price,
     "total_max": format_money,

@@ -43,7 +43,7 @@ class Relaxation(Struct, frozen=True):
 
     name: str  # of the requirement, as it is counted
     changes: Mapping[str, Any]  # of the order's fields
-    offers: int  # that this requirement alone excludes
+    offers: int  # that it would then fit; a lone price excludes so many
     cost_hour: int  # micro-USD: what the cheapest of them asks
 
     def apply(self, order: Order) -> Order:
@@ -69,7 +69,7 @@ def explain(book: Book, order: Order, *, now_s: int) -> NoMatch:
     reasons = ", ".join(
         f"{tell_wish(name, order)} ({count})" for name, count in excluded.items()
     )
-    found = _find_cheapest(book, order, blocks, standing, misses, costs)
+    found = _find_cheapest(book, order, blocks, standing, misses, costs, now_s=now_s)
     detail: dict[str, str | int] = {"offers": total, **excluded}
     cure = "Ask for less, raise the price, or try again later"
     if found is not None:
@@ -110,7 +110,7 @@ def find_relaxation(book: Book, order: Order, *, now_s: int) -> Relaxation | Non
     """Find the cheapest single change with which the order would match, or None."""
     blocks = _choose_blocks(book, order, now_s=now_s)
     held = _hold_against(book, order, blocks, now_s=now_s)
-    return _find_cheapest(book, order, blocks, *held)
+    return _find_cheapest(book, order, blocks, *held, now_s=now_s)
 
 
 def _choose_blocks(book: Book, order: Order, *, now_s: int) -> NDArray[np.intp]:
@@ -146,6 +146,8 @@ def _find_cheapest(
     standing: Mask,
     misses: Mapping[str, Mask],
     costs: NDArray[np.int64],
+    *,
+    now_s: int,
 ) -> Relaxation | None:
     missed = np.add.reduce([mask.astype(np.int64) for mask in misses.values()])
     alone = standing & (missed == 1) & (costs <= PRICE_PER_HOUR_MAX)
@@ -164,7 +166,16 @@ def _find_cheapest(
         cost = compute_cost(prices, replace(order, **changes))
         if cheapest is None or cost < cheapest.cost_hour:
             cheapest = Relaxation(name, changes, int(places.size), cost)
-    return cheapest
+    if cheapest is None or cheapest.name == "price":
+        return cheapest
+    count = _count(book, cheapest.apply(order), blocks, now_s=now_s)
+    return replace(cheapest, offers=count)
+
+
+def _count(book: Book, order: Order, blocks: NDArray[np.intp], *, now_s: int) -> int:
+    """Count what fits in these blocks: one change does not help all that miss a wish."""
+    standing, misses, _ = _hold_against(book, order, blocks, now_s=now_s)
+    return int(np.count_nonzero(standing & ~np.logical_or.reduce([*misses.values()])))
 
 
 def _tell(found: Relaxation, order: Order) -> str:

@@ -41,7 +41,7 @@ def test_what_becomes_nothing_has_a_word() -> None:
     order = make_order(cuda=12_040, avoid=("0x" + "1" * 40,), gpu_count=2)
     changes = {"cuda": 0, "avoid": (), "gpu_count": 0, "regions": order.regions}
     assert tell_changes(order, changes) == (
-        f"CUDA from 12.4 to any and avoided providers from 0x{'1' * 40} to none "
+        f"CUDA from 12.4 to any and avoided providers from 0x{'1' * 8}… to none "
         "and GPUs from 2 to 0"
     )
 

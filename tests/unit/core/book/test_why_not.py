@@ -21,6 +21,34 @@ def test_names_the_price_that_would_do() -> None:
     assert "2 offers at $0.03/h or more; you allow $0.029/h" in str(refusal.value)
 
 
+def test_counts_only_what_the_change_lets_through() -> None:
+    # Three have too few CPUs. The cheapest one has 2; of the others one has so many.
+    sizes = (2_000, 1_000, 4_000)
+    book = make_book(
+        *(
+            {"cpus_milli": cpus, "cpu_price_hour": 1_000 + number}
+            for number, cpus in enumerate(sizes)
+        )
+    )
+    with pytest.raises(NoMatch) as refusal:
+        quote(book, make_order(cpus_milli=8_000), now_s=START_S)
+    assert "excluded by: cpus 8 (3)" in str(refusal.value)
+    found = find_relaxation(book, make_order(cpus_milli=8_000), now_s=START_S)
+    assert found is not None
+    assert found.offers == sum(size >= found.changes["cpus_milli"] for size in sizes)
+    assert f"and {found.offers} offer" in str(refusal.value)
+
+
+def test_avoided_providers_are_named_in_short() -> None:
+    book = make_book({"provider": 1}, {"provider": 2})
+    order = make_order(avoid=(address(1), address(2)))
+    with pytest.raises(NoMatch) as refusal:
+        quote(book, order, now_s=START_S)
+    short = f"{address(1)[:10]}… and {address(2)[:10]}…"
+    assert f"Change avoided providers from {short} to " in str(refusal.value)
+    assert "and 1 offer would do" in str(refusal.value)
+
+
 offers = st.lists(
     st.fixed_dictionaries(
         {
