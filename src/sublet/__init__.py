@@ -15,11 +15,12 @@ if TYPE_CHECKING:
         SubletError,
         Unavailable,
     )
-    from sublet.workload.client import AsyncClient, RunningJob
+    from sublet.workload.client import AsyncClient
     from sublet.workload.map.result import TaskResult
     from sublet.workload.map.task import Task
     from sublet.workload.portal import Client, Job
     from sublet.workload.run.result import AttemptResult, JobResult
+    from sublet.workload.run.running import RunningJob
 
 __all__ = [
     "AsyncClient",
@@ -40,7 +41,7 @@ __all__ = [
 
 _HOMES = {
     "AsyncClient": "workload.client",
-    "RunningJob": "workload.client",
+    "RunningJob": "workload.run.running",
     "Client": "workload.portal",
     "Job": "workload.portal",
     "Task": "workload.map.task",

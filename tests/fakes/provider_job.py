@@ -25,7 +25,7 @@ from sublet.core.document import (
 )
 from sublet.core.lease.phase import Lease, Phase
 from sublet.wire import codec
-from sublet.wire.manifest import commitment, tree_id
+from sublet.wire.manifest import commitment, join_own, tree_id
 from sublet.wire.message import (
     Checkpointed,
     Close,
@@ -119,7 +119,8 @@ class FakeWork:
             said = codec.decode(line.rstrip(b"\n"), TenantSays, size_max=SIZE_MAX)
             match said:
                 case Deliver():
-                    await self._deliver(job, said.manifest)
+                    assert commitment(said.manifest) == job.lease.manifest
+                    await self._deliver(job, join_own(said.manifest, said.own))
                 case Uploaded():
                     if job.worker is None:
                         job.worker = asyncio.create_task(self._work(job))
@@ -136,7 +137,6 @@ class FakeWork:
                     return
 
     async def _deliver(self, job: Job, manifest: Manifest) -> None:
-        assert commitment(manifest) == job.lease.manifest
         blobs = FolderBlobs(job.folder / "chunks", is_durable=False)
         if job.manifest is None:
             job.manifest = manifest

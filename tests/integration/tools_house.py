@@ -12,7 +12,8 @@ from pathlib import Path
 from sublet.adapter.sandbox_bubblewrap import BubblewrapSandbox
 from sublet.provider.lease_state import Stage
 from sublet.service.ports import Sandbox
-from sublet.workload.client import AsyncClient, RunningJob
+from sublet.workload.client import AsyncClient
+from sublet.workload.run.running import RunningJob
 from tests.integration.provider_house import (
     House,
     running_house,

@@ -8,6 +8,7 @@ checked again each time it is read. Layout: ``ab/cdef…`` under the folder, and
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,23 @@ class FolderBlobs:
                 code="disk_failed",
             ) from exc
         return key
+
+    def share(self, path: Path) -> "FolderBlobs":
+        """Give another store with the same chunks, in a folder of the same disk.
+
+        Nothing is copied, and whoever empties one leaves the other as it is.
+
+        Raises:
+            Unavailable: the disk did not answer.
+        """
+        try:
+            if self.path.is_dir():
+                shutil.copytree(self.path, path, copy_function=os.link)
+        except (OSError, shutil.Error) as exc:
+            raise Unavailable(
+                f"cannot keep chunks in {path}: {exc}", code="disk_failed"
+            ) from exc
+        return FolderBlobs(path, is_durable=self._is_durable)
 
     def take(self, file: Path, key: Digest) -> None:
         """Keep a file of this disk as a chunk: by its name, so nothing is copied.

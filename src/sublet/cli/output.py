@@ -13,10 +13,12 @@ import time
 from collections.abc import Sequence
 
 from sublet.base.units import format_duration, format_money, format_size
+from sublet.core.job import state
 from sublet.workload.run import event
 from sublet.workload.run.result import JobResult
 
 NOTICE_AFTER_S = 1.0
+LINE_BYTES_MAX = 65_536  # of one of several machines, before it is cut
 PIPE_BYTES = 4_096  # that a writable pipe takes without blocking
 _KEPT = "\n\t\r"
 
@@ -89,8 +91,51 @@ class Notices:
         sys.stderr.flush()
 
 
+class Ranked:
+    """The streams of several machines on their way to one: by whole lines, each's named.
+
+    Of a job on one machine all goes through as it comes.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no line begun."""
+        self._begun: dict[tuple[str, int], bytes] = {}
+
+    def take(self, said: event.Wrote) -> bytes:
+        """Give what can be shown now; the rest of a line waits for its end."""
+        if said.rank is None:
+            return said.data
+        key = (said.stream, said.rank)
+        whole, newline, rest = (self._begun.get(key, b"") + said.data).rpartition(b"\n")
+        if len(rest) > LINE_BYTES_MAX:  # a line without an end is shown in pieces
+            whole, newline, rest = whole + newline + rest, b"\n", b""
+        self._begun[key] = rest
+        return _prefix(whole, said.rank) if newline else b""
+
+    def end(self) -> list[tuple[str, bytes]]:
+        """Give the lines that never ended, each with its stream."""
+        return [
+            (stream, _prefix(rest, rank))
+            for (stream, rank), rest in self._begun.items()
+            if rest
+        ]
+
+
+def _prefix(lines: bytes, rank: int) -> bytes:
+    return b"".join(b"[%d] %s\n" % (rank, line) for line in lines.split(b"\n"))
+
+
 def describe(said: event.AnyEvent) -> str:
     """Say an event in one line; "" for what needs no word."""
+    text = _describe(said)
+    if said.rank is None or not text:
+        return text
+    if isinstance(said, event.Waiting):  # all members wait for the same
+        return text if said.rank == 0 else ""
+    return f"[{said.rank}] {text}"
+
+
+def _describe(said: event.AnyEvent) -> str:
     match said:
         case event.Waiting():
             return f"waiting: {said.message}"
@@ -114,6 +159,8 @@ def describe(said: event.AnyEvent) -> str:
             return f"the owner wants the machine back in {said.stops_in_s}s"
         case event.Disconnected():
             return f"disconnected: {said.message}"
+        case event.Left(outcome=state.RECALLED):
+            return "stopped, to begin again with the others"
         case event.Left():
             # The last thing that it said explains a failure, and nothing else.
             because = f": {said.note}" if said.note and said.outcome == "failed" else ""
@@ -136,6 +183,9 @@ def summarize(result: JobResult) -> str:
     count = len(result.attempts)
     seconds = result.ran_ms / 1_000
     line = f"{seconds:.1f}s, {format_money(result.cost)}"
+    if result.members:
+        line += f", {len(result.members)} machines"
+        count = len(result.members[0].attempts)
     if count > 1:
         line += f", {count} attempts"
     return f"job {result.job_id}: {line}"

@@ -96,6 +96,9 @@ def run(
         ),
     ] = None,
     timeout: TimeoutOption = None,
+    machines: MachinesOption = None,
+    apart: ApartOption = None,
+    together: TogetherOption = None,
     mode: Annotated[
         str | None,
         typer.Option(
@@ -186,6 +189,12 @@ def run(
     Its exit code is this command's. Ctrl-C stops the job and settles it; twice leaves
     at once.
 
+    With --machines N the same program runs on N machines, which are rented together or
+    not at all: RANK and WORLD_SIZE say to each which one it is, its lines begin with
+    its rank, and an output lands in rank-N/PATH, or LOCAL/rank-N/. One that fails ends
+    all, with its exit code; where a machine is lost, all begin again. They do not reach
+    one another.
+
     \b
     Examples:
       sublet run train.py --epochs 3
@@ -194,6 +203,7 @@ def run(
       sublet run --secret HF_TOKEN --env MODE=fast script.py
       sublet run --memory 4GiB -- sort --version
       sublet run --detach --max-total 5.00 --checkpoint ckpt train.py
+      sublet run --machines 4 --gpu h100:1 --max-total 20 --checkpoint ckpt sweep.py
       sublet run --image python:3.12 --input data -- python -m json.tool data/x.json
       sublet run --egress huggingface.co:443 --egress '*.hf.co:443' fetch.py
     """
@@ -208,6 +218,9 @@ def run(
         "volumes": (),
         "retries": retries,
         "timeout": timeout,
+        "machines": machines,
+        "apart": apart or (),
+        "together": together,
         "mode": mode,
         "wait": wait,
         "env": env or (),
@@ -239,23 +252,27 @@ async def _run(
     *,
     as_json: bool,
 ) -> int:
-    from sublet.cli.output import NOTICE_AFTER_S, Screen, describe
+    from sublet.cli.output import NOTICE_AFTER_S, Ranked, Screen, describe
     from sublet.workload.run.event import Wrote
 
     screens = {"stdout": Screen(2 if as_json else 1), "stderr": Screen(2)}
+    ranked = Ranked()
     is_unread = False
 
-    async def show(said: "AnyEvent") -> None:
+    async def write(stream: str, content: bytes) -> None:
         nonlocal is_unread
-        if not isinstance(said, Wrote):
-            if text := describe(said):
-                notices.say(text)
-        elif not is_unread:
-            try:
-                await screens[said.stream].write(said.data)
-            except BrokenPipeError:
-                is_unread = True  # as with any program whose reader has gone
-                job.stop()
+        try:
+            if content and not is_unread:
+                await screens[stream].write(content)
+        except BrokenPipeError:
+            is_unread = True  # as with any program whose reader has gone
+            job.stop()
+
+    async def show(said: "AnyEvent") -> None:
+        if isinstance(said, Wrote):
+            await write(said.stream, ranked.take(said))
+        elif text := describe(said):
+            notices.say(text)
 
     asyncio.get_running_loop().call_later(NOTICE_AFTER_S, notices.flush)
     async with client:
@@ -265,6 +282,8 @@ async def _run(
             result = await job.result()
         except asyncio.CancelledError:
             return EXIT_STOPPED
+    for stream, rest in ranked.end():
+        await write(stream, rest)
     _report(result, notices, as_json=as_json)
     return EXIT_PIPE if is_unread else result.exit_code
 
@@ -293,11 +312,12 @@ def _report(result: "JobResult", notices: "Notices", *, as_json: bool) -> None:
 
     if result.message:
         sys.stderr.write(f"sublet: {clean(result.message)}\n")
-    if result.checkpoint:
-        notices.say(
-            f"the last checkpoint is in {result.checkpoint}; to go on from it, run the "
-            f"job again with: --input {result.checkpoint}"
-        )
+    for one in result.members or (result,):
+        if one.checkpoint:
+            notices.say(
+                f"the last checkpoint is in {one.checkpoint}; to go on from it, run "
+                f"the job again with: --input {one.checkpoint}"
+            )
     notices.say(summarize(result))
     if as_json:
         import msgspec

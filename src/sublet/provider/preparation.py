@@ -14,6 +14,7 @@ from sublet.adapter.tree_writing import write_tree
 from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.ids import Digest
+from sublet.core.document import Order
 from sublet.core.egress import FEATURE as EGRESS
 from sublet.core.image import parse_reference
 from sublet.core.lease.phase import Lease
@@ -25,9 +26,10 @@ from sublet.wire.manifest import (
     check_manifest,
     commitment,
     count_bytes,
+    join_own,
     size_chunks,
 )
-from sublet.wire.message import Manifest
+from sublet.wire.message import Deliver, Manifest
 
 WORK = "/work"  # where the job finds its folder
 INSIDE_ID = 1_000  # who it is in there; an image says so itself
@@ -45,20 +47,37 @@ BASE_ENV = {
 }
 
 
-def check_delivery(manifest: Manifest, lease: Lease) -> None:
-    """Check a manifest against the lease that it is for.
+def check_delivery(said: Deliver, lease: Lease) -> Manifest:
+    """Check a manifest against the lease that it is for; give what is to run.
+
+    That is the manifest itself, or, for a member of a gang, with what is its own.
 
     Raises:
         Refused: another manifest than the order committed to, or more than was leased.
         Faults: the manifest itself is wrong; all faults are listed.
     """
-    if commitment(manifest) != lease.manifest:
+    if commitment(said.manifest) != lease.manifest:
         raise Refused(
             "this is not the manifest that the order committed to",
             code="wrong_manifest",
         )
+    if said.own is not None and not _may_have_own(said):
+        raise Refused(
+            "only a member of a gang has something of its own beside the manifest",
+            code="not_a_gang",
+            field="own",
+        )
+    manifest = join_own(said.manifest, said.own)
     check_manifest(manifest)
     check_leased(manifest, lease)
+    return manifest
+
+
+def _may_have_own(said: Deliver) -> bool:
+    """Say whether more is run than the order commits to: of a gang's order alone."""
+    order = said.order.document if said.order else None
+    is_gang = isinstance(order, Order) and order.machines > 1
+    return is_gang and said.manifest.sealed is None
 
 
 def check_leased(manifest: Manifest, lease: Lease) -> None:

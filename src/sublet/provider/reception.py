@@ -55,8 +55,8 @@ class Reception:
             PeerFault: the order with it is not that of this lease.
             Unavailable: the disk is full or did not answer.
         """
-        desk, manifest = self._desk, said.manifest
-        check_delivery(manifest, desk.record.lease)
+        desk = self._desk
+        manifest = check_delivery(said, desk.record.lease)
         check_wanted(manifest.egress, desk.around.config.egress)
         check_image(manifest, desk.around)
         check_order(said.order, desk.record.lease, domain=desk.around.domain)

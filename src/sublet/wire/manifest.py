@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from blake3 import blake3
+from msgspec.structs import replace
 
 from sublet.base import limits
 from sublet.base.errors import Faults, Refused, SubletError
@@ -18,7 +19,7 @@ from sublet.base.ids import NO_DIGEST, Digest
 from sublet.core.egress import EgressTable, check_destinations
 from sublet.core.image import ARCHIVES, parse_reference
 from sublet.wire.codec import encode
-from sublet.wire.message import PROTOCOL_VERSION, FileEntry, Manifest, Tree
+from sublet.wire.message import PROTOCOL_VERSION, FileEntry, Manifest, Own, Tree
 from sublet.wire.path import find_path_fault
 from sublet.wire.volume import find_volume_faults
 
@@ -37,6 +38,13 @@ _DIGEST = re.compile(r"\A0x[0-9a-f]{64}\Z")
 def commitment(manifest: Manifest) -> Digest:
     """Hash a manifest for the order: BLAKE3 over its canonical JSON, salt included."""
     return "0x" + blake3(encode(manifest)).hexdigest()
+
+
+def join_own(manifest: Manifest, own: Own | None) -> Manifest:
+    """Give what one member of a gang runs: the manifest of all, and what is its own."""
+    if own is None:
+        return manifest
+    return replace(manifest, env=manifest.env | own.env, resume=own.resume)
 
 
 def tree_id(tree: Tree) -> Digest:

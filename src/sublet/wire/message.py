@@ -342,6 +342,13 @@ class Terms(Message, frozen=True, tag="terms", tag_field="type"):
     offer: Signed  # the Offer that they name; it carries the host key
 
 
+class Own(Message, frozen=True):
+    """What one member of a gang has for itself beside the manifest, which all share."""
+
+    env: dict[str, str]  # over the manifest's
+    resume: Tree  # its own last checkpoint, in place of the manifest's
+
+
 class Deliver(Message, frozen=True, tag="deliver", tag_field="type"):
     """Tenant: here is the manifest. The same one again is harmless.
 
@@ -353,6 +360,7 @@ class Deliver(Message, frozen=True, tag="deliver", tag_field="type"):
     order: Signed | None = None  # the lease's; a provider refuses to work without
     half: str = ""  # 64 hex digits
     nonce: str = ""  # 32 hex digits
+    own: Own | None = None  # of a gang's member; the order commits to none of it
 
     def __repr__(self) -> str:
         return f"Deliver({self.manifest!r})"

@@ -46,82 +46,22 @@ from sublet.workload.option import MapOptions, Needed, Options, Quoted
 from sublet.workload.run import survey
 from sublet.workload.run.contract import make_order
 from sublet.workload.run.event import AnyEvent
+from sublet.workload.run.gang import part_work
 from sublet.workload.run.need import parse_needs
 from sublet.workload.run.plan import find_paths, parse_program
-from sublet.workload.run.result import JobResult, make_result
-from sublet.workload.run.runner import Runner
+from sublet.workload.run.result import JobResult
+from sublet.workload.run.running import RunningJob, begin_job
 from sublet.workload.run.state import find_state
 from sublet.workload.run.term import parse_terms
 from sublet.workload.run.wish import Collector, Wish
 from sublet.workload.run.work import Tenant, Work
 
 JOB_ID_BYTES = 6
-EVENTS_MAX = 1_024  # that a listener may be behind
 DEFAULT_HOME = Path("~/.sublet")
 NO_KEY_LINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"  # a quote admits nobody
 
 OnEvent = Callable[[AnyEvent], Awaitable[None] | None]
 OnMapEvent = Callable[[AnyMapEvent], Awaitable[None]]
-
-
-class RunningJob:
-    """A job under way: iterate over what happens, ask for the result, stop it."""
-
-    def __init__(self, runner: Runner, *, work: Work, folder: Path) -> None:
-        """Take what runs; use ``AsyncClient.start``."""
-        self.id = work.id
-        self.runner = runner
-        self.work = work
-        self._folder = folder
-        self._events: asyncio.Queue[AnyEvent | None] = asyncio.Queue(EVENTS_MAX)
-        self._is_heard = True
-        self._task: asyncio.Task[JobRecord] | None = None
-
-    async def __aiter__(self) -> AsyncIterator[AnyEvent]:
-        while (said := await self._events.get()) is not None:
-            yield said
-
-    async def result(self) -> JobResult:
-        """Wait for the end; give what it came to. Events not yet heard are dropped.
-
-        Raises:
-            Broken: an invariant fell.
-        """
-        self._is_heard = False
-        while not self._events.empty():
-            self._events.get_nowait()
-        if self._task is None:
-            raise AssertionError("use AsyncClient.start")
-        record = await self._task
-        outputs = self.work.terms.outputs
-        return make_result(
-            record,
-            outputs=tuple(one.local or one.remote for one in outputs),
-            folder=str(self._folder),
-            fault=self.runner.harvest.fault,
-            checkpoint=self.runner.harvest.checkpoint,
-            market_lie=self.runner.scrutiny.lie,
-        )
-
-    def stop(self) -> None:
-        """Ask for the job to be stopped and settled."""
-        self.runner.stop()
-
-    def begin(self) -> None:
-        """Start; called once, by ``AsyncClient.start``."""
-        self._task = asyncio.create_task(self._run())
-
-    async def hear(self, said: AnyEvent) -> None:
-        """Take an event for whoever iterates; the job waits for a slow listener."""
-        if self._is_heard:
-            await self._events.put(said)
-
-    async def _run(self) -> JobRecord:
-        try:
-            return await self.runner.run()
-        finally:
-            if self._is_heard:
-                await self._events.put(None)
 
 
 class AsyncClient:
@@ -313,20 +253,11 @@ class AsyncClient:
             undo.callback(self.home.drop_job, job_id)  # unless it is begun
             work = await self.prepare(job_id, make_wish(target, options))
             await self.pin()
+            works = await asyncio.to_thread(part_work, work, self.home)
             undo.pop_all()
         self._learning = asyncio.create_task(self.learn_nodes())
-        tenant = self.as_tenant()
-        folder = self.home.job_folder(work.id)
-        hear: list[Callable[[AnyEvent], Awaitable[None]]] = []
-
-        async def show(said: AnyEvent) -> None:
-            for listener in hear:
-                await listener(said)
-
-        job = RunningJob(
-            Runner(tenant=tenant, work=work, show=show), work=work, folder=folder
-        )
-        hear.append(job.hear if on_event is None else listen_with(on_event))
+        show = None if on_event is None else listen_with(on_event)
+        job = begin_job(self.as_tenant(), works, show=show)
         job.begin()
         return job
 

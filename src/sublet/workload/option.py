@@ -49,14 +49,14 @@ class Needed(TypedDict, total=False):
 
 
 class Quoted(Needed, total=False):
-    """What a quote may ask for besides: several machines at once."""
+    """What a quote or a job may ask for besides: several machines at once."""
 
     machines: int | None  # a gang of so many
     apart: Sequence[str]  # of these no two share one: "provider", "region", "network"
     together: str | None  # "5ms" between any two of them
 
 
-class Options(Needed, total=False):
+class Options(Quoted, total=False):
     """What a job may be given besides."""
 
     is_command: bool

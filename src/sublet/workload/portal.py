@@ -18,12 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from sublet.workload.client import DEFAULT_HOME, AsyncClient, RunningJob
+from sublet.workload.client import DEFAULT_HOME, AsyncClient
 from sublet.workload.detached.client import attach, detach, revoke
 from sublet.workload.map.result import TaskResult
 from sublet.workload.prices import fetch_prices
 from sublet.workload.run.event import AnyEvent
 from sublet.workload.run.result import JobResult
+from sublet.workload.run.running import RunningJob
 
 P = ParamSpec("P")
 T = TypeVar("T")

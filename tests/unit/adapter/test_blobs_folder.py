@@ -74,6 +74,16 @@ def test_takes_a_file_as_it_is(tmp_path: Path) -> None:
         blobs.take(file, key)
 
 
+def test_shared_chunks_outlive_either_store(tmp_path: Path) -> None:
+    one = FolderBlobs(tmp_path / "one")
+    key = one.put(b"words")
+    two = one.share(tmp_path / "two")
+    assert _file_of(two, key).samefile(_file_of(one, key))  # nothing is copied
+    one.drop(key)
+    assert two.get(key) == b"words"
+    assert FolderBlobs(tmp_path / "none").share(tmp_path / "three").has(key) is False
+
+
 def test_lists_and_drops_chunks(tmp_path: Path) -> None:
     blobs = FolderBlobs(tmp_path)
     one, two = blobs.put(b"one"), blobs.put(b"two")

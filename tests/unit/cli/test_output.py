@@ -5,7 +5,14 @@ import pty
 
 import pytest
 
-from sublet.cli.output import Screen, clean, describe, format_table, summarize
+from sublet.cli.output import (
+    Ranked,
+    Screen,
+    clean,
+    describe,
+    format_table,
+    summarize,
+)
 from sublet.workload.run import event
 from sublet.workload.run.result import AttemptResult, JobResult
 
@@ -97,3 +104,17 @@ def test_summary_says_seconds_and_cost() -> None:
         stderr="",
     )
     assert summarize(result) == "job abc: 2.5s, $0.40, 2 attempts"
+
+
+def test_lines_of_several_machines_are_whole_and_named() -> None:
+    ranked = Ranked()
+
+    def take(rank: int | None, data: bytes) -> bytes:
+        return ranked.take(event.Wrote(at_ms=0, rank=rank, stream="stdout", data=data))
+
+    assert take(None, b"as it ") == b"as it "  # of one machine
+    assert take(0, b"a\nb") == b"[0] a\n"
+    assert take(1, b"x\n") == b"[1] x\n"
+    assert take(0, b"c\n\nd") == b"[0] bc\n[0] \n"
+    assert take(1, b"y" * 70_000) == b"[1] " + b"y" * 70_000 + b"\n"
+    assert ranked.end() == [("stdout", b"[0] d\n")]

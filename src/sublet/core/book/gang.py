@@ -21,7 +21,7 @@ from sublet.core.book.book import Book
 from sublet.core.book.by_delegation import check_budget
 from sublet.core.book.change import Change
 from sublet.core.book.grant import Award, grant, may_lease
-from sublet.core.book.open_order import OpenOrder, OrderPhase
+from sublet.core.book.open_order import FILLED, OpenOrder, OrderPhase
 from sublet.core.book.outcome import Outcome
 from sublet.core.book.quote import Match, quote
 from sublet.core.book.settlement import record_move
@@ -69,7 +69,7 @@ def follow(book: Book, record: OpenOrder) -> tuple[Outcome, ...]:
     """Look at the gang of an order once one of its leases has moved."""
     phases = {phase_of(book, key) for key in current(record)}
     if phases <= COMMITTED:
-        return waiting.end(book, record, reason=waiting.FILLED)
+        return waiting.end(book, record, reason=FILLED)
     if phases <= _OPEN:
         return ()
     return _place_again(book, record)

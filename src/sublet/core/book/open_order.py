@@ -10,6 +10,8 @@ from msgspec import Struct
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Order
 
+FILLED = "filled"  # why an order ends that got all that it wanted
+
 
 class OrderPhase(StrEnum):
     """What an order waits for. Each but the last has a deadline of the book's own."""

@@ -21,14 +21,13 @@ from sublet.base.limits import (
 from sublet.base.units import format_money
 from sublet.core.book.book import Book
 from sublet.core.book.grant import Award, grant
-from sublet.core.book.open_order import OpenOrder, OrderPhase
+from sublet.core.book.open_order import FILLED, OpenOrder, OrderPhase
 from sublet.core.book.outcome import OrderMoved, Outcome
 from sublet.core.document import Fact, Order
 from sublet.core.lease.phase import Fault, Lease
 from sublet.core.lease.piece import piece_id
 
 SECONDS_PER_HOUR = 3_600
-FILLED = "filled"
 EXPIRED = "expired"
 
 

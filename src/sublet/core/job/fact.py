@@ -34,6 +34,10 @@ class StopAsked(Fact, frozen=True, kw_only=True):
     """Its owner does not want it any more."""
 
 
+class Recalled(LeaseFact, frozen=True, kw_only=True):
+    """Another member of its gang has to begin again, and this one with it."""
+
+
 # ---- the market ---------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from sublet.base.errors import Refused
 from sublet.base.ids import Address
-from sublet.core.job import fact, move
+from sublet.core.job import fact, move, recall
 from sublet.core.job.order import Order
 from sublet.core.job.state import Job, JobLimits, JobPhase
 
@@ -48,9 +48,21 @@ STEPS: Mapping[JobPhase, Mapping[type[fact.Fact], Step]] = {
         fact.LeaseGranted: move.begin,
         fact.StopAsked: move.stop_seeking,
     },
-    JobPhase.REACHING: {**_LEASED, fact.StopAsked: move.stop},
-    JobPhase.RUNNING: {**_LEASED, fact.StopAsked: move.stop},
-    JobPhase.STOPPING: {**_LEASED, fact.StopAsked: move.stay},
+    JobPhase.REACHING: {
+        **_LEASED,
+        fact.StopAsked: move.stop,
+        fact.Recalled: recall.recall,
+    },
+    JobPhase.RUNNING: {
+        **_LEASED,
+        fact.StopAsked: move.stop,
+        fact.Recalled: recall.recall,
+    },
+    JobPhase.STOPPING: {
+        **_LEASED,
+        fact.StopAsked: recall.stop,
+        fact.Recalled: move.stay,
+    },
     JobPhase.COLLECTING: {
         fact.ChannelOpened: move.deliver,
         fact.ChannelBroken: move.redial,
@@ -63,6 +75,7 @@ STEPS: Mapping[JobPhase, Mapping[type[fact.Fact], Step]] = {
         fact.PeerMisbehaved: move.misbehave,
         fact.LeaseSettled: move.settle_collecting,
         fact.StopAsked: move.stay,
+        fact.Recalled: move.stay,  # whoever is done says so, and is asked again
     },
     JobPhase.FINISHED: {fact.StopAsked: move.stay, fact.SupplyDue: move.stay},
 }
@@ -79,6 +92,11 @@ def start(
 def resume(job: Job, *, at_ms: int) -> tuple[Job, tuple[Order, ...]]:
     """Go on with a job that somebody looked after until some time ago."""
     return move.resume(job, at_ms=at_ms)
+
+
+def again(job: Job, *, at_ms: int) -> tuple[Job, tuple[Order, ...]]:
+    """Begin once more with a member of a gang that was done, and others were not."""
+    return recall.again(job, at_ms=at_ms)
 
 
 def step(job: Job, said: fact.Fact) -> tuple[Job, tuple[Order, ...]]:

@@ -10,7 +10,7 @@ from msgspec import structs
 from sublet.base import limits
 from sublet.base.errors import PeerFault
 from sublet.core.job import bill, fact, order
-from sublet.core.job.state import OWN_REASONS, Attempt, Job, JobPhase
+from sublet.core.job.state import OWN_REASONS, RECALLED, Attempt, Job, JobPhase
 from sublet.core.lease.phase import REVOKED
 from sublet.core.lease.table import DISPLACED, GIVEN_BACK
 
@@ -220,6 +220,9 @@ def settle(job: Job, said: fact.LeaseSettled) -> Move:
     job = _note(job, paid=said.paid)
     if said.reason in (CANCELLED, REVOKED):  # by this process or another of its owner's
         job, paying = _top_up(job, said)
+        if job.is_recalled:
+            job, orders = _retry(job, said.at_ms, outcome=RECALLED)
+            return job, (*paying, *orders)
         message = TAKEN_BACK if said.reason == REVOKED else "stopped"
         job, orders = _end_stopped(job, said.at_ms, message=message)
         return job, (*paying, *orders)
@@ -263,10 +266,11 @@ def collect(job: Job, said: fact.ReceiptShown) -> Move:
         started_at_ms=job.attempt.started_at_ms or said.at_ms - said.ran_ms,
         ended_at_ms=said.at_ms,
     )
-    if job.is_stopped or said.reason in bill.UNBILLED_REASONS:
+    if job.is_stopped or job.is_recalled or said.reason in bill.UNBILLED_REASONS:
         # Due is what ran, or only what is stored already: no output to wait for.
         job, paying = _pay(job)
-        job, orders = _leave(job, said.at_ms, outcome=said.reason)
+        outcome = RECALLED if job.is_recalled else said.reason
+        job, orders = _leave(job, said.at_ms, outcome=outcome)
         return job, (*paying, *orders)
     job = structs.replace(job, phase=JobPhase.COLLECTING)
     return job, (order.FetchOutputs(lease_id=said.lease_id),)
@@ -285,7 +289,7 @@ def conclude(job: Job, said: fact.OutputsStored) -> Move:
     elif attempt.outcome not in OWN_REASONS:
         job, orders = _retry(job, said.at_ms, outcome=attempt.outcome)
     elif attempt.exit_code and job.limits.retries_own and _may_retry(job):
-        job, orders = _seek_again(job, said.at_ms)
+        job, orders = seek_again(job, said.at_ms)
     else:
         job, orders = _finish(job, attempt.exit_code, _explain(attempt))
     return job, (*paying, *orders)
@@ -445,12 +449,12 @@ def _retry(job: Job, at_ms: int, *, outcome: str) -> Move:
     """
     attempt = job.attempt
     job = _note(job, outcome=outcome, ended_at_ms=attempt.ended_at_ms or at_ms)
-    if outcome not in GAVE_WAY:
+    if outcome not in GAVE_WAY and outcome != RECALLED:
         others = tuple(one for one in job.avoided if one != attempt.provider)
         avoided = (*others, attempt.provider)[-limits.LIST_LENGTH_MAX :]
         job = structs.replace(job, avoided=avoided)
     if _may_retry(job):
-        return _seek_again(job, at_ms)
+        return seek_again(job, at_ms)
     because = f"{outcome} ({attempt.note})" if attempt.note else outcome
     message = (
         f"gave up after {len(job.attempts)} attempts; the last one ended with: "
@@ -459,7 +463,8 @@ def _retry(job: Job, at_ms: int, *, outcome: str) -> Move:
     return _finish(job, EXIT_UNAVAILABLE, message)
 
 
-def _seek_again(job: Job, at_ms: int) -> Move:
+def seek_again(job: Job, at_ms: int) -> Move:
+    """Ask the market anew, with the whole wait for supply."""
     return place(structs.replace(job, seeking_since_ms=at_ms, asked=0))
 
 

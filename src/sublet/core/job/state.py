@@ -16,6 +16,9 @@ WAIT_MS = 30_000  # how long a job waits for supply, where the caller says nothi
 # Why a receipt may say that a program is over, when that was the program's own doing.
 OWN_REASONS = frozenset({"exited", "out_of_memory", "disk_full"})
 
+# Why an attempt of a gang's member ends that is begun again because of another member.
+RECALLED = "recalled"
+
 
 class JobPhase(StrEnum):
     """Where a job stands."""
@@ -24,7 +27,7 @@ class JobPhase(StrEnum):
     REACHING = "reaching"  # leased; dials, delivers, waits for the program to start
     RUNNING = "running"  # the program runs, as far as is known
     COLLECTING = "collecting"  # the program is over; outputs are fetched and checked
-    STOPPING = "stopping"  # its owner asked to stop; the lease is being closed
+    STOPPING = "stopping"  # its owner asked to stop, or recalled it; its lease closes
     FINISHED = "finished"  # nothing moves any more
 
 
@@ -85,6 +88,11 @@ class Job(Struct, frozen=True):
     def attempt(self) -> Attempt:
         """The attempt that goes on, or the last one; there must be one."""
         return self.attempts[-1]
+
+    @property
+    def is_recalled(self) -> bool:
+        """Say whether its lease is being closed, and it is begun again then."""
+        return self.phase is JobPhase.STOPPING and not self.is_stopped
 
     @property
     def cost(self) -> int:

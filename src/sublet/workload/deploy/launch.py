@@ -14,13 +14,14 @@ from msgspec import Struct
 
 from sublet.base.errors import Faults, Refused
 from sublet.core.job.record import JobRecord
-from sublet.workload.client import AsyncClient, RunningJob
+from sublet.workload.client import AsyncClient
 from sublet.workload.deploy.plan import DeployPlan, make_options
 from sublet.workload.deploy.update import find_plan, heed, note_plan
 from sublet.workload.detached.client import detach
 from sublet.workload.reach import stop_job
 from sublet.workload.run.event import AnyEvent
 from sublet.workload.run.result import JobResult
+from sublet.workload.run.running import RunningJob
 from sublet.workload.run.state import find_state
 
 _COPY = re.compile(r"\A([A-Za-z0-9-]+)\.([A-Za-z0-9-]+)\.([0-9]+)\Z")

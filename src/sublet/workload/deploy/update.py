@@ -18,10 +18,11 @@ from msgspec.structs import replace
 from sublet.base.errors import Faults, Refused, SubletError, Unavailable
 from sublet.core.job.record import JobRecord
 from sublet.wire.message import Tree
-from sublet.workload.client import AsyncClient, RunningJob, make_wish
+from sublet.workload.client import AsyncClient, make_wish
 from sublet.workload.deploy.change import Running, find_changes
 from sublet.workload.deploy.plan import DeployPlan, ServicePlan, make_options
 from sublet.workload.run.plan import Program
+from sublet.workload.run.running import RunningJob
 from sublet.workload.run.state import find_state
 
 LOOK_S = 0.5  # between two looks for word, or for an answer

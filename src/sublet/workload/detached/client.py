@@ -48,6 +48,13 @@ async def detach(
         Faults: something about the wish; nothing was bought.
         Unavailable: the market does not answer, or has no such machine.
     """
+    if (options.get("machines") or 1) > 1:
+        raise Refused(
+            "--machines: nobody looks after several machines in your place; run it "
+            "without --detach, or each as a job of its own",
+            code="gang_detached",
+            field="--machines",
+        )
     job_id = secrets.token_hex(JOB_ID_BYTES)
     with ExitStack() as undo:
         undo.callback(client.home.drop_job, job_id)  # unless it is begun

@@ -23,7 +23,12 @@ CHECKED_FILE = "host_key.json"
 
 
 async def hear_terms(
-    channel: JobChannel, *, lease: Lease, order: Signed, domain: Domain, folder: Path
+    channel: JobChannel,
+    *,
+    lease: Lease,
+    order: Signed | None,
+    domain: Domain,
+    folder: Path,
 ) -> None:
     """Hear the provider's own word on the lease, before anything is told.
 
@@ -39,9 +44,10 @@ async def hear_terms(
     if isinstance(said, Trouble):
         text = "".join(c if c.isprintable() else " " for c in said.message)[:500]
         raise PeerFault(f"the provider cannot go on: {text}", code="trouble")
-    if not isinstance(said, Terms) or not isinstance(order.document, Order):
+    document = order.document if order else None
+    if not isinstance(said, Terms) or not isinstance(document, Order):
         raise PeerFault("the provider shows no terms", code="no_terms")
-    check_terms(said, lease=lease, order=order.document, domain=domain)
+    check_terms(said, lease=lease, order=document, domain=domain)
     keep_checked(folder, lease)
 
 

@@ -9,6 +9,7 @@ class Event(Struct, frozen=True, kw_only=True):
     """Something happened; ``at_ms`` since the epoch."""
 
     at_ms: int
+    rank: int | None = None  # to which member of a gang; None: the job is no gang
 
 
 class Waiting(Event, frozen=True, kw_only=True):

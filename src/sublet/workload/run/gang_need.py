@@ -3,7 +3,10 @@
 import re
 
 from sublet.base.limits import LATENCY_MS_MAX, MACHINES_PER_ORDER_MAX
-from sublet.workload.run.wish import Collector, Gang, Wish, refuse
+from sublet.workload.run.wish import Collector, Gang, Terms, Wanted, Wish, refuse
+
+RANKED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK")
+"""Variables that say to a member of a gang which one it is: torchrun's names."""
 
 APART = ("provider", "region", "network")
 _MILLISECONDS = re.compile(r"\A([0-9]{1,4})ms\Z")
@@ -17,6 +20,45 @@ def parse_gang(wish: Wish, found: Collector) -> Gang:
     if machines == 1:
         found.take(None, _check_alone, wish)
     return Gang(machines, apart, together_ms)
+
+
+def rank_env(rank: int, machines: int) -> dict[str, str]:
+    """Give the variables of one member: a node of its own, with one process.
+
+    >>> rank_env(1, 4)["RANK"], rank_env(1, 4)["WORLD_SIZE"]
+    ('1', '4')
+    """
+    values = (rank, machines, 0, 1, rank)
+    return dict(zip(RANKED, map(str, values), strict=True))
+
+
+def rank_output(wanted: Wanted, rank: int) -> Wanted:
+    """Give the place of one member's output: a folder of its rank's.
+
+    >>> rank_output(Wanted("model", ""), 1).local
+    'rank-1/model'
+    >>> rank_output(Wanted("model", "out"), 1).local
+    'out/rank-1/'
+    """
+    folder = f"rank-{rank}/"
+    local = f"{wanted.local.rstrip('/')}/{folder}" if wanted.local else ""
+    return Wanted(wanted.remote, local or folder + wanted.remote)
+
+
+def check_variables(terms: Terms) -> None:
+    """Check that nobody gives all members of a gang the same rank.
+
+    Raises:
+        Refused: a variable of ``RANKED`` is given.
+    """
+    names = [name for name in RANKED if name in terms.env or name in terms.secrets]
+    if names and terms.needs.gang.machines > 1:
+        raise refuse(
+            "--env",
+            f"{names[0]} says to each of several machines which one it is, and is set "
+            "there; leave it out",
+            code="bad_variable",
+        )
 
 
 def _parse_machines(machines: int | None) -> int:

@@ -16,11 +16,13 @@ import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from sublet.base.errors import PeerFault, SubletError, Unavailable
 from sublet.base.ids import Digest
 from sublet.core.lease.phase import Lease
 from sublet.core.lease.table import ERASURE
-from sublet.wire.message import Deliver, Manifest, Sanitized, Signed
+from sublet.wire.message import Deliver, Sanitized
 from sublet.wire.sanitization import CLEAR, find_faults, open_envelope
 from sublet.workload.run import event
 
@@ -50,10 +52,9 @@ class KeyHalf:
             named = hashlib.sha256(b"sublet nonce|" + salt.encode()).hexdigest()
             self._nonce = named[:_NONCE_LENGTH]
 
-    def deliver(self, manifest: Manifest, order: Signed | None) -> Deliver:
-        """Say what the provider is told with the manifest."""
-        half = self._half.hex()
-        return Deliver(manifest=manifest, order=order, half=half, nonce=self._nonce)
+    def deliver(self, word: Deliver) -> Deliver:
+        """Give what the provider is told, with this half in it."""
+        return replace(word, half=self._half.hex(), nonce=self._nonce)
 
     def wipe(self) -> None:
         """Overwrite this half where it lies: from now on nobody can make the key."""

@@ -5,9 +5,11 @@ import contextlib
 import secrets
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Digest
-from sublet.core.book.open_order import OpenOrder, OrderPhase
+from sublet.core.book.open_order import FILLED, OpenOrder, OrderPhase
 from sublet.core.document import (
     Cancellation,
     CheckpointKept,
@@ -23,7 +25,7 @@ from sublet.sdk.connection import Connection
 from sublet.sdk.exchange import ask_order
 from sublet.service.ports import Clock
 from sublet.wire.manifest import commitment
-from sublet.wire.message import Appended, Manifest, Paid, Signed, Tree
+from sublet.wire.message import Appended, Deliver, Manifest, Own, Paid, Signed, Tree
 from sublet.wire.typed_data import Domain
 from sublet.workload.run import event
 from sublet.workload.run.contract import make_manifest, make_order
@@ -40,6 +42,15 @@ from sublet.workload.run.work import Work
 WATCH_PAUSE_S = 2.0  # before a market that went away is watched again
 LOOK_S = 1.0  # between two looks at an order that waits
 SALT_BITS = 62
+
+
+class Granted(Struct, frozen=True):
+    """A lease that an order got."""
+
+    lease: Lease
+    manifest: Manifest
+    order: Signed
+    index: int  # of the order in the log
 
 
 class MarketDesk:
@@ -62,6 +73,7 @@ class MarketDesk:
         self.manifests: dict[Digest, Manifest] = {}
         self.orders: dict[Digest, Signed] = {}
         self.indexes: dict[Digest, int] = {}  # of the orders in the log
+        self.owns: dict[Digest, Own | None] = {}
         self._connection = connection
         self._clock = clock
         self.work = work  # what the next order is for
@@ -77,16 +89,23 @@ class MarketDesk:
 
     async def place(self, one: order.PlaceOrder, *, resume: Tree) -> None:
         """Ask for a lease, and say how the market answered."""
+        granted = await self.seek(one, resume)
+        if not isinstance(granted, fact.Fact):
+            granted = self.take(granted[0])
+        self._say(granted)
+
+    async def seek(
+        self, one: order.PlaceOrder, resume: Tree
+    ) -> tuple[Granted, ...] | fact.Fact:
+        """Place an order, and wait: give each lease of it, or why there is none."""
         try:
-            self._say(await self._order_lease(one, resume))
+            return await self._order_leases(one, resume)
         except SubletError as fault:
-            self._say(
-                fact.OrderRefused(
-                    at_ms=self._now_ms(),
-                    code=fault.code,
-                    message=fault.message,
-                    exit_code=exit_code_of(fault),
-                )
+            return fact.OrderRefused(
+                at_ms=self._now_ms(),
+                code=fault.code,
+                message=fault.message,
+                exit_code=exit_code_of(fault),
             )
 
     async def make_contract(
@@ -132,27 +151,41 @@ class MarketDesk:
         )
         return manifest, await self._connection.sign(document)
 
-    async def _order_lease(self, one: order.PlaceOrder, resume: Tree) -> fact.Fact:
+    async def _order_leases(
+        self, one: order.PlaceOrder, resume: Tree
+    ) -> tuple[Granted, ...] | fact.Fact:
         signed, manifest = await self.make_contract(one, resume)
         document = signed.document
         if not isinstance(document, Order):
             raise AssertionError("a contract is an order and its manifest")
         [result] = await self._connection.submit_signed(signed)
-        lease = result.lease
         if result.fault is not None:
             return self._refused(result)
-        if lease is None and result.order is not None:
+        leases: tuple[Lease, ...] = (result.lease,) if result.lease else ()
+        if result.lease is None and result.order is not None:
             waited = await self._wait_filled(result.order)
             if isinstance(waited, fact.Fact):
                 return waited
-            lease = waited
-        if lease is None:
+            leases = waited
+        if len(leases) != document.machines:
             raise PeerFault("the market took the order and names no lease")
-        check_lease(lease, order=document, order_id=result.id)
+        for lease in leases:
+            check_lease(lease, order=document, order_id=result.id)
+        return tuple(Granted(one, manifest, signed, result.index) for one in leases)
+
+    def word(self, lease_id: Digest) -> Deliver:
+        """Give what the provider of a lease is told."""
+        own = self.owns.get(lease_id)
+        return Deliver(self.manifests[lease_id], self.orders[lease_id], own=own)
+
+    def take(self, one: Granted, own: Own | None = None) -> fact.LeaseGranted:
+        """Look after a lease from now on; ``own`` is its member's of a gang."""
+        lease = one.lease
         self.leases[lease.id] = lease
-        self.manifests[lease.id] = manifest
-        self.orders[lease.id] = signed
-        self.indexes[lease.id] = result.index
+        self.manifests[lease.id] = one.manifest
+        self.orders[lease.id] = one.order
+        self.indexes[lease.id] = one.index
+        self.owns[lease.id] = own
         return fact.LeaseGranted(
             at_ms=self._now_ms(),
             lease_id=lease.id,
@@ -163,11 +196,11 @@ class MarketDesk:
             duration_s=lease.duration_s,
         )
 
-    async def _wait_filled(self, order_: OpenOrder) -> Lease | fact.Fact:
-        """Wait until an order has its lease or has ended; whoever leaves cancels it."""
+    async def _wait_filled(self, order_: OpenOrder) -> tuple[Lease, ...] | fact.Fact:
+        """Wait until an order has its leases or has ended; whoever leaves cancels it."""
         told = None
         try:
-            while not order_.leases and order_.phase is not OrderPhase.ENDED:
+            while not _is_filled(order_) and order_.phase is not OrderPhase.ENDED:
                 if self._is_stopped():
                     await self._cancel(order_.id)
                 state = (order_.phase, len(order_.bids), order_.booking is None)
@@ -182,8 +215,9 @@ class MarketDesk:
         except asyncio.CancelledError:
             await self._forsake(order_.id)
             raise
-        if order_.leases:
-            return await self._connection.lease(order_.leases[0])
+        if _is_filled(order_):
+            ids = order_.leases[-order_.order.machines :]
+            return tuple([await self._connection.lease(key) for key in ids])
         return fact.NoMatch(
             at_ms=self._now_ms(),
             message=f"the order waited and found nothing: {order_.reason}",
@@ -291,3 +325,10 @@ class MarketDesk:
             async with asyncio.timeout(limit_s):
                 for lease_id in unknown:
                     self.note(await self._connection.lease(lease_id))
+
+
+def _is_filled(order_: OpenOrder) -> bool:
+    """Say whether it has what was ordered: of a gang, once each provider has signed."""
+    if order_.order.machines == 1:
+        return bool(order_.leases)
+    return order_.phase is OrderPhase.ENDED and order_.reason == FILLED

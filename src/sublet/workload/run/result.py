@@ -1,9 +1,12 @@
 """What a job came to: for programs, for ``--json``, for the bill. Pure."""
 
-from msgspec import Struct
+from collections.abc import Sequence
+
+from msgspec import Struct, structs
 
 from sublet.base.ids import Address, Digest
 from sublet.core.egress import EgressTable
+from sublet.core.job.move import EXIT_STOPPED
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Attempt
 from sublet.workload.run.exit_code import EXIT_PEER_FAULT
@@ -43,6 +46,7 @@ class JobResult(Struct, frozen=True):
     stderr: str
     checkpoint: str = ""  # local path of the last one, where the job did not end well
     market_lie: str = ""  # how the market contradicted itself meanwhile; "" for not
+    members: tuple["JobResult", ...] = ()  # of a gang, by rank; () for one machine
 
 
 def make_result(
@@ -80,6 +84,33 @@ def make_result(
         stderr=f"{folder}/stderr",
         checkpoint=checkpoint,
         market_lie=market_lie,
+    )
+
+
+def join_results(members: Sequence[JobResult], *, first: int | None) -> JobResult:
+    """Say what a gang came to.
+
+    Args:
+        members: by rank.
+        first: the rank that failed first, or None. Its exit code is that of all.
+    """
+    worst = members[0 if first is None else first]
+    message = worst.message
+    # That nothing was found, or all was stopped, is no member's own end.
+    if first is not None and worst.attempts and worst.exit_code != EXIT_STOPPED:
+        said = message or f"exit code {worst.exit_code}"
+        message = f"rank {first}: {said}; the others were stopped"
+    return structs.replace(
+        members[0],
+        exit_code=worst.exit_code or max(one.exit_code for one in members),
+        message=message,
+        cost=sum(one.cost for one in members),
+        ran_ms=sum(one.ran_ms for one in members),
+        attempts=tuple(one for member in members for one in member.attempts),
+        outputs=tuple(path for member in members for path in member.outputs),
+        checkpoint="",
+        market_lie=next((one.market_lie for one in members if one.market_lie), ""),
+        members=tuple(members),
     )
 
 

@@ -14,11 +14,14 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from msgspec.structs import replace
+
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Address, Digest
 from sublet.core.job import fact, job, order
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Job, JobPhase
+from sublet.sdk.connection import Connection
 from sublet.sdk.job_channel import ChannelLost, ClientKey
 from sublet.wire.message import Kept, Tree
 from sublet.workload.run import event
@@ -138,6 +141,10 @@ class Runner:
 
     async def _live(self) -> None:
         await self._obey(self._begin())
+        await self._go_on()
+
+    async def _go_on(self) -> None:
+        """Take facts until the job is over."""
         while self._job.phase is not JobPhase.FINISHED:
             said = await self._inbox.get()
             before = self._job
@@ -167,7 +174,7 @@ class Runner:
             match one:
                 case order.PlaceOrder():
                     resume = self._find_checkpoint(one.resume)
-                    self._spawn(self._desk.place(one, resume=resume))
+                    self._spawn(self._place(one, resume))
                 case order.AwaitSupply():
                     self._spawn(self._await_supply(one.delay_ms))
                 case order.AwaitReceipt():
@@ -197,6 +204,9 @@ class Runner:
                     pass
                 case _:
                     raise AssertionError(f"nobody obeys {type(one).__name__}")
+
+    async def _place(self, one: order.PlaceOrder, resume: Tree) -> None:
+        await self._desk.place(one, resume=resume)
 
     async def _dial(self, talk: Talk, delay_ms: int) -> None:
         await asyncio.sleep(delay_ms / 1_000)
@@ -248,8 +258,7 @@ class Runner:
         if lease_id not in self._talks:
             self._talks[lease_id] = Talk(
                 lease=self._desk.leases[lease_id],
-                manifest=self._desk.manifests[lease_id],
-                order=self._desk.orders[lease_id],
+                word=self._desk.word(lease_id),
                 domain=await self._desk.domain(),
                 blobs=self._work.blobs,
                 folder=self._home.job_folder(self._work.id),
@@ -315,17 +324,8 @@ class Runner:
         self._home.write_job(self._record())
 
     def _record(self) -> JobRecord:
-        return JobRecord(
-            id=self._work.id,
-            name=self._work.terms.name,
-            command=self._work.program.command,
-            market=self._connection.url,
-            tenant=self._connection.key.address,
-            created_at_ms=self._created_at_ms,
-            pid=os.getpid(),
-            job=self._job,
-            disk_bytes=self._work.terms.needs.disk_bytes,
-        )
+        made = _describe(self._work, self._connection)
+        return replace(made, created_at_ms=self._created_at_ms, job=self._job)
 
     async def _settle_up(self) -> None:
         """Ask what attempts cost that did not end by a receipt."""
@@ -334,6 +334,21 @@ class Runner:
             said = self._inbox.get_nowait()
             if isinstance(said, fact.LeaseSettled):
                 self._job, _ = job.step(self._job, said)
+
+
+def _describe(work: Work, connection: Connection) -> JobRecord:
+    """Say of a job what does not change."""
+    return JobRecord(
+        id=work.id,
+        name=work.terms.name,
+        command=work.program.command,
+        market=connection.url,
+        tenant=connection.key.address,
+        created_at_ms=0,
+        pid=os.getpid(),
+        job=Job(),
+        disk_bytes=work.terms.needs.disk_bytes,
+    )
 
 
 async def _say_later(

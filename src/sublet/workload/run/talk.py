@@ -18,10 +18,11 @@ from sublet.core.lease.phase import Lease
 from sublet.sdk.connection import Connection
 from sublet.sdk.job_channel import ChannelLost, ClientKey, JobChannel
 from sublet.service.ports import Blobs
-from sublet.wire.manifest import size_chunks, tree_id
+from sublet.wire.manifest import join_own, size_chunks, tree_id
 from sublet.wire.message import (
     Checkpointed,
     Close,
+    Deliver,
     Ended,
     JobSays,
     Manifest,
@@ -66,8 +67,7 @@ class Talk:
         self,
         *,
         lease: Lease,
-        manifest: Manifest,
-        order: Signed,
+        word: Deliver,
         domain: Domain,
         blobs: Blobs,
         folder: Path,
@@ -80,8 +80,8 @@ class Talk:
     ) -> None:
         """Take what it is about; nothing is opened yet.
 
-        ``order`` is as it was signed and submitted, ``domain`` that in which the provider
-        signs, ``blobs`` syncs what it takes, ``spawn`` runs under the job's supervisor.
+        ``word`` is what the provider is told, ``domain`` that in which it signs, ``blobs``
+        syncs what it takes, ``spawn`` runs under the job's supervisor.
         """
         self.lease = lease
         self.outputs = Tree(files=())
@@ -89,14 +89,14 @@ class Talk:
         self.receipt: Signed | None = None  # as the provider showed it
         self.local_fault = ""  # why this machine cannot take the outputs
         self._hashed: dict[str, Digest] = {}  # by the receipt
-        self._manifest = manifest
-        self._order = order
+        self._word = word
+        self._manifest = join_own(word.manifest, word.own)
         self._folder = folder
         self._domain = domain
         self._blobs = blobs
         self._key = key
         self._changes = Changes(lease=lease, domain=domain)
-        self._half = KeyHalf(lease, salt=manifest.salt, folder=folder)
+        self._half = KeyHalf(lease, salt=word.manifest.salt, folder=folder)
         self._now_ms = now_ms
         self._say = say
         self._show = show
@@ -137,7 +137,7 @@ class Talk:
         await hear_terms(
             self._channel,
             lease=self.lease,
-            order=self._order,
+            order=self._word.order,
             domain=self._domain,
             folder=self._folder,
         )
@@ -188,7 +188,7 @@ class Talk:
         if self._channel is None:
             return  # it broke in between, and that was said
         with contextlib.suppress(ChannelLost):
-            await self._channel.say(self._half.deliver(self._manifest, self._order))
+            await self._channel.say(self._half.deliver(self._word))
             if self._changes.asked is not None:
                 await self._channel.say(self._changes.asked)
         for log in self.logs:

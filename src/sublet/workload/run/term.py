@@ -8,6 +8,7 @@ from sublet.base import limits
 from sublet.core.book.mode import SPOT, STANDING
 from sublet.core.job.state import RETRIES, WAIT_MS, JobLimits
 from sublet.wire.path import find_path_fault
+from sublet.workload.run.gang_need import check_variables
 from sublet.workload.run.need import parse_needs, parse_span
 from sublet.workload.run.wish import Collector, Terms, Wanted, Wish, refuse
 
@@ -51,6 +52,7 @@ def parse_terms(
         volumes=wish.volumes,
     )
     found.take(None, _check_outputs, terms)
+    found.take(None, check_variables, terms)
     found.check()
     return terms
 

@@ -28,6 +28,8 @@ def describe_wait(order: OpenOrder, *, now_s: int) -> str:
                 f"{order.booking.machine} of {order.booking.provider[:10]}… is reserved at "
                 f"{format_money(order.booking.price_hour)}/h and begins in {left}"
             )
+        case OrderPhase.COMMITTING:
+            return f"{order.order.machines} machines are found; their owners sign"
         case OrderPhase.WAITING if order.booking is not None:
             free = format_duration(max(0, order.booking.from_s - now_s))
             return (

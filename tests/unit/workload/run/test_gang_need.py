@@ -5,7 +5,8 @@ import pytest
 from sublet.base.errors import Faults
 from sublet.workload.run.gang_need import parse_gang
 from sublet.workload.run.need import parse_needs
-from sublet.workload.run.wish import Collector, Gang, Wish
+from sublet.workload.run.term import parse_terms
+from sublet.workload.run.wish import Collector, Gang, Terms, Wish
 
 
 def parse(**said: object) -> Gang:
@@ -46,3 +47,19 @@ def test_refuses_what_means_nothing(said: dict[str, object], codes: list[str]) -
     with pytest.raises(Faults) as caught:
         parse(**said)
     assert [fault.code for fault in caught.value.faults] == codes
+
+
+@pytest.mark.parametrize("option", ["env", "secrets"])
+def test_nobody_gives_all_machines_one_rank(option: str) -> None:
+    """Else a launcher would wait for ever for the others of its rank."""
+    found = {option: ("RANK",), "machines": 2}
+    with pytest.raises(Faults) as caught:
+        read_terms(Wish(target=(), **found))
+    assert [fault.code for fault in caught.value.faults] == ["bad_variable"]
+    assert read_terms(Wish(target=(), **{**found, "machines": 1})) is not None
+
+
+def read_terms(wish: Wish) -> Terms:
+    return parse_terms(
+        wish, environment={"RANK": "1"}, read_secret=lambda path: "", now_s=0
+    )

@@ -19,7 +19,7 @@ LEASE = replace(make_lease(), features=(ERASURE,))
 
 
 def deliver(half: KeyHalf) -> Deliver:
-    return half.deliver(MANIFEST, None)
+    return half.deliver(Deliver(MANIFEST))
 
 
 def test_next_controller_knows_the_nonce_and_not_the_half(tmp_path: Path) -> None:
