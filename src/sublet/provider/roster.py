@@ -14,7 +14,7 @@ from sublet.core.lease.phase import Lease, Phase
 from sublet.core.lease.table import ERASURE
 from sublet.provider.account import Line, find_paid
 from sublet.provider.bid_record import BidMade
-from sublet.provider.commitment import check_match, choose_uid, make_terms
+from sublet.provider.commitment import NotOurs, check_match, choose_uid, make_terms
 from sublet.provider.earnings import add_lease, read_earnings, write_earnings
 from sublet.provider.lease_state import OCCUPYING, MarketSettled, Stage
 from sublet.provider.record import LeaseFolder, LeaseRecord
@@ -24,6 +24,7 @@ from sublet.wire.message import Appended, Signed
 
 FIRST_UID = 66_000  # of the jobs; far from people and services
 PAID_KEPT_MAX = 10_000  # channels
+FREE_LOOK_S = 0.05  # between two looks whether the last lease has left its slice
 
 FindOffer = Callable[[Digest], Offer | None]
 FindBid = Callable[[Digest], BidMade | None]  # by the order
@@ -38,6 +39,9 @@ class Roster:
         self._folder = folder
         self._runners: dict[Digest, LeaseRunner] = {}
         self._tasks: dict[Digest, asyncio.Task[None]] = {}
+        self._coming: dict[
+            Digest, asyncio.Task[None]
+        ] = {}  # whose slice is left just now
         self._paid: dict[Line, int] = {}
         self._around: Surroundings | None = None
         self._find_offer: FindOffer = lambda _: None
@@ -159,8 +163,14 @@ class Roster:
             if lease.phase is not Phase.SETTLED:
                 around.journal.warn("lease_unknown", lease=lease.id[:12])
             return
+        if lease.id in self._coming:
+            return
         try:
-            self._check(lease)
+            if self._is_left_just_now(lease):
+                coming = asyncio.create_task(self._take_on_when_left(lease))
+                self._coming[lease.id] = coming
+                return
+            self._check(lease, self.records())
             folder = LeaseFolder(self._folder / lease.id)
             uid = choose_uid((r.uid for r in self.records()), first=FIRST_UID)
             offer = self._find_offer(lease.offer_id)
@@ -179,7 +189,38 @@ class Roster:
             around.put(terms)
         self._run(LeaseRunner(record, folder, around))
 
-    def _check(self, lease: Lease) -> None:
+    def _is_left_just_now(self, lease: Lease) -> bool:
+        """Say whether only leases that the market has settled are in this one's way.
+
+        It sells a slice anew in the step in which a lease ends that never ran; here that
+        one has still to be told, and what it may have begun to be ended.
+        """
+        open_ = [one for one in self.records() if one.lease.phase is not Phase.SETTLED]
+        try:
+            self._check(lease, self.records())
+        except NotOurs as fault:
+            if fault.code not in ("machine_full", "gpu_promised"):
+                return False
+        else:
+            return False
+        try:
+            self._check(lease, open_)
+        except Refused:
+            return False
+        return True
+
+    async def _take_on_when_left(self, lease: Lease) -> None:
+        """Sign for a lease as soon as its slice is left, while it may still be signed."""
+        clock = self._get_around().clock
+        is_free = False
+        while not is_free and clock.now_s() < lease.deadline_s:
+            await asyncio.sleep(FREE_LOOK_S)
+            is_free = not self._is_left_just_now(lease)
+        del self._coming[lease.id]
+        if is_free:
+            self._take_on(lease)
+
+    def _check(self, lease: Lease, records: Sequence[LeaseRecord]) -> None:
         if self.is_closed:
             raise Refused("the owner wants the machine back", code="draining")
         offer = self._find_offer(lease.offer_id)
@@ -189,7 +230,7 @@ class Roster:
             lease,
             offer=offer,
             provider=self._get_around().address,
-            records=self.records(),
+            records=records,
             bid=self._find_bid(lease.order),
         )
 
@@ -237,7 +278,7 @@ class Roster:
 
     async def close(self) -> None:
         """Let go of all leases; their jobs go on, for the next agent to find."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._coming.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
