@@ -21,6 +21,7 @@ import msgspec
 from benchmarks.rig.frame import ROOT, close, run, scratch, show
 from benchmarks.rig.mixed import MixedLog
 from sublet.core.book.book import Book
+from sublet.core.book.search import Kernel
 from sublet.core.book.snapshot import book_hash, dump, load
 from sublet.core.book.step import step
 from sublet.core.document import Fact
@@ -44,10 +45,11 @@ def record(folder: Path, count: int) -> tuple[str, int, list[int]]:
     return book_hash(log.book).hex(), log.void, places
 
 
-def fold(path: Path, *, first: int) -> str:
+def fold(path: Path, *, first: int, kernel: Kernel | None = None) -> str:
     """Fold the log, from a snapshot of its first entries on; give the book's hash."""
     snapshot = path.with_name(f"snapshot-{first}")
     book = load(snapshot.read_bytes()) if first else Book()
+    book.kernel = kernel
     decoder = msgspec.json.Decoder(Fact)
     with path.open("rb") as file:
         for number, line in enumerate(file):

@@ -20,6 +20,7 @@ from sublet.core.lease.phase import Lease
 from sublet.node.app import make_app
 from sublet.node.compose import make_tls, open_node
 from sublet.node.config import NodeConfig, is_local
+from sublet.node.quicken import quicken
 from sublet.node.race import race
 from sublet.node.state import Node
 from sublet.service.ports import Clock
@@ -76,6 +77,7 @@ async def serve(
                 ready(running)
             await race(
                 node.watch.run(),
+                quicken(lambda: node.market.book, journal=node.journal),
                 node.cosigning.run(),
                 node.controllers.run(await _open_own_door(runner, running.url, config)),
                 node.market.wait_stopped(),

@@ -22,6 +22,7 @@ from sublet.core.book.record import (
     PaceRecord,
     ProviderRecord,
 )
+from sublet.core.book.search import Kernel
 from sublet.core.document import Market
 from sublet.core.lease.phase import Lease
 from sublet.core.lease.table import holds_slice, may_displace
@@ -72,6 +73,7 @@ class Book:
         # What may let an order that waits go on; empty between two steps.
         self.fresh: dict[Address, None] = {}  # whose supply grew, or whose leases ended
         self.unserved: dict[Digest, None] = {}  # orders that nothing was sought for yet
+        self.kernel: Kernel | None = None  # no part of the book: the same, more quickly
         self._deadlines: list[tuple[int, Digest]] = []  # a heap with stale entries
 
     def copy(self) -> "Book":

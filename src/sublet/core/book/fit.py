@@ -25,8 +25,20 @@ from sublet.core.document import Order
 ENOUGH = (
     *("provider_up", "cpus", "memory", "disk", "gpu_count", "leases", "gpu_memory"),
 )
+UNBOUNDED = 1 << 62  # micro-USD an hour: more than any slice costs
 _GIB_BITS = 30  # memory is priced by 2^30 bytes
 _GIB_MASK = (1 << _GIB_BITS) - 1
+
+
+def find_blocks(book: Book, order: Order) -> NDArray[np.intp]:
+    """Give the blocks with the order's GPU models, or with those it is allowed."""
+    offers = book.offers
+    scope = book.delegations.get(order.delegation)
+    if scope is not None and scope.providers:
+        return offers.blocks_of(scope.providers)
+    if models := models_of(order):
+        return offers.blocks_with(models)
+    return offers.all_blocks()
 
 
 def find_promising(
@@ -40,15 +52,7 @@ def find_promising(
         wanted: at least, as ``wanted_of`` gives it.
         price_max: micro-USD an hour, for the slice.
     """
-    offers = book.offers
-    scope = book.delegations.get(order.delegation)
-    if scope is not None and scope.providers:
-        blocks = offers.blocks_of(scope.providers)
-    elif models := models_of(order):
-        blocks = offers.blocks_with(models)
-    else:
-        blocks = offers.all_blocks()
-    ideals = offers.ideals
+    blocks, ideals = find_blocks(book, order), book.offers.ideals
     enough = ideals[AT_LEAST].take(blocks, axis=1) >= wanted
     costs = _least_cost(ideals[LEAST_PRICES].take(blocks, axis=1), order)
     may_fit = np.logical_and.reduce(enough)
@@ -59,7 +63,13 @@ def find_promising(
 
 def wanted_of(order: Order, *, now_s: int) -> NDArray[np.int64]:
     """Say what is wanted of the columns of AT_LEAST; shape (8, 1)."""
-    wanted = (
+    wanted = list_wanted(order, now_s=now_s)
+    return np.array(wanted, dtype=np.int64)[:, np.newaxis]
+
+
+def list_wanted(order: Order, *, now_s: int) -> tuple[int, ...]:
+    """Say what is wanted of each column of AT_LEAST."""
+    return (
         now_s + 1,
         1,
         order.cpus_milli,
@@ -69,7 +79,6 @@ def wanted_of(order: Order, *, now_s: int) -> NDArray[np.int64]:
         1,
         order.gpu_memory_bytes,
     )
-    return np.array(wanted, dtype=np.int64)[:, np.newaxis]
 
 
 def has_enough(cells: Columns, order: Order, *, now_s: int) -> NDArray[np.bool_]:
@@ -104,21 +113,47 @@ def compute_cost(prices: Any, order: Order) -> Any:
     Returns:
         A number, or shape (n_rows,).
     """
-    whole_gib, rest_bytes = divmod(order.memory_bytes, 1 << _GIB_BITS)
-    cpu_price, memory_price, gpu_price = prices
-    whole_cpus, rest_milli = divmod(order.cpus_milli, 1_000)
+    return price_parts(*prices, *list_parts(order))
+
+
+def list_parts(order: Order) -> tuple[int, ...]:
+    """Take the slice apart as ``price_parts`` prices it."""
+    return (
+        *divmod(order.cpus_milli, 1_000),
+        *divmod(order.memory_bytes, 1 << _GIB_BITS),
+        order.gpu_count,
+    )
+
+
+def price_parts(
+    cpu_price: Any,
+    memory_price: Any,
+    gpu_price: Any,
+    whole_cpus: int,
+    rest_milli: int,
+    whole_gib: int,
+    rest_bytes: int,
+    gpus: int,
+) -> Any:
+    """Price them; of numbers or arrays, and compiled as it stands (``kernel``)."""
     cost = whole_cpus * cpu_price + whole_gib * memory_price
     if rest_milli:
         cost += (rest_milli * cpu_price + 999) // 1_000
     if rest_bytes:
         cost += (rest_bytes * memory_price + _GIB_MASK) >> _GIB_BITS
-    if order.gpu_count:
-        cost += order.gpu_count * gpu_price
+    if gpus:
+        cost += gpus * gpu_price
     return cost
 
 
 def _least_cost(prices: NDArray[np.int64], order: Order) -> NDArray[np.int64]:
-    """Say what the slice costs at least in blocks, by the LEAST_PRICES of their ideals.
+    """Say what the slice costs at least in blocks, by the LEAST_PRICES of their ideals."""
+    least: NDArray[np.int64] = np.array(list_milli(order)) @ prices // 1_000
+    return least
+
+
+def list_milli(order: Order) -> tuple[int, ...]:
+    """Say in thousandths what to multiply the LEAST_PRICES of a block by.
 
     No row has all the lowest prices of its block at once. So as much of the slice as can
     be is priced as usual ones, whose price is near the same in a block.
@@ -129,14 +164,12 @@ def _least_cost(prices: NDArray[np.int64], order: Order) -> NDArray[np.int64]:
         order.memory_bytes * 1_000 // (USUAL_GIB << _GIB_BITS),
     )
     usual_bytes = -(-usual_milli * (USUAL_GIB << _GIB_BITS) // 1_000)
-    milli = (  # rounded down; their sum, priced, is below 2^57
+    return (  # rounded down; their sum, priced, is below 2^57
         order.cpus_milli - usual_milli * USUAL_CPUS,
         (order.memory_bytes - usual_bytes) * 1_000 >> _GIB_BITS,
         order.gpu_count * 1_000 - usual_milli,
         usual_milli,
     )
-    least: NDArray[np.int64] = np.array(milli, dtype=np.int64) @ prices // 1_000
-    return least
 
 
 def compile_tests(book: Book, order: Order, *, now_s: int) -> Wishes:

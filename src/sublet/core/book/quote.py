@@ -21,18 +21,22 @@ from sublet.base.errors import Refused
 from sublet.base.ids import Address, Digest
 from sublet.base.limits import LEASE_S_MAX
 from sublet.base.units import format_money
+from sublet.core.book import compiled
 from sublet.core.book.book import Book
 from sublet.core.book.column import AT_LEAST, PRICES, Cells, Column, Columns
 from sublet.core.book.fit import (
+    UNBOUNDED,
     compile_tests,
     compute_cost,
+    find_blocks,
     find_fitting,
     find_promising,
     has_enough,
-    wanted_of,
+    list_wanted,
 )
 from sublet.core.book.gang_auction import GangAuction
 from sublet.core.book.mode import PAY_AS_BID
+from sublet.core.book.plan import Plan, make_plan
 from sublet.core.book.score import Scorer
 from sublet.core.book.score_terms import Standing
 from sublet.core.book.search import Candidate, find_two
@@ -48,7 +52,6 @@ _ROOM = [
     *(Column.GPUS_FREE, Column.CPUS_MILLI_FREE, Column.MEMORY_BYTES_FREE),
 ]
 FEW = 8  # rows that are judged one by one more quickly than as columns
-UNBOUNDED = 1 << 62  # micro-USD an hour: more than any slice costs
 
 
 class Match(Struct, frozen=True):
@@ -169,19 +172,24 @@ class _Auction:
 
     def __init__(self, book: Book, order: Order, *, now_s: int) -> None:
         self._book, self._order = book, order
-        self._wanted = wanted_of(order, now_s=now_s)
-        self._wanted_cells = self._wanted.ravel().tolist()
+        self._wanted = list_wanted(order, now_s=now_s)
         self._tests = list(compile_tests(book, order, now_s=now_s).values())
         self.scorer = Scorer(book, order)
+        self._plan: Plan | None = None
+        if book.kernel is not None:
+            self._plan = make_plan(
+                order, wanted=self._wanted, wishes=self._tests, scorer=self.scorer
+            )
 
     def find_two(self) -> tuple[Candidate | None, Candidate | None]:
         """Give winner and runner-up of those within the order's maximum."""
-        price_max = self._order.price_hour_max
-        blocks, costs = find_promising(
-            self._book, self._order, self._wanted, price_max=price_max
-        )
+        book, order = self._book, self._order
+        if book.kernel is not None and self._plan is not None:
+            blocks = find_blocks(book, order)
+            return compiled.find_two(book.kernel, book.offers, blocks, self._plan)
+        blocks, costs = self._find_promising(price_max=order.price_hour_max)
         bounds = self.scorer.bounds(blocks, costs)
-        return find_two(self._book.offers, blocks, bounds, self._judge)
+        return find_two(book.offers, blocks, bounds, self._judge)
 
     def award(
         self, winner: Candidate, runner_up: Candidate | None
@@ -239,7 +247,7 @@ class _Auction:
     def _judge_one(self, row: int) -> int | None:
         """Score one row, as ``_judge`` many; None where it is not in the running."""
         cells = self.scorer.cells_of(row)
-        if any(map(lt, cells[AT_LEAST], self._wanted_cells)):
+        if any(map(lt, cells[AT_LEAST], self._wanted)):
             return None
         cost: int = compute_cost(cells[PRICES], self._order)
         if cost > self._order.price_hour_max:
@@ -260,14 +268,25 @@ class _Auction:
 
     def _has_rival(self) -> bool:
         """Say whether another provider fits, if the price did not matter."""
-        blocks, costs = find_promising(
-            self._book, self._order, self._wanted, price_max=UNBOUNDED
-        )
-        _, rival = find_two(self._book.offers, blocks, costs, self._judge_any)
+        book = self._book
+        if book.kernel is not None and self._plan is not None:
+            blocks = find_blocks(book, self._order)
+            return compiled.has_two(book.kernel, book.offers, blocks, self._plan)
+        blocks, costs = self._find_promising(price_max=UNBOUNDED)
+        _, rival = find_two(book.offers, blocks, costs, self._judge_any)
         return rival is not None
 
+    def _find_promising(
+        self, *, price_max: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        wanted = self._wanted_column()
+        return find_promising(self._book, self._order, wanted, price_max=price_max)
+
+    def _wanted_column(self) -> NDArray[np.int64]:
+        return np.array(self._wanted, dtype=np.int64)[:, np.newaxis]
+
     def _fitting(self, cells: Columns) -> NDArray[np.intp]:
-        fits = np.logical_and.reduce(cells[AT_LEAST] >= self._wanted)
+        fits = np.logical_and.reduce(cells[AT_LEAST] >= self._wanted_column())
         for is_met in self._tests:
             fits &= is_met(cells)
         places: NDArray[np.intp] = fits.nonzero()[0]

@@ -23,23 +23,30 @@ from sublet.core.book.score_terms import Standing
 from sublet.core.book.search import Candidate
 from sublet.core.book.wish import SPEEDS
 from sublet.core.document import Order
-from sublet.core.reliability.chance import CERTAIN, chances_ppm
+from sublet.core.reliability.chance import CERTAIN, chance_ppm
 
 _PRICE_MAX = 1 << 46  # micro-USD an hour: no slice of any machine costs more
 _NUMERATOR_BITS = 62
+NOTHING = np.zeros(0, dtype=np.int64)
 
 
 class Scorer:
     """Scores offers for one order."""
 
     def __init__(self, book: Book, order: Order) -> None:
-        """Take the order; the terms that it leaves out cost nothing."""
+        """Take the order; the terms that it leaves out cost nothing.
+
+        Beside its methods, for the compiled search: ``scale``, ``asked_s``, and by the
+        number of latencies and of a provider ``ms_of`` and ``data_price_of``, empty where
+        they cost nothing.
+        """
         self._offers = book.offers
         self._cells: dict[int, list[int]] = {}  # by row
         self._order = order
+        self.asked_s = max(1, order.duration_s_max)
         self._price_max = min(order.price_hour_max, _PRICE_MAX)
         most = order.near_price_hour * LATENCY_MS_MAX + order.data_price_hour
-        self._scale = (1 << _NUMERATOR_BITS) // max(1, self._price_max + most)
+        self.scale = (1 << _NUMERATOR_BITS) // max(1, self._price_max + most)
         self._reads = [Column.LASTS_S]
         if order.work:
             self._reads.append(SPEEDS[order.work])
@@ -47,11 +54,11 @@ class Scorer:
         if self._has_penalties:
             self._reads += [Column.LATENCIES, Column.PROVIDER]
         words = book.offers.words
-        if order.near:
-            self._ms_of = words.ms_to(order.near)
+        self.ms_of = words.ms_to(order.near) if order.near else NOTHING
+        self.data_price_of = NOTHING
         if order.data_price_hour:
             has_data = words.providers.table(order.data_at)
-            self._data_price = ~has_data * np.int64(order.data_price_hour)
+            self.data_price_of = ~has_data * np.int64(order.data_price_hour)
 
     def cells_of(self, row: int) -> list[int]:
         """Give the cells of one row, read once: the table stays as it is meanwhile."""
@@ -64,7 +71,7 @@ class Scorer:
         """Score one row that costs no more than the order's maximum."""
         if self._has_penalties:
             cost += int(self._penalty(cells))
-        return cost * self._scale // int(self._weight(cells))
+        return cost * self.scale // int(self._weight(cells))
 
     def scores(
         self, cells: Columns, places: NDArray[np.intp], costs: NDArray[np.int64]
@@ -77,7 +84,7 @@ class Scorer:
         columns = {column: cells[column].take(places) for column in self._reads}
         if self._has_penalties:
             costs = costs + self._penalty(columns)
-        scores: NDArray[np.int64] = costs * self._scale // self._weight(columns)
+        scores: NDArray[np.int64] = costs * self.scale // self._weight(columns)
         return scores
 
     def bounds(
@@ -89,7 +96,7 @@ class Scorer:
         if self._order.work:
             speeds = ideals[SPEEDS[self._order.work]].take(blocks)
             weights *= np.maximum(1, speeds)  # 0 where none was measured
-        bounds: NDArray[np.int64] = costs * self._scale // weights
+        bounds: NDArray[np.int64] = costs * self.scale // weights
         return bounds
 
     def highest_price(self, winner: Candidate, runner_up: Candidate) -> int:
@@ -104,7 +111,7 @@ class Scorer:
         cells = self.cells_of(winner.row)
         weight = self._weight(cells)
         penalty = int(self._penalty(cells)) if self._has_penalties else 0
-        price: int = ((score_max + 1) * weight - 1) // self._scale - penalty
+        price: int = ((score_max + 1) * weight - 1) // self.scale - penalty
         return min(price + is_younger, self._price_max)
 
     def stand(self, row: int, *, asked_hour: int) -> Standing:
@@ -136,7 +143,7 @@ class Scorer:
         return weight * cells[SPEEDS[self._order.work]] if self._order.work else weight
 
     def _chance(self, lasts_s: Any) -> Any:
-        return chances_ppm(lasts_s, asked_s=max(1, self._order.duration_s_max))
+        return chance_ppm(lasts_s, asked_s=self.asked_s)
 
     def _penalty(self, cells: Any) -> Any:
         latency_ms = self._latency(cells[Column.LATENCIES])
@@ -144,8 +151,8 @@ class Scorer:
         return penalty + self._data(cells[Column.PROVIDER])
 
     def _data(self, providers: Any) -> Any:
-        return self._data_price[providers] if self._order.data_price_hour else 0
+        return self.data_price_of[providers] if self._order.data_price_hour else 0
 
     def _latency(self, numbers: Any) -> Any:
         """Give the milliseconds; what nobody measured is taken to be far."""
-        return self._ms_of[numbers] if self._order.near else 0
+        return self.ms_of[numbers] if self._order.near else 0

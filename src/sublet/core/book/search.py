@@ -14,13 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sublet.core.book.block import BLOCK_ROWS
-from sublet.core.book.column import Column, Columns
+from sublet.core.book.column import Cells, Column, Columns
 from sublet.core.book.offer_table import OfferTable
 
 Scores = NDArray[np.int64]
 Places = NDArray[np.intp]
 # Of these rows, which are in the running (their places among them), and their scores.
 Judge = Callable[[Columns], tuple[Places, Scores]]
+
+Numbers = NDArray[np.int64]
+Tables = NDArray[np.bool_]
+# The same search compiled, of cells, ideals, blocks and a plan's four parts: score and
+# row of the winner, then of the runner-up; a row of -1 for each that there is not.
+Kernel = Callable[
+    [Cells, Cells, Places, Numbers, Tables, Numbers, Numbers],
+    tuple[int, int, int, int],
+]
 
 _FIRST_BLOCKS = 2  # in half of all searches no more are needed
 _MORE_BLOCKS = 4  # times as many in each round, while too few fit

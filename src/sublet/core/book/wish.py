@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from sublet.base.ids import Address
@@ -21,6 +22,23 @@ from sublet.core.gpu_kind import GpuKind, parse_kind
 Mask = NDArray[np.bool_]
 IsMet = Callable[[Columns], Any]  # of these rows, or this one: which meet the wish
 Wishes = dict[str, IsMet]  # by name
+
+
+class Wish(Struct, frozen=True):
+    """What one column must say: at least so much, or a text that will do.
+
+    A value, so that a compiled search can read it (``plan``).
+    """
+
+    column: Column
+    least: int = 0
+    table: Mask | None = None  # by the number of a text: will it do?
+
+    def __call__(self, cells: Columns) -> Any:
+        """Say which of these rows, or whether this one, meets it."""
+        found = cells[self.column]
+        return found >= self.least if self.table is None else self.table[found]
+
 
 # Fields of an order that are "at least", and the columns that they are held against.
 OF_GPU: Mapping[str, Column] = {
@@ -63,7 +81,7 @@ def compile_wishes(book: Book, order: Order, *, now_s: int) -> Wishes:
             offers.words.kinds, Column.DISK_CLASS, order.disk_classes
         )
     if order.work:
-        wishes["speed"] = _is_least(SPEEDS[order.work], 1)  # it was measured
+        wishes["speed"] = Wish(SPEEDS[order.work], 1)  # it was measured
     return wishes | _of_parties(book, order) | _of_attributes(book, order, now_s=now_s)
 
 
@@ -76,21 +94,20 @@ def _kinds_of(order: Order) -> list[GpuKind]:
     return [parse_kind(text, field="order.gpu_models") for text in order.gpu_models]
 
 
-def _any_of(words: Vocabulary, column: Column, wanted: Iterable[str]) -> IsMet:
-    is_wanted = words.table(wanted)
-    return lambda cells: is_wanted[cells[column]]
+def _any_of(words: Vocabulary, column: Column, wanted: Iterable[str]) -> Wish:
+    return Wish(column, table=words.table(wanted))
+
+
+def _none_of(words: Vocabulary, column: Column, unwanted: Iterable[str]) -> Wish:
+    return Wish(column, table=~words.table(unwanted))
 
 
 def _at_least(order: Order, fields: Mapping[str, Column]) -> Wishes:
     return {
-        field: _is_least(column, wanted)
+        field: Wish(column, wanted)
         for field, column in fields.items()
         if (wanted := getattr(order, field))
     }
-
-
-def _is_least(column: Column, wanted: int) -> IsMet:
-    return lambda cells: cells[column] >= wanted
 
 
 def _of_gpus(offers: OfferTable, order: Order) -> Wishes:
@@ -120,7 +137,7 @@ def _is_any_kind(offers: OfferTable, kinds: list[GpuKind]) -> IsMet:
 
 def _is_kind(offers: OfferTable, kind: GpuKind) -> IsMet:
     is_model = _any_of(offers.words.gpu_models, Column.GPU_MODEL, [kind.model])
-    has_memory = _is_least(Column.GPU_MEMORY_BYTES, kind.memory_bytes)
+    has_memory = Wish(Column.GPU_MEMORY_BYTES, kind.memory_bytes)
     if not kind.interface:
         return lambda cells: is_model(cells) & has_memory(cells)
     is_built_so = _any_of(offers.words.kinds, Column.GPU_INTERFACE, [kind.interface])
@@ -154,11 +171,13 @@ def _of_parties(book: Book, order: Order) -> Wishes:
             offers.words.providers, Column.PROVIDER, scope.providers
         )
     if order.avoid:
-        is_avoided = _any_of(offers.words.providers, Column.PROVIDER, order.avoid)
-        wishes["avoided"] = lambda cells: ~is_avoided(cells)
+        wishes["avoided"] = _none_of(
+            offers.words.providers, Column.PROVIDER, order.avoid
+        )
     if offers.words.refused.has(order.tenant):
-        refuses = _any_of(offers.words.refused, Column.REFUSES, [order.tenant])
-        wishes["refused"] = lambda cells: ~refuses(cells)
+        wishes["refused"] = _none_of(
+            offers.words.refused, Column.REFUSES, [order.tenant]
+        )
     return wishes
 
 

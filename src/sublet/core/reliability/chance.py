@@ -12,8 +12,7 @@ So a new name is worth one day without faults, and no more than that can be won 
 taking another name. Uptime without leases counts nothing: it costs nothing to claim.
 """
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 PRIOR_S = 86_400  # one fault in so long, of somebody unknown
 STEP_S = 3_600  # whole hours count, so that a rank does not move at every payment
@@ -35,24 +34,16 @@ def lasts_s(*, ran_s: int, faults: int) -> int:
     return min(max(1, lasts - lasts % STEP_S if lasts > STEP_S else lasts), LASTS_S_MAX)
 
 
-def chance_ppm(lasts: int, *, asked_s: int) -> int:
-    """Predict for one what ``chances_ppm`` predicts for many.
+def chance_ppm(lasts: Any, asked_s: int) -> Any:
+    """Predict how likely each finishes, in parts per million, rounded down but never 0.
+
+    Of a number, of an array, and compiled as it stands (``core.book.kernel``).
+
+    Args:
+        lasts: seconds between two faults, as ``lasts_s`` gives them.
+        asked_s: the duration that is asked for.
 
     >>> chance_ppm(86_400, asked_s=86_400), chance_ppm(1, asked_s=1 << 30)
     (500000, 1)
     """
     return 1 + lasts * (CERTAIN - 1) // (lasts + asked_s)
-
-
-def chances_ppm(lasts: NDArray[np.int64], *, asked_s: int) -> NDArray[np.int64]:
-    """Predict how likely each finishes, in parts per million, rounded down but never 0.
-
-    Args:
-        lasts: seconds between two faults, as ``lasts_s`` gives them; shape (n,).
-        asked_s: the duration that is asked for.
-
-    Returns:
-        Shape (n,).
-    """
-    ppm: NDArray[np.int64] = 1 + lasts * (CERTAIN - 1) // (lasts + asked_s)
-    return ppm

@@ -9,7 +9,6 @@ from sublet.core.reliability.chance import (
     CERTAIN,
     LASTS_S_MAX,
     chance_ppm,
-    chances_ppm,
     lasts_s,
 )
 
@@ -34,15 +33,12 @@ def test_lasts_between_faults(ran_s: int, faults: int, lasts: int) -> None:
 
 @given(lasts=st.integers(1, LASTS_S_MAX), asked_s=st.integers(1, 2_592_000))
 def test_chance_is_within_bounds_and_falls_with_time(lasts: int, asked_s: int) -> None:
-    column = np.array([lasts], dtype=np.int64)
-    now, later = (
-        int(chances_ppm(column, asked_s=s)[0]) for s in (asked_s, 2 * asked_s)
-    )
+    now, later = (chance_ppm(lasts, asked_s=s) for s in (asked_s, 2 * asked_s))
     assert 1 <= later <= now <= CERTAIN
     assert abs(now - lasts * CERTAIN / (lasts + asked_s)) <= 2
 
 
 @given(st.integers(1, 1 << 32), st.integers(1, 1 << 32))
 def test_says_of_one_what_it_says_of_many(lasts: int, asked_s: int) -> None:
-    (many,) = chances_ppm(np.array([lasts]), asked_s=asked_s)
+    (many,) = chance_ppm(np.array([lasts]), asked_s=asked_s)
     assert chance_ppm(lasts, asked_s=asked_s) == many
