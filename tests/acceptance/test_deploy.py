@@ -65,5 +65,17 @@ async def test_person_is_asked_and_the_market_goes_on(
     lease = await house.wait_lease(Phase.RUNNING)
     (copy,) = json.loads(house.sublet("deployments", "--json"))
     assert copy["state"] == "detached", copy
-    house.sublet("deployments", "--stop", "left")
+    told = house.sublet(
+        "deploy", "--update", "--yes", str(tmp_path / "sublet.yaml"), code=2
+    )
+    assert "left.web.1: it was left with the market, sealed" in told
+    assert "sublet deployments --stop left, and deploy it again" in told
+    # It is over when that comes back: not listed, and its name is free.
+    assert "left.web.1: stopped" in house.sublet("deployments", "--stop", "left")
     assert (await house.wait_settled(lease.id)).paid <= 5_000_000
+    assert json.loads(house.sublet("deployments", "--json")) == []
+    (copy,) = json.loads(house.sublet("deployments", "--all", "--json"))
+    assert copy["state"] == "over" and copy["record"]["job"]["attempts"], copy
+    flags = ("--detach", "--max-total", "5.00", "--timeout", "10m")
+    house.sublet("deploy", *flags, "--yes", str(tmp_path / "sublet.yaml"))
+    house.sublet("deployments", "--stop", "left")

@@ -107,7 +107,9 @@ async def test_changes_the_program_on_its_lease(tmp_path: Path) -> None:
         (before,) = await client.leases()
         told: list[str] = []
         plan = read(two, word="new", said="there")
-        done = await update(client, plan, find_going(client, "shop"), tell=told.append)
+        done = await update(
+            client, plan, await find_going(client, "shop"), tell=told.append
+        )
         assert done == ["shop.web.1"]
         assert told[0] == "shop.web.1: changing image, command, env"
         # What the first one left lies there, and the log goes on behind its own.
@@ -115,7 +117,10 @@ async def test_changes_the_program_on_its_lease(tmp_path: Path) -> None:
         assert heard.text.startswith(b"old here\n")
         (after,) = await client.leases()
         assert (after.id, after.price_hour) == (before.id, before.price_hour)
-        assert await update(client, plan, find_going(client, "shop"), tell=print) == []
+        assert (
+            await update(client, plan, await find_going(client, "shop"), tell=print)
+            == []
+        )
         deployment.stop()
         (result,) = (await deployment.result()).values()
         (lease,) = await wait_settled(client)
@@ -146,12 +151,12 @@ async def test_what_cannot_start_leaves_the_old(tmp_path: Path) -> None:
         await wait_true(heard.says(b"old here\n"))
         plan = read(tmp_path / "bad.tar", word="new")
         with pytest.raises(Refused) as caught:
-            await update(client, plan, find_going(client, "shop"), tell=print)
+            await update(client, plan, await find_going(client, "shop"), tell=print)
         assert caught.value.code == "bad_image"
         assert "shop.web.1 goes on as it was" in caught.value.message
         # It is there for the next try, which is as good as the first.
         plan = read(one, word="newer")
-        assert await update(client, plan, find_going(client, "shop"), tell=print)
+        assert await update(client, plan, await find_going(client, "shop"), tell=print)
         await wait_true(heard.says(b"newer here\nold\n"))
     assert heard.leases == 1
 
@@ -167,7 +172,7 @@ async def test_an_agent_finds_the_replaced_program(tmp_path: Path) -> None:
         await wait_true(heard.says(b"old here\n"))
         then = "while [ ! -e /work/end ]; do sleep 0.1; done; exit 7"
         plan = read(one, word="new", then=then)
-        await update(client, plan, find_going(client, "shop"), tell=print)
+        await update(client, plan, await find_going(client, "shop"), tell=print)
         await wait_true(heard.says(b"new here\n"))
         house.task.cancel()
         await asyncio.gather(house.task, return_exceptions=True)

@@ -19,6 +19,7 @@ from sublet.cli.option import (
 if TYPE_CHECKING:
     from sublet.cli.output import Notices
     from sublet.workload.deploy.file import Read
+    from sublet.workload.deploy.launch import Copy
     from sublet.workload.deploy.plan import DeployPlan
     from sublet.workload.run.event import AnyEvent
 
@@ -193,20 +194,19 @@ async def _update(
     from sublet.workload.deploy.launch import check_plan, find_going
     from sublet.workload.deploy.update import look, update
 
-    check_plan(plan)
-    records = find_going(client, plan.name)
-    changes = look(client, plan, records)
-    for name, parts in changes.items():
-        notices.say(f"{name}: {', '.join(parts) or 'nothing'} changes")
-    notices.flush()
-    is_asked = any(changes.values()) and not is_sure and sys.stdin.isatty()
-    if is_asked and not typer.confirm("change it?", err=True):
-        raise typer.Exit(1)
-
     def tell(text: str) -> None:
         notices.say(text)
 
+    check_plan(plan)
     async with client:
+        records = await find_going(client, plan.name)
+        changes = look(client, plan, records)
+        for name, parts in changes.items():
+            tell(f"{name}: {', '.join(parts) or 'nothing'} changes")
+        notices.flush()
+        is_asked = any(changes.values()) and not is_sure and sys.stdin.isatty()
+        if is_asked and not typer.confirm("change it?", err=True):
+            raise typer.Exit(1)
         done = await update(client, plan, records, tell=tell)
     notices.flush()
     if as_json:
@@ -304,7 +304,7 @@ def deployments(
       sublet deployments --stop my-app
     """
     from sublet.base.errors import Refused
-    from sublet.workload.deploy.launch import find_copies, stop
+    from sublet.workload.deploy.launch import find_copies, hear_copies, stop
 
     client = make_client(market, home)
     if is_stop:
@@ -320,6 +320,12 @@ def deployments(
         return
     from sublet.cli.deploy_text import render_copies
 
+    async def hear() -> list["Copy"]:
+        async with client:
+            return await hear_copies(client, name or "")
+
     copies = find_copies(client, name or "")
+    if any(one.state == "detached" for one in copies):  # else nobody need be asked
+        copies = asyncio.run(hear())
     shown = [one for one in copies if is_all or one.state != "over"]
     typer.echo(render_copies(shown, as_json=as_json))

@@ -6,24 +6,31 @@ its jobs' names say. Not here: the plan (``plan``).
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from sublet.base.errors import Faults, Refused
+from sublet.base.errors import Faults, Refused, SubletError
 from sublet.core.job.record import JobRecord
+from sublet.core.job.state import JobPhase
+from sublet.sdk.detached_jobs import DetachedJobs
 from sublet.workload.client import AsyncClient
 from sublet.workload.deploy.plan import DeployPlan, make_options
 from sublet.workload.deploy.update import find_plan, heed, note_plan
-from sublet.workload.detached.client import detach
+from sublet.workload.detached.client import attach, detach
 from sublet.workload.reach import stop_job
 from sublet.workload.run.event import AnyEvent
 from sublet.workload.run.result import JobResult
 from sublet.workload.run.running import RunningJob
 from sublet.workload.run.state import find_state
 
+HEAR_S = 10  # for the market to say how a copy stands
+STOPPED_S = 60  # for copies that were left with it to end and be settled
+LOOK_S = 0.5
 _COPY = re.compile(r"\A([A-Za-z0-9-]+)\.([A-Za-z0-9-]+)\.([0-9]+)\Z")
 
 OnCopyEvent = Callable[[str, AnyEvent], Awaitable[None]]
@@ -59,13 +66,13 @@ def check_plan(plan: DeployPlan) -> None:
         raise Faults(list(unmet))
 
 
-def check_absent(client: AsyncClient, name: str) -> None:
+async def check_absent(client: AsyncClient, name: str) -> None:
     """Say whether a deployment of this name goes on already.
 
     Raises:
         Refused: it does.
     """
-    if any(copy.state != "over" for copy in find_copies(client, name)):
+    if await find_going(client, name):
         raise Refused(
             f"the deployment {name} goes on already; change it with --update, stop it "
             f"with: sublet deployments --stop {name}, or take another --name",
@@ -86,6 +93,31 @@ def find_copies(client: AsyncClient, name: str = "") -> list[Copy]:
             copy = Copy(match[1], match[2], int(match[3]), record, state, ports)
             found.setdefault(record.name, copy)
     return sorted(found.values(), key=lambda c: (c.deployment, c.service, c.number))
+
+
+async def hear_copies(client: AsyncClient, name: str = "") -> list[Copy]:
+    """Give the same, with what the market says now of those that were left with it.
+
+    Those that are over are brought home, as ``sublet attach`` does. Where the market
+    does not say, a copy stands as it was last heard of.
+    """
+    copies = find_copies(client, name)
+    return await asyncio.gather(*(_hear(client, one) for one in copies))
+
+
+async def _hear(client: AsyncClient, copy: Copy) -> Copy:
+    record = copy.record
+    if copy.state != "detached":
+        return copy
+    try:
+        async with asyncio.timeout(HEAR_S):
+            view = await DetachedJobs(client.connection).view(record.id)
+            record = replace(record, job=view.job)
+            if view.job.phase is JobPhase.FINISHED:
+                await attach(client, record.id)
+    except (SubletError, TimeoutError):
+        return copy
+    return replace(copy, record=record, state=find_state(record))
 
 
 class Deployment:
@@ -111,7 +143,7 @@ class Deployment:
             Unavailable: the market does not answer; likewise.
         """
         check_plan(plan)
-        check_absent(client, plan.name)
+        await check_absent(client, plan.name)
         try:
             for name, service in plan.copies():
                 job = await client.start(
@@ -161,7 +193,7 @@ async def leave(
         Unavailable: the market does not answer, or has no machine; likewise.
     """
     check_plan(plan)
-    check_absent(client, plan.name)
+    await check_absent(client, plan.name)
     records: list[JobRecord] = []
     try:
         for name, service in plan.copies():
@@ -181,22 +213,35 @@ async def leave(
     return records
 
 
-def find_going(client: AsyncClient, name: str) -> list[JobRecord]:
+async def find_going(client: AsyncClient, name: str) -> list[JobRecord]:
     """Give the copies of a deployment that are not over."""
-    return [one.record for one in find_copies(client, name) if one.state != "over"]
+    copies = await hear_copies(client, name)
+    return [one.record for one in copies if one.state != "over"]
 
 
 async def stop(client: AsyncClient, name: str) -> list[str]:
     """Stop every copy of a deployment; give a line about each.
 
+    Waits a while for those that were left with the market: what they wrote and what
+    they cost is known here then.
+
     Raises:
         Refused: nothing of that name goes on.
     """
-    going = [one for one in find_copies(client, name) if one.state != "over"]
+    going = await find_going(client, name)
     if not going:
         raise Refused(
             f"no deployment {name!r} goes on; list them with: sublet deployments",
             code="unknown_deployment",
             field="--stop",
         )
-    return [f"{one.record.name}: {await stop_job(client, one.record)}" for one in going]
+    lines = {one.id: await stop_job(client, one) for one in going}
+    left = {one.id for one in going if one.is_detached}
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(STOPPED_S):
+            while left & {one.id for one in await find_going(client, name)}:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_S)
+    for one in going:
+        if one.is_detached and find_state(client.home.get_job(one.id)) == "over":
+            lines[one.id] = f"stopped; what it wrote is shown by: sublet logs {one.id}"
+    return [f"{one.name}: {lines[one.id]}" for one in going]

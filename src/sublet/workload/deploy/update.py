@@ -138,7 +138,8 @@ def _find_fault(record: JobRecord, service: ServicePlan | None) -> str:
     if state == "detached":
         return (
             "it was left with the market, sealed, and nobody there can read what is to "
-            "change; stop it and deploy it again"
+            "change; stop it with: sublet deployments --stop "
+            f"{record.name.partition('.')[0]}, and deploy it again"
         )
     if state != "running" or service is None:
         return (
