@@ -9,6 +9,8 @@ signed is what counts.
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from operator import attrgetter
+from typing import Any
 
 from msgspec import Struct
 
@@ -97,6 +99,10 @@ RULES: Mapping[type[Document], Mapping[str, Rule]] = {
 }
 
 
+# A document's kind, and the texts that have rules.
+_READ = {kind: attrgetter("__class__", *rules) for kind, rules in RULES.items()}
+
+
 def check_wording(document: Offer | Order | Attestation, *, whose: str) -> None:
     """Refuse a document with a text that is compared and not written by its rule.
 
@@ -107,18 +113,30 @@ def check_wording(document: Offer | Order | Attestation, *, whose: str) -> None:
     Raises:
         Refused: ``bad_wording``, with the field and the cure.
     """
+    if _are_right(_READ[type(document)](document)):
+        return
     for field, rule in RULES[type(document)].items():
         value: str | tuple[str, ...] = getattr(document, field)
-        if value and not _is_right(value, rule.pattern):
-            texts = (value,) if isinstance(value, str) else value
-            for number, text in enumerate(texts):
-                place = "" if isinstance(value, str) else f"[{number}]"
-                check_text(text, rule, field=f"{whose}.{field}{place}")
+        texts = (value,) if isinstance(value, str) else value
+        for number, text in enumerate(texts if value else ()):
+            place = "" if isinstance(value, str) else f"[{number}]"
+            check_text(text, rule, field=f"{whose}.{field}{place}")
+
+
+@lru_cache(maxsize=1_024)
+def _are_right(read: tuple[Any, ...]) -> bool:
+    """Say whether all texts of a document are right; orders repeat one another."""
+    kind, *values = read
+    rules = RULES[kind].values()
+    return all(
+        not value or _is_right(value, rule.pattern)
+        for value, rule in zip(values, rules, strict=True)
+    )
 
 
 @lru_cache(maxsize=1_024)
 def _is_right(value: str | tuple[str, ...], pattern: re.Pattern[str]) -> bool:
-    """Say whether a text, or each of several, is right; orders repeat themselves."""
+    """Say whether a text, or each of several, is right; offers repeat some."""
     texts = (value,) if isinstance(value, str) else value
     return all(_is_written(text, pattern) for text in texts)
 

@@ -32,7 +32,9 @@ from sublet.core.book.fit import (
     find_fitting,
     find_promising,
     has_enough,
+    list_parts,
     list_wanted,
+    price_parts,
 )
 from sublet.core.book.gang_auction import GangAuction
 from sublet.core.book.mode import PAY_AS_BID
@@ -100,16 +102,14 @@ def find_match(book: Book, order: Order, *, now_s: int) -> Match | None:
     if winner is None:
         return None
     row, asked, price_hour = auction.award(winner, runner_up)
-    match = _make_match(
+    return _make_match(
         book,
         row,
         price_hour=price_hour,
         duration_s=_find_span(order, price_hour=price_hour, now_s=now_s),
         winner=auction.scorer.stand(row, asked_hour=asked),
+        runner_up=None if runner_up is None else auction.stand(runner_up.row),
     )
-    if runner_up is None:
-        return match
-    return replace(match, runner_up=auction.stand(runner_up.row))
 
 
 def _quote_gang(book: Book, order: Order, *, now_s: int) -> Match:
@@ -151,7 +151,13 @@ def _find_span(order: Order, *, price_hour: int, now_s: int) -> int:
 
 
 def _make_match(
-    book: Book, row: int, *, price_hour: int, duration_s: int, winner: Standing
+    book: Book,
+    row: int,
+    *,
+    price_hour: int,
+    duration_s: int,
+    winner: Standing,
+    runner_up: Standing | None = None,
 ) -> Match:
     offer_id, provider, machine = book.offers.name_of(row)
     return Match(
@@ -163,7 +169,7 @@ def _make_match(
         duration_s=duration_s,
         hold=-(-price_hour * duration_s // _SECONDS_PER_HOUR),
         winner=winner,
-        runner_up=None,
+        runner_up=runner_up,
     )
 
 
@@ -174,6 +180,7 @@ class _Auction:
         self._book, self._order = book, order
         self._wanted = list_wanted(order, now_s=now_s)
         self._tests = list(compile_tests(book, order, now_s=now_s).values())
+        self._parts = list_parts(order)
         self.scorer = Scorer(book, order)
         self._plan: Plan | None = None
         if book.kernel is not None:
@@ -247,12 +254,13 @@ class _Auction:
     def _judge_one(self, row: int) -> int | None:
         """Score one row, as ``_judge`` many; None where it is not in the running."""
         cells = self.scorer.cells_of(row)
+        for is_met in self._tests:  # most are of another kind
+            if not is_met(cells):
+                return None
         if any(map(lt, cells[AT_LEAST], self._wanted)):
             return None
-        cost: int = compute_cost(cells[PRICES], self._order)
+        cost = self._ask(row)
         if cost > self._order.price_hour_max:
-            return None
-        if not all(is_met(cells) for is_met in self._tests):
             return None
         return self.scorer.score(cells, cost)
 
@@ -305,7 +313,8 @@ class _Auction:
         return places, costs
 
     def _ask(self, row: int) -> int:
-        cost: int = compute_cost(self.scorer.cells_of(row)[PRICES], self._order)
+        cells = self.scorer.cells_of(row)
+        cost: int = price_parts(*cells[PRICES], *self._parts)
         return cost
 
 
