@@ -20,7 +20,7 @@ services:
     args:
       - >-
         if [ -e /var/lib/db/data/mark ]; then
-        cat /var/lib/db/data/mark; ls /scratch; echo end; exit 0; fi;
+        cat /var/lib/db/data/mark; ls /scratch; echo end; exit 7; fi;
         echo kept > /var/lib/db/data/mark; echo gone > /scratch/x; sleep 600
     expose: [{{port: 80, to: [{{global: true}}]}}]
     params:
@@ -59,11 +59,15 @@ async def test_volume_is_found_on_the_next_machine(
     service = Run(house, "deploy", "--yes", *flags, file)
     await service.wait_notice(b"stored here")
     await house.kill_machine("cheap")
-    assert await service.wait() == 0, service
+    assert await service.wait() == 7, service
     assert service.out.read_text().splitlines() == [
         "db.web.1 | kept",
         "db.web.1 | end",
     ]
+    # It failed by itself: what it kept is here, as files.
+    (kept,) = (house.tenant_home / "jobs").glob("*/checkpoint/data/mark")
+    assert kept.read_text() == "kept\n"
+    assert f"what it kept last is in {kept.parents[1]}" in service.err.read_text()
     leases = await house.leases()
     assert [lease.provider for lease in leases] == [
         house.addresses["cheap"],

@@ -273,6 +273,8 @@ async def _run(
         if result.message:
             notices.say(f"{name}: {clean(result.message)}")
         notices.say(f"{name}: {summarize(result)}")
+        if result.checkpoint:
+            notices.say(f"{name}: what it kept last is in {result.checkpoint}")
     notices.flush()
     if as_json:
         import msgspec

@@ -1,52 +1,41 @@
-"""What a provider runs of what was delivered: what the order committed to, and no more."""
+"""What a job is given of its volumes."""
 
-import pytest
+from pathlib import Path
+
 from msgspec.structs import replace
 
-from sublet.base.errors import Refused
-from sublet.provider.preparation import check_delivery
-from sublet.wire.codec import sign
-from sublet.wire.manifest import commitment
-from sublet.wire.message import Deliver, FileEntry, Own, Tree
-from tests.integration.provider_house import make_manifest
-from tests.unit.provider.lease_maker import make_lease
-from tests.unit.workload.run.test_evidence import ORDER, WORLD
-
-MANIFEST = make_manifest("true", env={"A": "1", "RANK": "x"}, checkpoint="ckpt")
-LEASE = make_lease(manifest=commitment(MANIFEST), disk_bytes=MANIFEST.disk_bytes)
-CHUNK = "0x" + "5" * 64
-OWN = Own(
-    env={"RANK": "1"}, resume=Tree(files=(FileEntry("step", 1, 0o644, (CHUNK,)),))
-)
+from sublet.adapter.blobs_folder import FolderBlobs
+from sublet.provider.preparation import lay_out, make_spec
+from sublet.provider.record import LeaseFolder
+from sublet.provider.surroundings import Program
+from sublet.service.ports import Bind
+from sublet.wire.message import FileEntry, Tree
+from tests.unit.provider.lease_maker import make_record
+from tests.unit.wire.test_volume import GOOD
 
 
-def deliver(*, machines: int, own: Own | None = OWN) -> Deliver:
-    order = sign(
-        replace(ORDER, machines=machines), key=WORLD.tenant, domain=WORLD.domain
-    )
-    return Deliver(manifest=MANIFEST, order=order, own=own)
+def test_volumes_are_bound_and_count_against_the_disk(tmp_path: Path) -> None:
+    folder, program = LeaseFolder(tmp_path), Program(("true",), {})
+    spec = make_spec(GOOD, program, record=make_record(), folder=folder)
+    assert [bind for bind in spec.binds if bind.target != "/work"] == [
+        Bind(str(folder.volumes / one.name), one.mount, is_writable=True)
+        for one in GOOD.volumes
+    ]
+    assert spec.watched == (str(folder.work), str(folder.volumes))
+    assert not folder.volumes.is_relative_to(folder.work)  # where the job is at home
+    bare = replace(GOOD, volumes=())
+    spec = make_spec(bare, program, record=make_record(), folder=folder)
+    assert spec.watched == (str(folder.work),) and len(spec.binds) == 1
 
 
-def test_member_of_a_gang_has_its_own_beside_the_manifest() -> None:
-    runs = check_delivery(deliver(machines=2), LEASE)
-    assert runs == replace(MANIFEST, env={"A": "1", "RANK": "1"}, resume=OWN.resume)
-    assert check_delivery(deliver(machines=2, own=None), LEASE) == MANIFEST
-
-
-def test_lone_lease_runs_what_was_committed_to() -> None:
-    assert check_delivery(deliver(machines=1, own=None), LEASE) == MANIFEST
-    with pytest.raises(Refused) as caught:
-        check_delivery(deliver(machines=1), LEASE)
-    assert caught.value.code == "not_a_gang"
-    with pytest.raises(Refused) as caught:
-        check_delivery(Deliver(manifest=MANIFEST, own=OWN), LEASE)
-    assert caught.value.code == "not_a_gang"
-
-
-def test_own_checkpoint_has_to_fit_the_lease() -> None:
-    large = replace(OWN.resume.files[0], size=MANIFEST.disk_bytes + 1)
-    chunks = (CHUNK,) * (large.size // (4 << 20) + 1)
-    own = Own(env={}, resume=Tree(files=(replace(large, chunks=chunks),)))
-    with pytest.raises(Refused) as caught:
-        check_delivery(deliver(machines=2, own=own), LEASE)
-    assert caught.value.code == "not_leased"
+async def test_resumed_volumes_are_laid_out(tmp_path: Path) -> None:
+    folder = LeaseFolder(tmp_path)
+    folder.create_data()
+    blobs = FolderBlobs(folder.chunks)
+    key = blobs.put(b"kept")
+    resume = Tree((FileEntry("db/deep/a", 4, 0o644, (key,)),))
+    await lay_out(replace(GOOD, resume=resume), folder, blobs=blobs)
+    assert (folder.volumes / "db/deep/a").read_bytes() == b"kept"
+    for one in GOOD.volumes:
+        assert (folder.volumes / one.name).stat().st_mode & 0o777 == 0o700
+    assert list(folder.work.iterdir()) == [] and not blobs.has(key)
