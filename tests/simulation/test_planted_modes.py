@@ -53,14 +53,18 @@ class JudgedModes(Modes):
             fields = {"machine": f"new-{self.salt}", "cpu_price_hour": price} | offer
             self.say(provider, make_offer(**fields, salt=self.salt))
 
-    @rule(choose_s=st.sampled_from([0, 0, 20]), is_late=st.booleans())
-    def bid_twice_and_close(self, choose_s: int, is_late: bool) -> None:
+    @rule(
+        choose_s=st.sampled_from([0, 0, 20]),
+        is_late=st.booleans(),
+        total_max=st.sampled_from([10, 200_000, 200_000]),
+    )
+    def bid_twice_and_close(self, choose_s: int, is_late: bool, total_max: int) -> None:
         """Two bid, and one with what is another's; then it is over."""
         self.stock()
         tenant, known = TENANTS[0], set(self.world.book.offers.row_of)
         bound_s = self.world.now_s + 10 + choose_s
         mode = {"mode": "live", "window_s": 10, "choose_s": choose_s}
-        wish = {"tenant": tenant, "total_max": 200_000, "salt": self.salt}
+        wish = {"tenant": tenant, "total_max": total_max, "salt": self.salt}
         self.place(wish | mode, bound_s=bound_s)
         order_id = self.world.facts[-1].id
         bids = ((60_000, PROVIDERS[1]), (40_000, PROVIDERS[2]), (50_000, PROVIDERS[2]))

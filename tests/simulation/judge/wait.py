@@ -101,7 +101,10 @@ def _check_end(notes: Notes, fact: Fact, wish: Wish, reason: str) -> None:
         if reason == "bids_gone" and not any(one.booking for one in notes.open_wishes):
             assert not _find_standing(notes, wish), "a bid that stands was passed over"
     else:
-        assert reason in ("filled", "too_many_leases"), f"ended by {reason}"
+        known = ("filled", "too_many_leases", "total_too_small")
+        assert reason in known, f"ended by {reason}"
+        if reason == "total_too_small":
+            assert order.total_max * 3_600 < order.price_hour_max, "it would have paid"
     if reason == "not_granted":
         assert wish.booking is not None
         provider, offer_id = wish.booking.provider, wish.booking.offer_id

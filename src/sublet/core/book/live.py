@@ -141,7 +141,10 @@ def close(book: Book, record: OpenOrder) -> tuple[Outcome, ...]:
     bid, offer_id = standing[winner.row], book.offers.get(winner.row).id
     runner_up = others[0] if others else None
     price_hour = pay(book, order, winner, runner_up, cost=bid.price_hour)
-    deal = _deal(order, offer_id, price_hour=price_hour)
+    try:
+        deal = _deal(order, offer_id, price_hour=price_hour)
+    except Refused as refusal:  # it does not pay for one second
+        return waiting.end(book, record, reason=refusal.code)
     return waiting.fill(book, record, deal)
 
 
@@ -192,7 +195,7 @@ def decide_choice(book: Book, fact: Fact, choice: Choice, now_s: int) -> Change:
 
     Raises:
         Refused: ``unknown_order``, ``wrong_signer``, ``nothing_to_choose``,
-            ``unknown_bid``, ``bid_gone`` or ``too_many_leases``.
+            ``unknown_bid``, ``bid_gone``, ``too_many_leases`` or ``total_too_small``.
     """
     record = find_open(book, choice.order_id)
     check_owner(record, fact)

@@ -57,6 +57,21 @@ class Auction(World):
         return self.lease(order_id)
 
 
+def test_total_that_pays_for_no_second_ends_the_order() -> None:
+    market = Auction()
+    order_id = market.place(total_max=10)  # micro-USD; a second comes to 13 or 16
+    market.say_bid(order_id, PROVIDER, 50_000)
+    market.say_bid(order_id, OTHER_PROVIDER, 60_000)
+    market.wait(11)
+    assert market.record(order_id).reason == "total_too_small"
+    assert not market.book.leases
+    chosen = market.place(total_max=10, choose_s=60)
+    bid_id = market.say_bid(chosen, PROVIDER, 50_000)
+    market.wait(11)
+    choice = Choice(chosen, bid_id, 1, 7)
+    assert market.refused(TENANT, choice) == "total_too_small"
+
+
 def test_best_bid_wins_at_the_price_of_the_next() -> None:
     world = Auction()
     key = world.place(price_hour_max=100_000)
