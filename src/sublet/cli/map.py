@@ -47,9 +47,21 @@ def map_(
         ),
     ],
     parallel: Annotated[
-        int,
-        typer.Option("--parallel", metavar="N", help="Machines at one time."),
-    ] = 4,
+        int | None,
+        typer.Option(
+            "--parallel", metavar="N", help="Machines at one time.  [default: 4]"
+        ),
+    ] = None,
+    volume: Annotated[
+        str | None,
+        typer.Option(
+            "--volume",
+            metavar="TIME",
+            help="With --mode standing: so much machine time, such as 100h, in one order "
+            "that is filled lease by lease as supply appears, on as many machines as "
+            "there are.",
+        ),
+    ] = None,
     results: Annotated[
         Path | None,
         typer.Option(
@@ -158,6 +170,8 @@ def map_(
       sublet map --tasks tasks.jsonl --parallel 8 sweep.py --epochs 40
       sublet map --tasks tasks.jsonl --timeout 10m --max-total 5.00 ./project
       sublet map --tasks tasks.jsonl --mode standing:2d --max-price 0.20 sweep.py
+      sublet map --tasks tasks.jsonl --mode standing:5d --volume 100h --vram 24GB \\
+        --max-price 0.20 --max-total 20 sweep.py
       sublet map --tasks words.jsonl --json -- wc -w
     """
     options: dict[str, Any] = {
@@ -165,6 +179,7 @@ def map_(
         "tasks": tasks,
         "results": results or tasks.with_suffix(".results"),
         "parallel": parallel,
+        "volume": volume,
         "timeout": timeout,
         "retries": retries,
         "is_fail_fast": is_fail_fast,

@@ -84,7 +84,8 @@ class MapOptions(Needed, total=False):
     secrets: Sequence[str]
     wait: str | None
     name: str | None
-    parallel: int
+    parallel: int | None
+    volume: str | None  # "100h": with ``mode`` standing, of all machines, in one order
     retries: int | None
     lease: str | None  # longest lease of one worker
     mode: str | None  # how each worker finds a machine; as in ``Options``

@@ -26,6 +26,7 @@ from sublet.workload.map import event
 from sublet.workload.map.plan import MapWork
 from sublet.workload.map.result import TaskResult
 from sublet.workload.map.store import Store
+from sublet.workload.map.supply import Supply
 from sublet.workload.map.task import TaskList, read_stdin
 from sublet.workload.map.worker import Worker
 from sublet.workload.run.evidence import printable
@@ -75,6 +76,17 @@ class Mapper:
         self._offset_ms = int(time.time() * 1_000) - tenant.clock.monotonic_ms()
         self._group = asyncio.TaskGroup()
         self._fault: Unavailable | Refused | None = None
+        self._supply = (
+            Supply(
+                tenant=tenant,
+                work=work.work,
+                now_ms=self.now_ms,
+                tasks=limits.tasks,
+                total_max=limits.total_max,
+            )
+            if work.work.terms.needs.volume_s
+            else None
+        )
 
     @property
     def state(self) -> Map:
@@ -137,6 +149,9 @@ class Mapper:
             while isinstance(found, BaseExceptionGroup):
                 found = found.exceptions[0]
             raise found from None
+        finally:
+            if self._supply is not None:
+                await self._supply.close()
         if self._fault is not None:
             raise self._fault
         return self._state
@@ -159,6 +174,8 @@ class Mapper:
             case order.StartWorker():
                 self._start(one)
             case order.StopWorker():
+                if self._supply and self._state.phase is MapPhase.STOPPING:
+                    await self._supply.close()  # else it rents what is left just now
                 if one.reason != "cancelled":
                     await self._tell_left(one.worker, one.reason)
                 self._workers[one.worker].stop()
@@ -190,6 +207,7 @@ class Mapper:
             avoid=one.avoid,
             scratch=self._store.folder / ".scratch",
             say=self._say,
+            supply=self._supply,
         )
         self._workers[one.worker] = worker
         self._group.create_task(self._run(worker))

@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.base import limits
 from sublet.base.errors import Refused
+from sublet.core.book.mode import STANDING
 from sublet.core.task.state import RETRIES, MapLimits
 from sublet.wire.message import FileEntry, Tree
 from sublet.workload.map import clerk, harness
@@ -20,6 +21,7 @@ from sublet.workload.run.wish import Collector, Terms, Wish, refuse
 from sublet.workload.run.work import Work
 
 PARALLEL = 4
+SECONDS_PER_HOUR = 3_600
 _HARNESS = f"{BOX}/worker.py"
 _CLERK = f"{BOX}/clerk.py"
 _KEPT = f"{BOX}/kept"
@@ -28,7 +30,8 @@ _KEPT = f"{BOX}/kept"
 class MapWish(Struct, frozen=True, kw_only=True):
     """What a map asks for beside what a job does; texts as they were typed."""
 
-    parallel: int = PARALLEL
+    parallel: int | None = None
+    volume: str | None = None  # machine time of all workers, in one standing order
     timeout: str | None = None  # of one attempt at one task
     retries: int | None = None
     is_fail_fast: bool = False
@@ -57,8 +60,11 @@ def parse_limits(wish: MapWish, terms: Terms) -> MapLimits:
             0, parse_span, wish.timeout, "--timeout", 1, limits.LEASE_S_MAX
         )
     retries = RETRIES if wish.retries is None else wish.retries
+    parallel = PARALLEL if wish.parallel is None else wish.parallel
+    if terms.needs.volume_s:
+        parallel = -(-terms.needs.volume_s // terms.needs.timeout_s)
     for field, value, least, most in (
-        ("--parallel", wish.parallel, 1, limits.PARALLEL_MAX),
+        ("--parallel", parallel, 1, limits.PARALLEL_MAX),
         ("--retries", retries, 0, limits.RETRIES_MAX),
     ):
         if not least <= value <= most:
@@ -67,11 +73,39 @@ def parse_limits(wish: MapWish, terms: Terms) -> MapLimits:
     found.check()
     return MapLimits(
         tasks=0,
-        parallel=wish.parallel,
+        parallel=parallel,
         total_max=terms.needs.total_max,
         retries=retries,
         timeout_ms=timeout_s * 1_000,
         is_fail_fast=wish.is_fail_fast,
+    )
+
+
+def add_volume(wish: MapWish, terms: Terms, *, max_price: str | None) -> Terms:
+    """Give the terms of workers that one standing order pays for, where that is asked.
+
+    Without a price of its own an hour may cost what the total has for it.
+
+    Raises:
+        Faults: all that is wrong.
+    """
+    if wish.volume is None:
+        return terms
+    found, needs = Collector(), terms.needs
+    most = needs.timeout_s * min(limits.PIECES_PER_ORDER_MAX, limits.PARALLEL_MAX)
+    volume_s = found.take(0, parse_span, wish.volume, "--volume", needs.timeout_s, most)
+    if needs.mode != STANDING:
+        text = "an order that is filled in pieces waits: add --mode standing:TIME"
+        found.faults.append(refuse("--volume", text, code="bad_volume"))
+    if wish.parallel is not None:
+        text = "with --volume as many machines work as there are; leave it out"
+        found.faults.append(refuse("--parallel", text, code="bad_volume"))
+    found.check()
+    price = needs.price_hour_max
+    if max_price is None:
+        price = needs.total_max * SECONDS_PER_HOUR // volume_s
+    return structs.replace(
+        terms, needs=structs.replace(needs, volume_s=volume_s, price_hour_max=price)
     )
 
 

@@ -22,7 +22,13 @@ from sublet.core.lease.phase import Lease, Phase
 from sublet.core.task.outlook import Outlook
 from sublet.workload.map import event
 from sublet.workload.map.mapper import Mapper
-from sublet.workload.map.plan import MapWish, MapWork, gather_work, parse_limits
+from sublet.workload.map.plan import (
+    MapWish,
+    MapWork,
+    add_volume,
+    gather_work,
+    parse_limits,
+)
 from sublet.workload.map.result import MapResult, TaskResult
 from sublet.workload.map.store import Identity, Store
 from sublet.workload.map.task import TaskList, open_tasks, write_tasks
@@ -181,6 +187,7 @@ async def begin_map(
         read_secret=survey.read_secret,
         now_s=tenant.clock.now_s(),
     )
+    terms = add_volume(map_wish, terms, max_price=wish.max_price)
     limits = parse_limits(map_wish, terms)
     scratch = tenant.home.path / "maps" / secrets.token_hex(6)
     store = Store(results if results is not None else scratch / "results")

@@ -16,6 +16,7 @@ from sublet.core.job.state import JobLimits
 from sublet.core.task import fact
 from sublet.workload.map.result import WorkerSaid
 from sublet.workload.map.session import TaskSession
+from sublet.workload.map.supply import PieceRunner, Supply
 from sublet.workload.run import event
 from sublet.workload.run.evidence import printable
 from sublet.workload.run.runner import Runner
@@ -41,6 +42,7 @@ class Worker:
         avoid: tuple[Address, ...],
         scratch: Path,
         say: Say,
+        supply: Supply | None = None,
     ) -> None:
         """Take what it is; nothing is rented yet.
 
@@ -52,6 +54,7 @@ class Worker:
             avoid: providers that are not wanted.
             scratch: of the map, for files on their way.
             say: takes facts.
+            supply: where its lease comes from; None for an order of its own.
         """
         terms = structs.replace(
             work.terms,
@@ -71,9 +74,9 @@ class Worker:
         self._lease_id: Digest = ""
         self._talking: asyncio.Task[None] | None = None
         self.local_fault: Unavailable | None = None
-        self._runner = Runner(
-            tenant=tenant, work=self.work, show=self._hear, avoided=avoid
-        )
+        job: dict[str, Any] = {"tenant": tenant, "work": self.work}
+        job |= {"show": self._hear, "avoided": avoid}
+        self._runner = Runner(**job) if supply is None else PieceRunner(supply, **job)
         self.session = TaskSession(
             open_line=lambda: self._runner.open_line(self._lease_id),
             scratch=self._scratch,

@@ -84,6 +84,7 @@ def make_order(
         mode=needs.mode,
         window_s=needs.mode_s if needs.mode == LIVE else 0,
         choose_s=needs.choose_s,
+        volume_s=needs.volume_s,
         open_until_s=at_s + needs.mode_s if needs.mode == STANDING else 0,
         notice_s=needs.mode_s if needs.mode == SPOT else 0,
         starts_at_s=at_s + needs.mode_s if needs.mode == RESERVED else 0,

@@ -137,6 +137,9 @@ class Needs(Struct, frozen=True):
     erasure: bool = False  # encrypted scratch, and a statement that it is gone
     mode: str = "instant"  # how the market is to find a lease
     mode_s: int = 0  # what it needs: window, wait, notice, or until it begins
+    volume_s: int = (
+        0  # standing: of the slice, in all leases of one order; 0: one lease
+    )
     choose_s: int = 0  # live: for the tenant to choose a bid; 0: the best one wins
     particulars: Particulars = Particulars()
     image: Reference | None = None  # as typed: an archive's path is a local one
