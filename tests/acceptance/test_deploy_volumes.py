@@ -10,7 +10,7 @@ from tests.image_rig import busybox_image
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.container]
 
-# Nothing of it knows of Sublet; neither folder is in the image.
+# Nothing of it knows of Sublet; none of these folders is in the image.
 SDL = """\
 version: "2.0"
 services:
@@ -20,13 +20,15 @@ services:
     args:
       - >-
         if [ -e /var/lib/db/data/mark ]; then
-        cat /var/lib/db/data/mark; ls /scratch; echo end; exit 7; fi;
-        echo kept > /var/lib/db/data/mark; echo gone > /scratch/x; sleep 600
+        cat /var/lib/db/data/mark /root/.cache/mark; ls /scratch; echo end; exit 7; fi;
+        echo kept > /var/lib/db/data/mark; echo cached > $HOME/.cache/mark;
+        echo gone > /scratch/x; sleep 600
     expose: [{{port: 80, to: [{{global: true}}]}}]
     params:
       storage:
         data: {{mount: /var/lib/db/data}}
         scratch: {{mount: /scratch}}
+        cache: {{mount: /root/.cache}}
 profiles:
   compute:
     small:
@@ -35,6 +37,7 @@ profiles:
         memory: {{size: 256Mi}}
         storage:
           - {{name: scratch, size: 8Mi}}
+          - {{name: cache, size: 16Mi, attributes: {{persistent: true}}}}
           - {{name: data, size: 16Mi, attributes: {{persistent: true}}}}
   placement:
     here: {{pricing: {{small: {{denom: uact, amount: 100000}}}}}}
@@ -62,6 +65,7 @@ async def test_volume_is_found_on_the_next_machine(
     assert await service.wait() == 7, service
     assert service.out.read_text().splitlines() == [
         "db.web.1 | kept",
+        "db.web.1 | cached",
         "db.web.1 | end",
     ]
     # It failed by itself: what it kept is here, as files.

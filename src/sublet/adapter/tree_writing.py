@@ -1,4 +1,4 @@
-"""Trees of chunks as folders: ``write_tree``.
+"""Trees of chunks as folders: ``write_tree``; and links, ``write_link``.
 
 A tree is a stranger's word. No path of it is ever resolved by the kernel as a whole: each
 folder is opened below its parent, by one name, and a symlink is never followed.
@@ -65,6 +65,31 @@ def write_tree(
                     for entry in entries:
                         name = entry.path.rpartition("/")[2]
                         _write_file(parent, name, entry, shelf, owner)
+        finally:
+            os.close(root)
+    except OSError as exc:
+        raise Unavailable(
+            f"cannot write to {folder}: {exc.strerror}", code="disk_failed"
+        ) from exc
+
+
+def write_link(folder: Path, path: str, says: str) -> None:
+    """Write a link into a folder; nothing happens where something is there already.
+
+    It is for who sees that folder inside: nobody follows it on this machine.
+
+    Raises:
+        Refused: the path leaves the folder or meets something that is no folder.
+        Unavailable: the disk is full or did not answer.
+    """
+    try:
+        root = os.open(folder, FOLDER_FLAGS)
+        try:
+            with (
+                _parent_of(root, path, None) as parent,
+                contextlib.suppress(FileExistsError),
+            ):
+                os.symlink(says, path.rpartition("/")[2], dir_fd=parent)
         finally:
             os.close(root)
     except OSError as exc:

@@ -7,10 +7,11 @@ Not here: installing (``installer``), starting (``runner``).
 """
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 from sublet.adapter.blobs_folder import FolderBlobs
-from sublet.adapter.tree_writing import write_tree
+from sublet.adapter.tree_writing import write_link, write_tree
 from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.ids import Digest
@@ -29,7 +30,8 @@ from sublet.wire.manifest import (
     join_own,
     size_chunks,
 )
-from sublet.wire.message import Deliver, Manifest
+from sublet.wire.message import Deliver, Manifest, Volume
+from sublet.wire.volume import split_home
 
 WORK = "/work"  # where the job finds its folder
 INSIDE_ID = 1_000  # who it is in there; an image says so itself
@@ -155,6 +157,9 @@ def _lay_out(manifest: Manifest, folder: LeaseFolder, blobs: FolderBlobs) -> Non
         for one in manifest.volumes:
             # The job's alone: some programs insist on that for their data.
             _make_folder(folder.volumes / one.name, 0o700, f"volume {one.name}")
+            # Programs look for what lies in their home where HOME says: in /work.
+            if below := split_home(one.mount)[1]:
+                write_link(folder.work, below, one.mount)
         if not checkpoint:
             write_tree(manifest.resume, folder.volumes, blobs=blobs)
 
@@ -166,6 +171,12 @@ def _make_folder(place: Path, mode: int, what: str) -> None:
         raise Refused(
             f"{what} is no folder: {exc.strerror}", code="in_the_way"
         ) from exc
+
+
+def _find_home(volumes: Iterable[Volume]) -> str:
+    """Give the volume that is a home folder itself, or the work folder."""
+    homes = (one.mount for one in volumes if split_home(one.mount) == (one.mount, ""))
+    return next(homes, WORK)
 
 
 def list_watched(manifest: Manifest, folder: LeaseFolder) -> tuple[str, ...]:
@@ -182,7 +193,9 @@ def make_spec(
     # Without it BLAS and OpenMP take a thread per CPU of the machine, and wait in
     # circles for each other within a quota of a few.
     threads = {"OMP_NUM_THREADS": str(max(1, manifest.cpus_milli // 1_000))}
-    env = {**BASE_ENV, **threads, **program.env, **manifest.env, **manifest.secrets}
+    home = {"HOME": _find_home(manifest.volumes)}
+    env = {**BASE_ENV, **home, **threads, **program.env}
+    env |= {**manifest.env, **manifest.secrets}
     timeout_s = min(manifest.timeout_s or lease.duration_s, lease.duration_s)
     image = program.image
     volumes = (

@@ -15,6 +15,7 @@ from sublet.wire.path import find_path_fault
 
 RESERVED = ("dev", "etc", "proc", "run", "sys", "tmp", "work")
 """Folders of the root that are the sandbox's own, or its image's accounts and names."""
+_HOME = re.compile(r"\A(/root|/home/[^/]+)(?:/(.+))?\Z")
 _NAME = re.compile(r"\A[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -22,7 +23,7 @@ def find_mount_fault(path: str) -> str:
     """Say why nothing can be mounted at a path of an image, or "".
 
     >>> find_mount_fault("/var/lib/data"), find_mount_fault("/proc/1")
-    ('', 'lies in /proc, which is the sandbox\'s own')
+    ('', "lies in /proc, which is the sandbox's own")
     >>> find_mount_fault("/"), find_mount_fault("data")
     ('is the whole image', 'is not absolute')
     """
@@ -34,6 +35,16 @@ def find_mount_fault(path: str) -> str:
         return fault
     top = path.split("/")[1]
     return f"lies in /{top}, which is the sandbox's own" if top in RESERVED else ""
+
+
+def split_home(mount: str) -> tuple[str, str]:
+    """Give the home folder that a mount is, or lies in, and the path below it.
+
+    >>> split_home("/root/.cache/hub"), split_home("/home/node"), split_home("/data")
+    (('/root', '.cache/hub'), ('/home/node', ''), ('', ''))
+    """
+    match = _HOME.match(mount)
+    return (match[1], match[2] or "") if match else ("", "")
 
 
 def find_volume_faults(volumes: tuple[Volume, ...]) -> Iterator[str]:
