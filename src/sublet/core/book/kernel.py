@@ -76,20 +76,29 @@ def _bound(ideals: Any, block: int, plan: Any) -> int:
 
 
 @_inline
-def _mark_fitting(fits: Any, cells: Any, first: int, plan: Any, tables: Any) -> None:
-    """Say of each row of the block from ``first`` on whether it fits."""
-    for place in range(BLOCK_ROWS):
-        fits[place] = True
-    for n in range(_AT_LEAST_END - _AT_LEAST):
-        column, least = _AT_LEAST + n, plan[WANTED + n]
-        for place in range(BLOCK_ROWS):
-            fits[place] &= cells[column, first + place] >= least
+def _find_fitting(rows: Any, cells: Any, first: int, plan: Any, tables: Any) -> int:
+    """Write down which rows of the block from ``first`` on fit; give how many."""
+    count = BLOCK_ROWS
+    for n in range(BLOCK_ROWS):
+        rows[n] = first + n
     for at in range(WISHES, plan.size, 3):
         column, least, start = plan[at], plan[at + 1], plan[at + 2]
-        for place in range(BLOCK_ROWS):
-            if fits[place]:
-                found = cells[column, first + place]
-                fits[place] = found >= least if start < 0 else tables[start + found]
+        left = 0
+        for n in range(count):
+            row = rows[n]
+            found = cells[column, row]
+            rows[left] = row
+            left += found >= least if start < 0 else tables[start + found]
+        count = left
+    for at in range(_AT_LEAST_END - _AT_LEAST):
+        column, least = _AT_LEAST + at, plan[WANTED + at]
+        left = 0
+        for n in range(count):
+            row = rows[n]
+            rows[left] = row
+            left += cells[column, row] >= least
+        count = left
+    return count
 
 
 @_inline
@@ -144,7 +153,7 @@ def search(
         if bound >= 0:
             bounds[count], left[count] = bound, block
             count += 1
-    fits = np.empty(BLOCK_ROWS, np.bool_)
+    rows = np.empty(BLOCK_ROWS, np.int64)
     score, row, other_score, other = 0, -1, 0, -1
     opened = 0
     while count:
@@ -163,12 +172,8 @@ def search(
                 break
             continue
         opened += 1
-        first = block * BLOCK_ROWS
-        _mark_fitting(fits, cells, first, plan, tables)
-        for place in range(BLOCK_ROWS):
-            if not fits[place]:
-                continue
-            mine = first + place
+        for n in range(_find_fitting(rows, cells, block * BLOCK_ROWS, plan, tables)):
+            mine = rows[n]
             found = _score(cells, mine, plan, ms_of, data_price_of)
             if found < 0:
                 continue
