@@ -29,7 +29,7 @@ from sublet.wire.cosignature import (
     read_request,
     write_request,
 )
-from sublet.wire.manifest import check_manifest, check_tree
+from sublet.wire.manifest import check_manifest, check_tree, join_own
 from sublet.wire.message import (
     Checkpointed,
     Close,
@@ -45,6 +45,7 @@ from sublet.wire.message import (
     Missing,
     NodeSays,
     Notice,
+    Own,
     Paid,
     Progress,
     SealedJob,
@@ -179,6 +180,7 @@ def _node_says(raw: bytes) -> None:
         for each in (
             Deliver(MANIFEST),
             Deliver(SEALED, SIGNED),
+            Deliver(MANIFEST, SIGNED, own=Own({"RANK": "1"}, MANIFEST.inputs)),
             Uploaded(),
             Paid(SIGNED, SIGNED),
             Kept(3),
@@ -190,8 +192,9 @@ def _node_says(raw: bytes) -> None:
 def _tenant_says(raw: bytes) -> None:
     said = decode(raw, TenantSays, size_max=limits.MANIFEST_BYTES_MAX)
     if isinstance(said, Deliver):
-        check_manifest(said.manifest)
-        for file in said.manifest.inputs.files:
+        runs = join_own(said.manifest, said.own)
+        check_manifest(runs)
+        for file in (*runs.inputs.files, *runs.resume.files):
             _check_inside(file.path)
 
 
