@@ -95,11 +95,21 @@ def add_volume(wish: MapWish, terms: Terms, *, max_price: str | None) -> Terms:
     most = needs.timeout_s * min(limits.PIECES_PER_ORDER_MAX, limits.PARALLEL_MAX)
     volume_s = found.take(0, parse_span, wish.volume, "--volume", needs.timeout_s, most)
     if needs.mode != STANDING:
-        text = "an order that is filled in pieces waits: add --mode standing:TIME"
-        found.faults.append(refuse("--volume", text, code="bad_volume"))
+        found.faults.append(
+            refuse(
+                "--volume",
+                "an order that is filled in pieces waits: add --mode standing:TIME",
+                code="bad_volume",
+            )
+        )
     if wish.parallel is not None:
-        text = "with --volume as many machines work as there are; leave it out"
-        found.faults.append(refuse("--parallel", text, code="bad_volume"))
+        found.faults.append(
+            refuse(
+                "--parallel",
+                "with --volume as many machines work as there are; leave it out",
+                code="bad_volume",
+            )
+        )
     found.check()
     price = needs.price_hour_max
     if max_price is None:
