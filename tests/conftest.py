@@ -28,7 +28,7 @@ _MISSING = {
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Tell ``.ci/again.py`` whether all tests were run: 1 where some of all failed."""
-    cache = session.config.cache
+    cache = getattr(session.config, "cache", None)
     if cache is not None and not hasattr(session.config, "workerinput"):
         cache.set("sublet/exitstatus", int(exitstatus))
 
