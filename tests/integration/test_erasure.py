@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -250,6 +251,8 @@ async def test_hanging_scratch_holds_no_event_loop(
         assert (await held.result()).exit_code != 0
         # Without a thread for reading, or one for starting, it is all of HANG_S.
         assert longest_s < 15
+    # The agent's next start would do it: a dead mount that nobody serves.
+    subprocess.run(["umount", "-l", place / "data"], check=False, capture_output=True)
 
 
 @pytest.mark.sandbox
