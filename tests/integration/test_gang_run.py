@@ -20,7 +20,8 @@ async def market(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Market]:
     monkeypatch.chdir(tmp_path)
-    async with running_market(tmp_path) as house:
+    # On a machine that starves them its owners still sign in time.
+    async with running_market(tmp_path, accept_s=60, deliver_s=60) as house:
         for _ in range(2):
             await house.provide()
         yield house
