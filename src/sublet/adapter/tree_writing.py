@@ -49,28 +49,17 @@ def write_tree(
         if entry.path in seen:
             raise Refused(f"{entry.path} is in the tree twice", code="bad_tree")
         seen.add(entry.path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        root = os.open(folder, FOLDER_FLAGS & ~os.O_NOFOLLOW)
-        try:
-            # Those that share a chunk are neighbours: it is read once, whoever made
-            # the tree.
-            shelf = _LastChunk(blobs)
-            files = sorted(tree.files, key=lambda file: (file.chunks, file.offset))
-            for _, near in groupby(
-                files, key=lambda file: file.path.rpartition("/")[0]
-            ):
-                entries = list(near)
-                with _parent_of(root, entries[0].path, owner) as parent:
-                    for entry in entries:
-                        name = entry.path.rpartition("/")[2]
-                        _write_file(parent, name, entry, shelf, owner)
-        finally:
-            os.close(root)
-    except OSError as exc:
-        raise Unavailable(
-            f"cannot write to {folder}: {exc.strerror}", code="disk_failed"
-        ) from exc
+    with _opened(folder, is_made=True) as root:
+        # Those that share a chunk are neighbours: it is read once, whoever made
+        # the tree.
+        shelf = _LastChunk(blobs)
+        files = sorted(tree.files, key=lambda file: (file.chunks, file.offset))
+        for _, near in groupby(files, key=lambda file: file.path.rpartition("/")[0]):
+            entries = list(near)
+            with _parent_of(root, entries[0].path, owner) as parent:
+                for entry in entries:
+                    name = entry.path.rpartition("/")[2]
+                    _write_file(parent, name, entry, shelf, owner)
 
 
 def write_link(folder: Path, path: str, says: str) -> None:
@@ -82,14 +71,28 @@ def write_link(folder: Path, path: str, says: str) -> None:
         Refused: the path leaves the folder or meets something that is no folder.
         Unavailable: the disk is full or did not answer.
     """
+    with (
+        _opened(folder) as root,
+        _parent_of(root, path, None) as parent,
+        contextlib.suppress(FileExistsError),
+    ):
+        os.symlink(says, path.rpartition("/")[2], dir_fd=parent)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path, *, is_made: bool = False) -> Iterator[int]:
+    """Open a folder that things are written below.
+
+    Args:
+        folder: not a link, where others may have been at it.
+        is_made: it is the caller's own place: made if it is missing, links followed.
+    """
     try:
-        root = os.open(folder, FOLDER_FLAGS)
+        if is_made:
+            folder.mkdir(parents=True, exist_ok=True)
+        root = os.open(folder, FOLDER_FLAGS & ~(os.O_NOFOLLOW if is_made else 0))
         try:
-            with (
-                _parent_of(root, path, None) as parent,
-                contextlib.suppress(FileExistsError),
-            ):
-                os.symlink(says, path.rpartition("/")[2], dir_fd=parent)
+            yield root
         finally:
             os.close(root)
     except OSError as exc:

@@ -8,16 +8,15 @@ for the rest is placed.
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct, structs
 
-from sublet.base.errors import Refused, SubletError, Unavailable
+from sublet.base.errors import SubletError, Unavailable
 from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.core.book.open_order import FILLED, OpenOrder, OrderPhase
-from sublet.core.document import Cancellation, Order
+from sublet.core.document import Order
 from sublet.core.job import fact, order
 from sublet.core.job.move import CANCELLED
 from sublet.sdk.exchange import ask_order
@@ -27,7 +26,7 @@ from sublet.wire.typed_data import digest
 from sublet.workload.run import event
 from sublet.workload.run.evidence import check_lease
 from sublet.workload.run.exit_code import EXIT_REFUSED, exit_code_of
-from sublet.workload.run.market_desk import LOOK_S, SALT_BITS, Granted, MarketDesk
+from sublet.workload.run.market_desk import LOOK_S, Granted, MarketDesk
 from sublet.workload.run.runner import Runner
 from sublet.workload.run.wait_text import describe_wait
 from sublet.workload.run.work import Tenant, Work
@@ -236,13 +235,7 @@ class Supply:
         """End the order, and what it got until then that nobody took."""
         if self._placed is None:
             return
-        document = Cancellation(
-            order_id=self._placed.id,
-            signed_at_s=self._clock.now_s(),
-            salt=secrets.randbits(SALT_BITS),
-        )
-        with contextlib.suppress(Refused):  # it has ended by itself
-            await self._connection.submit(document)
+        await self._desk.cancel(self._placed.id)
         await self._hand_out(await self._connection.ask(ask_order(self._placed.id)))
         self._placed = None
 

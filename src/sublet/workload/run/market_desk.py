@@ -202,7 +202,8 @@ class MarketDesk:
         try:
             while not _is_filled(order_) and order_.phase is not OrderPhase.ENDED:
                 if self._is_stopped():
-                    await self._cancel(order_.id)
+                    with contextlib.suppress(Unavailable):
+                        await self.cancel(order_.id)
                 state = (order_.phase, len(order_.bids), order_.booking is None)
                 if state != told:
                     told = state
@@ -226,15 +227,21 @@ class MarketDesk:
 
     async def _forsake(self, order_id: Digest) -> None:
         """Whoever waited leaves at once: the order must not find anything any more."""
-        await self._cancel(order_id)
+        with contextlib.suppress(Unavailable):
+            await self.cancel(order_id)
 
-    async def _cancel(self, order_id: Digest) -> None:
+    async def cancel(self, order_id: Digest) -> None:
+        """Take back an order that waits; harmless where it has ended by itself.
+
+        Raises:
+            Unavailable: the market did not answer.
+        """
         document = Cancellation(
             order_id=order_id,
             signed_at_s=self._clock.now_s(),
             salt=secrets.randbits(SALT_BITS),
         )
-        with contextlib.suppress(Unavailable, Refused):
+        with contextlib.suppress(Refused):
             await self._connection.submit(document)
 
     def _refused(self, result: Appended) -> fact.Fact:
