@@ -121,7 +121,15 @@ system-if-possible:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call install_postgresql) || echo "going on without PostgreSQL: what needs it is skipped, with the reason"
 	@{ $(TESTS_OK); } || $(call apt_install,gocryptfs fuse3) || echo "going on without encrypted scratch: what needs it is skipped, with the reason"
 	@{ command -v cc || command -v gcc; } >/dev/null || $(call apt_install,gcc libc6-dev) || echo "going on without a C compiler: what needs it is skipped, with the reason"
+	@command -v anvil >/dev/null || $(MAKE) --no-print-directory .cache/anvil/installed || echo "going on without anvil: what needs a chain is skipped, with the reason"
 	@( $(CONTAINERS_OK) ) || $(call apt_install,$(CONTAINERS)) || echo "going on without containers: what needs them is skipped, with the reason"
+
+# A chain for tests: anvil's binary comes inside an npm package, pinned with its hash in .ci/anvil.
+.cache/anvil/installed: .ci/anvil/package.json .ci/anvil/package-lock.json
+	@command -v npm >/dev/null || $(call apt_install,npm)
+	@mkdir -p .cache/anvil && cp .ci/anvil/package.json .ci/anvil/package-lock.json .cache/anvil/
+	@cd .cache/anvil && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
 
 # As root, or with a sudo that asks for no password; otherwise one line that says what to do.
 define apt_install

@@ -81,6 +81,10 @@ WAIT_S_MAX = 30 * 24 * 3_600  # that an order may stay open, or begin ahead
 NOTICE_S_MAX = 3_600  # that a spot lease may be sold with
 VOLUME_S_MAX = 1_024 * LEASE_S_MAX  # seconds of a slice, over all leases of an order
 
+# Answers of a chain's RPC
+RPC_BYTES_MAX = 16_777_216  # of one answer
+RPC_LOGS_MAX = 20_000  # events in one answer
+
 # Requests to a node
 REQUEST_BYTES_MAX = 4_194_304
 REQUEST_AGE_S_MAX = 30  # seconds a signed request is good for
