@@ -6,7 +6,7 @@ cannot be carried out as it stands.
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,7 +20,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from sublet.base.errors import Refused
 from sublet.base.ids import NO_DIGEST
 from sublet.base.units import format_money
 from sublet.cli.audit_erasure import audit_erasure
@@ -32,6 +31,7 @@ from sublet.cli.log_option import (
     find_lease_id,
     open_source,
     read_facts,
+    read_file,
 )
 from sublet.cli.witnessed import Testimony, hear, parse_witness
 from sublet.service.audit import LogSource, verify
@@ -94,14 +94,15 @@ def verify_log(
     from sublet.wire.codec import DocumentCodec
     from sublet.wire.note import read_checkpoint
 
-    held = [_read_note(path) for path in checkpoint or []]
+    held = [
+        read_file(path, "--checkpoint", NOTE_BYTES_MAX) for path in checkpoint or []
+    ]
     named = [parse_witness(text) for text in witness or []]
     heard: Testimony | None = None
     with (
         open_source(log, market) as (source, expected),
-        _bar(Console(stderr=True)) as progress,
+        show_progress("checking") as progress,
     ):
-        task = progress.add_task("checking", total=None)
         try:
             if named:
                 heard = hear(source, named, quorum=quorum, log=find_file(log))
@@ -116,9 +117,7 @@ def verify_log(
                     held=held,
                     market=expected,
                     executor=executor,
-                    progress=lambda done, total: progress.update(
-                        task, completed=done, total=total
-                    ),
+                    progress=progress,
                 )
         except LogDamaged as error:
             # Broken for a node that lives on this file; for an auditor, the answer.
@@ -152,7 +151,7 @@ def check_split(
     """
     from sublet.wire.split_view import check_split_view, read_split_view
 
-    shown = read_split_view(_read_note(file, "FILE", FILE_BYTES_MAX))
+    shown = read_split_view(read_file(file, "FILE", FILE_BYTES_MAX))
     older, newer = check_split_view(shown)
     if as_json:
         report = {
@@ -216,25 +215,12 @@ def _open_executor(jobs: int) -> Iterator[Executor | None]:
 # ---- where the log comes from -----------------------------------------------------
 
 
-def _read_note(
-    path: Path, field: str = "--checkpoint", bytes_max: int = NOTE_BYTES_MAX
-) -> bytes:
-    try:
-        with path.expanduser().open("rb") as file:
-            note = file.read(bytes_max + 1)
-    except OSError as error:
-        raise Refused(
-            f"{field}: {path} cannot be read ({error.strerror})",
-            code="bad_checkpoint",
-            field=field,
-        ) from error
-    if len(note) > bytes_max:
-        raise Refused(
-            f"{field}: {path} is too large to be a signed checkpoint or evidence",
-            code="bad_checkpoint",
-            field=field,
-        )
-    return note
+@contextmanager
+def show_progress(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """Show on a terminal how many entries are done."""
+    with _bar(Console(stderr=True)) as progress:
+        task = progress.add_task(doing, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _bar(console: Console) -> Progress:

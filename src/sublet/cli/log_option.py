@@ -65,6 +65,30 @@ def open_source(log: str, market: str) -> Iterator[tuple[LogSource, Digest | Non
         yield source, None if pinned is None else market_id(pinned)
 
 
+def read_file(path: Path, field: str, bytes_max: int) -> bytes:
+    """Read a file of evidence that the caller names.
+
+    Raises:
+        Refused: ``bad_checkpoint``; it cannot be read, or is too large to be one.
+    """
+    try:
+        with path.expanduser().open("rb") as file:
+            raw = file.read(bytes_max + 1)
+    except OSError as error:
+        raise Refused(
+            f"{field}: {path} cannot be read ({error.strerror})",
+            code="bad_checkpoint",
+            field=field,
+        ) from error
+    if len(raw) > bytes_max:
+        raise Refused(
+            f"{field}: {path} is too large to be a signed checkpoint or evidence",
+            code="bad_checkpoint",
+            field=field,
+        )
+    return raw
+
+
 def find_file(log: str) -> Path | None:
     """Give the file that ``--log`` names, or None where it is a database."""
     return None if not log or "://" in log else Path(log).expanduser()

@@ -93,6 +93,7 @@ VERBS = {
     "provider": Verb("provider", "Offer this machine and earn.", is_group=True),
     "node": Verb("node", "Operate a market.", is_group=True),
     "witness": Verb("witness", "Watch and cosign markets' logs.", is_group=True),
+    "dispute": Verb("dispute", "Gather evidence about a lease, or check it.", True),
     "audit": Verb("audit", "Check a market's log: every match, every cent.", True),
 }
 

@@ -238,3 +238,45 @@ def _check_path(
 def _check_lengths(hashes: Sequence[bytes]) -> None:
     if any(len(node) != HASH_BYTES for node in hashes):
         raise BadProof(f"every hash of a proof has {HASH_BYTES} bytes")
+
+
+class Subtrees:
+    """Every complete subtree of a tree: makes many proofs of it, each in a moment."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        """Hash a tree once over its leaf hashes."""
+        self.size = len(leaves)
+        self._levels = [list(leaves)]  # level k: subtrees of 2^k leaves, left to right
+        while len(below := self._levels[-1]) > 1:
+            pairs = range(0, len(below) - 1, 2)
+            self._levels.append([node_hash(below[n], below[n + 1]) for n in pairs])
+
+    def prove_inclusion(self, index: int) -> list[bytes]:
+        """Prove that leaf ``index`` is in the tree, as ``inclusion_proof`` does.
+
+        Raises:
+            Refused: there is no such leaf.
+        """
+        if not 0 <= index < self.size:
+            raise Refused(
+                f"a log of {self.size} entries has no entry {index}", code="no_entry"
+            )
+        proof: list[bytes] = []
+        first, size = 0, self.size
+        while size > 1:
+            middle = _split(size)
+            if index < first + middle:
+                proof.append(self._root(first + middle, size - middle))
+                size = middle
+            else:
+                proof.append(self._root(first, middle))
+                first, size = first + middle, size - middle
+        return proof[::-1]
+
+    def _root(self, first: int, size: int) -> bytes:
+        if size.bit_count() == 1:
+            level = size.bit_length() - 1
+            return self._levels[level][first >> level]
+        middle = _split(size)
+        left = self._root(first, middle)
+        return node_hash(left, self._root(first + middle, size - middle))

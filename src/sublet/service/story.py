@@ -4,37 +4,25 @@ Pure over a replay: it folds the entries and writes down each that touched the l
 the refused ones too, and each deadline that passed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from msgspec import Struct
 
 from sublet.base.errors import Refused
 from sublet.base.ids import Address, Digest
-from sublet.base.units import format_duration, format_money, format_size
 from sublet.core.book.book import Book
 from sublet.core.book.step import LeaseMoved, Step, step
 from sublet.core.document import (
-    AnyDocument,
     Channel,
-    CheckpointKept,
-    Delivery,
-    Erasure,
     Fact,
-    GiveBack,
-    LeaseTerms,
     Order,
     ProviderLost,
-    Receipt,
-    Replacement,
     Resume,
     Revocation,
-    Start,
-    Stop,
-    UsageRecord,
     Voucher,
 )
 from sublet.core.lease.phase import Lease, Phase
+from sublet.core.lease.sentence import tell, tell_end
 
 DEADLINE = "deadline"  # in place of a document: nobody spoke, time did
 
@@ -143,8 +131,7 @@ class _Teller:
     ) -> None:
         document = fact.document
         what = type(document).__name__
-        tell = _TEXTS.get(type(document))
-        text = tell(document, lease) if tell is not None else f"{what} was heard"
+        text = tell(document, lease)
         if refusal is not None:
             text = f"{text}; refused, it changed nothing: {refusal.message}"
         code = refusal.code if refusal is not None else ""
@@ -164,7 +151,7 @@ class _Teller:
         was = self._lease
         moved = lease is not None and (was is None or was.phase is not lease.phase)
         if lease is not None and moved and lease.phase is Phase.SETTLED:
-            text = f"{text}; {_tell_end(lease)}"
+            text = f"{text}; {tell_end(lease)}"
         self.lines.append(
             StoryLine(
                 index=index,
@@ -195,83 +182,3 @@ def _states_of(taken: Step, lease_id: Digest) -> list[Lease]:
         for outcome in taken.outcomes
         if isinstance(outcome, LeaseMoved) and outcome.lease.id == lease_id
     ]
-
-
-# ---- sentences --------------------------------------------------------------------
-
-
-def _seconds(ran_ms: int) -> str:
-    return f"{ran_ms / 1_000:.1f} s"
-
-
-def _tell_order(order: Order, lease: Lease | None) -> str:
-    models = " or ".join(order.gpu_models)
-    gpus = f", {order.gpu_count} GPU {models}".rstrip() if order.gpu_count else ""
-    wish = (
-        f"an order for {order.cpus_milli / 1_000:g} CPU, "
-        f"{format_size(order.memory_bytes)} memory{gpus}, "
-        f"at most {format_money(order.price_hour_max)} an hour"
-    )
-    if lease is None:
-        return wish
-    return (
-        f"{wish}; matched with {lease.machine} of {lease.provider} at "
-        f"{format_money(lease.price_hour)} an hour for at most "
-        f"{format_duration(lease.duration_s)}; {format_money(lease.hold)} held"
-    )
-
-
-def _tell_record(record: UsageRecord, lease: Lease | None) -> str:
-    owed = f", {format_money(lease.owed)} owed" if lease is not None else ""
-    return f"the meter reads {_seconds(record.ran_ms)}{owed}"
-
-
-def _tell_receipt(receipt: Receipt, lease: Lease | None) -> str:
-    owed = f", {format_money(lease.owed)} owed" if lease is not None else ""
-    return (
-        f"the receipt: {receipt.reason}, exit code {receipt.exit_code}, "
-        f"ran {_seconds(receipt.ran_ms)}{owed}"
-    )
-
-
-def _tell_end(lease: Lease) -> str:
-    fault = (
-        "nobody's fault"
-        if lease.fault == "nobody"
-        else f"the {lease.fault.value}'s fault"
-    )
-    return (
-        f"settled ({lease.reason or 'done'}, {fault}): {format_money(lease.paid)} paid of "
-        f"{format_money(lease.owed)} owed, {format_money(lease.hold - lease.paid)} of "
-        "the hold back to the tenant"
-    )
-
-
-_TEXTS: Mapping[type[AnyDocument], Callable[[Any, Lease | None], str]] = {
-    Order: _tell_order,
-    LeaseTerms: lambda terms, _: "the provider signed the terms of the match",
-    Delivery: lambda delivery, _: "the provider holds the manifest that was ordered",
-    Replacement: lambda asked, _: "the tenant wants another program on this lease",
-    Start: lambda start, _: "the program started; from here on seconds are billed",
-    UsageRecord: _tell_record,
-    CheckpointKept: lambda kept, _: (
-        f"the tenant keeps a checkpoint of {_seconds(kept.ran_ms)}"
-    ),
-    GiveBack: lambda notice, _: (
-        f"the owner wants the machine back within {format_duration(notice.notice_s)}"
-    ),
-    Receipt: _tell_receipt,
-    Erasure: lambda erasure, _: (
-        f"the provider has erased everything, by its own word at level {erasure.level}; "
-        "its slice of the machine is free again"
-    ),
-    Stop: lambda stop, _: f"the tenant ended it: {stop.reason}",
-    Channel: lambda channel, _: "tenant and provider have a payment channel",
-    Voucher: lambda voucher, _: (
-        "the tenant vouched for "
-        f"{format_money(voucher.max_claimable_amount)} to this provider in all"
-    ),
-    Revocation: lambda revoked, _: "the tenant took its delegation back",
-    ProviderLost: lambda lost, _: "no node hears the provider any more",
-    Resume: lambda resume, _: "the market is back; deadlines moved by its absence",
-}

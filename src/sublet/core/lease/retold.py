@@ -1,0 +1,399 @@
+"""One lease told again from a few entries of the log, by the same law as the market.
+
+Where the whole log is not at hand: the entries that speak of one lease, in order, and
+what only the whole log tells (``Told``). The table of ``lease.table`` moves the lease,
+so that phases and what is owed are recomputed, and not believed.
+
+Pure. Not here: whether the entries are in the log at all (``wire.dispute``).
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sublet.base.errors import PeerFault, Refused
+from sublet.base.ids import NO_ADDRESS, NO_DIGEST, Digest
+from sublet.core.document import (
+    Channel,
+    Fact,
+    LeaseTerms,
+    Market,
+    Offer,
+    Order,
+    ProviderLost,
+    Resume,
+    Revocation,
+    Voucher,
+)
+from sublet.core.lease import table
+from sublet.core.lease.phase import REVOKED, Lease, Phase
+from sublet.core.lease.piece import is_lease_of
+from sublet.core.lease.sentence import tell, tell_end
+
+SECONDS_PER_HOUR = 3_600
+
+
+class BadRetelling(PeerFault):
+    """These entries do not make the life of one lease.
+
+    Codes: ``no_order``, ``terms_beyond_order``, ``life_has_gap`` (an entry does not
+    follow from those before it), ``bad_told``.
+    """
+
+    code = "bad_retelling"
+
+
+class Told(Struct, frozen=True, forbid_unknown_fields=True):
+    """What only the whole log tells of a lease; whoever replays it can check."""
+
+    matched_at_s: int = 0  # when the book made the lease
+    hold: int = 0  # micro-USD that it set aside
+    until_s: int = 0  # when its slice was another's; 0: never
+    displaced_by: Digest = NO_DIGEST  # the order that got its slice
+    before: int = 0  # micro-USD of the channel's voucher that older leases take
+
+
+class Heard(Struct, frozen=True):
+    """One entry of the log, and whether it counts."""
+
+    index: int
+    fact: Fact
+    void: str = ""  # the code with which the market refused it, or ""
+    is_clock: bool = False  # of somebody else: it only tells how late it is
+
+
+class Line(Struct, frozen=True):
+    """One thing that happened to the lease."""
+
+    index: int  # of the entry
+    at_s: int
+    what: str  # the document's type, or ``deadline``
+    who: str  # tenant, provider, delegate, operator, clock
+    signer: str
+    phase: str  # afterwards
+    text: str
+    void: str = ""
+
+
+class Retold(Struct, frozen=True):
+    """A lease as these entries make it. Money in micro-USD."""
+
+    lease: Lease | None  # None: no terms were signed, so no match is shown
+    lines: tuple[Line, ...]
+    vouched: int  # the channel's last voucher, over all of its leases
+    unproven: tuple[str, ...]
+
+
+def retell(
+    heard: Sequence[Heard],
+    *,
+    market: Market,
+    lease_id: Digest,
+    order_id: Digest,
+    told: Told,
+) -> Retold:
+    """Fold the entries of one lease.
+
+    Args:
+        heard: in the order of the log; each was verified before.
+        market: whose rules hold.
+        lease_id, order_id: which lease, and the order that it fills.
+        told: what cannot be recomputed from these entries.
+
+    Raises:
+        BadRetelling: they do not make the life of this lease.
+    """
+    teller = _Teller(heard, market, lease_id, order_id, told)
+    for each in heard:
+        teller.hear(each)
+    return Retold(
+        teller.lease, tuple(teller.lines), teller.vouched, tuple(teller.unproven)
+    )
+
+
+class _Teller:
+    """Folds, and writes down what happens."""
+
+    def __init__(
+        self,
+        heard: Iterable[Heard],
+        market: Market,
+        lease_id: Digest,
+        order_id: Digest,
+        told: Told,
+    ) -> None:
+        self.lease: Lease | None = None
+        self.lines: list[Line] = []
+        self.vouched = 0
+        self.unproven: list[str] = []
+        self._market, self._told = market, told
+        self._lease_id, self._order_id = lease_id, order_id
+        facts = [each.fact for each in heard if not each.is_clock]
+        self._operator = next(
+            (f.signer for f in facts if isinstance(f.document, Market)), NO_ADDRESS
+        )
+        self._offers = {f.id: f for f in facts if isinstance(f.document, Offer)}
+        self._order = next((f for f in facts if f.id == order_id), None)
+        self._now_s = 0
+        self._last_index = -1
+        if self._order is None or not isinstance(self._order.document, Order):
+            raise BadRetelling(f"the order {order_id} is missing", code="no_order")
+        if not is_lease_of(lease_id, order_id):
+            raise BadRetelling(
+                f"{lease_id} is no lease of the order {order_id}", code="no_order"
+            )
+
+    def hear(self, heard: Heard) -> None:
+        fact = heard.fact
+        if isinstance(fact.document, Resume) and not heard.void:
+            self._forgive(heard)
+            self._pass_time(heard)
+        else:
+            self._pass_time(heard)
+            if not heard.is_clock:
+                self._take(heard)
+        self._last_index = heard.index
+
+    # ---- time ---------------------------------------------------------------------
+
+    def _forgive(self, heard: Heard) -> None:
+        if self.lease is None or self.lease.phase is Phase.SETTLED:
+            return
+        if heard.index != self._last_index + 1:
+            self.unproven.append(
+                f"by how much the Resume of entry {heard.index} moved deadlines: the "
+                "entry before it is not here"
+            )
+            return
+        away_s = max(0, heard.fact.at_s - self._now_s)
+        self.lease = table.forgive(self.lease, away_s=away_s)
+        self._write(heard, tell(heard.fact.document, self.lease))
+
+    def _pass_time(self, heard: Heard) -> None:
+        self._now_s = max(self._now_s, heard.fact.at_s)
+        while (
+            (was := self.lease) is not None
+            and was.phase is not Phase.SETTLED
+            and was.deadline_s <= self._now_s
+        ):
+            self._move(table.expire(was, market=self._market))
+            text = f"the deadline of phase {was.phase.value} passed"
+            self._write(heard, text, what="deadline", at_s=was.deadline_s)
+
+    # ---- what is said -------------------------------------------------------------
+
+    def _take(self, heard: Heard) -> None:
+        document = heard.fact.document
+        if heard.void:
+            self._take_void(heard)
+        elif isinstance(document, table.LeaseDocument):
+            if self.lease is None and isinstance(document, LeaseTerms):
+                self.lease = self._match(heard, document)
+            self._step(heard, document)
+        elif isinstance(document, Voucher):
+            self.vouched = max(self.vouched, document.max_claimable_amount)
+            if self.lease is not None:
+                self._move(self.lease)
+            self._write(heard, tell(document, self.lease))
+        elif isinstance(document, Order):
+            self._hear_order(heard, document)
+        elif isinstance(document, ProviderLost | Revocation):
+            self._end(heard)
+        elif isinstance(document, Channel):
+            self._write(heard, tell(document, self.lease))
+
+    def _hear_order(self, heard: Heard, order: Order) -> None:
+        if heard.fact.id == self._order_id:
+            self._write(heard, tell(order, None))
+        elif heard.fact.id == self._told.displaced_by and self.lease is not None:
+            self.lease = table.displace(
+                self.lease,
+                order_id=heard.fact.id,
+                at_s=self._now_s,
+                market=self._market,
+            )
+            self._write(heard, "another order got the slice; the lease has its notice")
+
+    def _step(self, heard: Heard, document: table.LeaseDocument) -> None:
+        try:
+            if self.lease is None:
+                raise Refused("no terms were signed before it", code="illegal_step")
+            lease = table.step(
+                self.lease,
+                document,
+                signer=heard.fact.signer,
+                at_s=self._now_s,
+                market=self._market,
+            )
+        except Refused as refusal:
+            raise BadRetelling(
+                f"entry {heard.index}, {type(document).__name__}, does not follow from "
+                f"those before it: {refusal.message}; something was left out or is "
+                "told wrong",
+                code="life_has_gap",
+            ) from refusal
+        self._move(lease)
+        self._write(heard, tell(document, self.lease))
+
+    def _take_void(self, heard: Heard) -> None:
+        """Say of an entry that the market refused whether the law refuses it, too."""
+        document, code = heard.fact.document, ""
+        if isinstance(document, table.LeaseDocument) and self.lease is not None:
+            try:
+                table.step(
+                    self.lease,
+                    document,
+                    signer=heard.fact.signer,
+                    at_s=self._now_s,
+                    market=self._market,
+                )
+            except Refused as refusal:
+                code = refusal.code
+        if code != heard.void:
+            self.unproven.append(
+                f"that the market refused entry {heard.index}, "
+                f"{type(document).__name__} ({heard.void}), so that it does not count"
+            )
+        self._write(heard, f"{tell(document, self.lease)}; refused, it changed nothing")
+
+    def _end(self, heard: Heard) -> None:
+        lease = self.lease
+        if lease is None or lease.phase is Phase.SETTLED:
+            return
+        document = heard.fact.document
+        if isinstance(document, ProviderLost):
+            self._move(table.lose(lease, at_s=self._now_s))
+        elif table.can_stop(lease):
+            at_s = self._now_s
+            self._move(
+                table.stop(lease, reason=REVOKED, at_s=at_s, market=self._market)
+            )
+        self._write(heard, tell(document, self.lease))
+
+    # ---- the lease ----------------------------------------------------------------
+
+    def _match(self, heard: Heard, terms: LeaseTerms) -> Lease:
+        """Make the lease of what its three papers say: order, offer, terms."""
+        made, offered = self._order, self._offers.get(terms.offer_id)
+        assert made is not None
+        order = made.document
+        assert isinstance(order, Order)
+        if offered is None or not isinstance(offered.document, Offer):
+            raise BadRetelling(
+                f"the offer {terms.offer_id} of the terms is missing", code="no_order"
+            )
+        offer = offered.document
+        is_within = (
+            terms.tenant == order.tenant
+            and terms.provider == offered.signer
+            and terms.price_hour <= order.price_hour_max
+            and terms.duration_s <= order.duration_s_max
+        )
+        if not is_within:
+            raise BadRetelling(
+                f"the terms of entry {heard.index} go beyond the order or the offer",
+                code="terms_beyond_order",
+            )
+        matched_at_s = self._check_told(made)
+        deadline_s = matched_at_s + self._market.accept_s
+        until_s = self._told.until_s
+        is_delegated = order.delegation != NO_DIGEST
+        return Lease(
+            id=self._lease_id,
+            offer_id=terms.offer_id,
+            tenant=order.tenant,
+            provider=offered.signer,
+            machine=offer.machine,
+            phase=Phase.MATCHED,
+            price_hour=terms.price_hour,
+            duration_s=terms.duration_s,
+            hold=self._told.hold,
+            cpus_milli=order.cpus_milli,
+            memory_bytes=order.memory_bytes,
+            disk_bytes=order.disk_bytes,
+            gpu_uuids=(),  # which of the offer's, no paper says
+            manifest=order.manifest,
+            sandbox=order.sandbox,
+            features=order.features,
+            ssh_key=order.ssh_key,
+            ssh_host_key=offer.ssh_host_key,
+            endpoint=offer.endpoint,
+            matched_at_s=matched_at_s,
+            # Deadlines that a Resume moved before the terms came are not counted again.
+            deadline_s=max(min(deadline_s, until_s or deadline_s), self._now_s + 1),
+            delegation=order.delegation,
+            delegate=made.signer if is_delegated else NO_ADDRESS,
+            order=self._order_id,
+            until_s=until_s,
+            spot_max=order.price_hour_max if order.mode == "spot" else 0,
+            notice_s=order.notice_s,
+        )
+
+    def _check_told(self, order: Fact) -> int:
+        told, document = self._told, order.document
+        assert isinstance(document, Order)
+        is_instant = document.mode == "instant" and document.machines == 1
+        if (
+            told.matched_at_s < order.at_s
+            or told.matched_at_s > self._now_s
+            or (is_instant and told.matched_at_s != order.at_s)
+            or not 0 <= told.hold <= document.total_max
+        ):
+            raise BadRetelling(
+                "when the lease was matched, or what was held for it, cannot be as told",
+                code="bad_told",
+            )
+        return told.matched_at_s
+
+    def _move(self, lease: Lease) -> None:
+        """Take the next state, and settle as the book does what that makes due."""
+        was = self.lease
+        left = max(0, self.vouched - self._told.before)
+        if was is not None and was.phase is Phase.SETTLED:
+            lease = replace(lease, paid=was.paid)
+        elif lease.phase is Phase.SETTLED:
+            lease = replace(lease, paid=min(lease.owed, left), deadline_s=0)
+        elif lease.phase is Phase.SETTLING and (not lease.owed or left >= lease.owed):
+            lease = replace(lease, phase=Phase.SETTLED, paid=lease.owed, deadline_s=0)
+        self.lease = lease
+
+    def _write(
+        self, heard: Heard, text: str, *, what: str = "", at_s: int | None = None
+    ) -> None:
+        lease, signer = self.lease, heard.fact.signer
+        is_new_end = (
+            lease is not None
+            and lease.phase is Phase.SETTLED
+            and not any(line.phase == Phase.SETTLED.value for line in self.lines)
+        )
+        if lease is not None and is_new_end:
+            text = f"{text}; {tell_end(lease)}"
+        self.lines.append(
+            Line(
+                index=heard.index,
+                at_s=heard.fact.at_s if at_s is None else at_s,
+                what=what or type(heard.fact.document).__name__,
+                who="clock" if what else self._role_of(signer),
+                signer=signer,
+                phase=lease.phase.value if lease is not None else "",
+                text=text,
+                void=heard.void,
+            )
+        )
+
+    def _role_of(self, signer: str) -> str:
+        assert self._order is not None
+        order = self._order.document
+        assert isinstance(order, Order)
+        if signer == order.tenant:
+            return "tenant"
+        if signer == self._operator:
+            return "operator"
+        if signer == self._order.signer:
+            return "delegate"
+        return (
+            "provider"
+            if any(signer == offer.signer for offer in self._offers.values())
+            else "somebody else"
+        )
