@@ -30,6 +30,7 @@ from tests.integration.dispute_house import (
     collect,
     played,
 )
+from tests.style.test_light_install import WALL
 
 
 def run(*arguments: str | Path) -> tuple[int, str]:
@@ -222,7 +223,10 @@ def test_make_and_verify_offline(
     assert "SHA-256 0x" in text
     assert "it is private" in text
     # A machine with nothing: no home, no network, no market.
-    offline = [*_isolated(), sys.executable, "-m", "sublet.cli.main"]
+    # And no extra either: what folds whole logs is not there.
+    program = WALL + "from sublet.cli.root import run_command as run\n"
+    program += "sys.exit(run(sys.argv[1:]))"
+    offline = [*_isolated(), sys.executable, "-c", program]
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     done = subprocess.run(
         [*offline, "dispute", "verify", str(place), "--market-id", world.market_id],

@@ -13,9 +13,7 @@ HEAVY = (
     "sublet.cli.audit",
     "sublet.cli.audit_erasure",
     "sublet.cli.local_market",
-    "sublet.cli.log_option",
     "sublet.cli.up",
-    "sublet.cli.witnessed",
 )
 
 WALL = f"""

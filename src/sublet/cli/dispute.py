@@ -7,7 +7,7 @@
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -22,7 +22,9 @@ from sublet.cli.log_option import (
     open_source,
     read_file,
 )
-from sublet.service.dispute import Gathered
+
+if TYPE_CHECKING:  # whoever only verifies has no use for the book, nor the means
+    from sublet.service.dispute import Gathered
 
 OTHER_BYTES_MAX = 16_384
 
@@ -84,7 +86,7 @@ def make_dispute(
     \b
     Examples:
       sublet dispute 0x3f2a…
-      sublet dispute 0x3f2a… --output evidence.json
+      sublet dispute make 0x3f2a… --output evidence.json    (the same)
       sublet dispute verify evidence.json
     """
     from sublet.adapter.key_file import load_key
@@ -164,7 +166,7 @@ def verify_dispute(
 
 
 def write_dispute(
-    gathered: Gathered,
+    gathered: "Gathered",
     *,
     key: Any,
     made_at_s: int,
@@ -207,7 +209,7 @@ def write_dispute(
     return sign_dispute(dispute, key=key)
 
 
-def _lease_of(gathered: Gathered) -> Digest:
+def _lease_of(gathered: "Gathered") -> Digest:
     return gathered.order if gathered.lease is None else gathered.lease.id
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -12,7 +12,17 @@ from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.ids import Digest
 from sublet.core.document import Fact
-from sublet.service.audit import LogSource
+
+if TYPE_CHECKING:  # so that what needs no log does not load the book
+    from sublet.service.audit import LogSource
+
+    class LogReader(LogSource, Protocol):
+        """A log that is opened here, and closed."""
+
+        def close(self) -> None:
+            """Release the store."""
+            ...
+
 
 LogOption = Annotated[
     str,
@@ -33,16 +43,8 @@ MarketOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
-class LogReader(LogSource, Protocol):
-    """A log that is opened here, and closed."""
-
-    def close(self) -> None:
-        """Release the store."""
-        ...
-
-
 @contextmanager
-def open_source(log: str, market: str) -> Iterator[tuple[LogSource, Digest | None]]:
+def open_source(log: str, market: str) -> Iterator[tuple["LogSource", Digest | None]]:
     """Open a log or a market; give it with the market's id, where it is pinned."""
     from sublet.adapter.home_folder import Home
     from sublet.sdk.log_source import HttpLogSource
@@ -94,7 +96,7 @@ def find_file(log: str) -> Path | None:
     return None if not log or "://" in log else Path(log).expanduser()
 
 
-def _open_reader(log: str) -> LogReader:
+def _open_reader(log: str) -> "LogReader":
     from sublet.adapter.log_sqlite import SqliteLogReader
 
     if (path := find_file(log)) is not None:
@@ -110,7 +112,7 @@ def _open_reader(log: str) -> LogReader:
     return PostgresLogReader(log)
 
 
-def read_facts(source: LogSource) -> Iterator[Fact]:
+def read_facts(source: "LogSource") -> Iterator[Fact]:
     """Read every entry of a log as the fact that it is; signatures are not checked."""
     from sublet.wire.codec import DocumentCodec
 

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from sublet.base.errors import Refused, Unavailable
 from sublet.base.ids import Digest
-from sublet.service.audit import LogSource
 from sublet.service.verdict import Finding
+
+if TYPE_CHECKING:  # whoever only reads a witness's key does not load the book
+    from sublet.service.audit import LogSource
 
 TIMEOUT_S = 20
 COSIGNED_FILE = "cosigned"  # beside a node's log
@@ -92,7 +95,7 @@ def parse_witness(text: str) -> NamedWitness:
 
 
 def hear(
-    source: LogSource,
+    source: "LogSource",
     witnesses: Sequence[NamedWitness],
     *,
     quorum: int,
@@ -129,7 +132,7 @@ def hear(
 
 
 def _collect(
-    source: LogSource, witnesses: Sequence[NamedWitness], log: Path | None
+    source: "LogSource", witnesses: Sequence[NamedWitness], log: Path | None
 ) -> list[bytes]:
     from sublet.sdk.log_source import HttpLogSource
 
@@ -143,7 +146,7 @@ def _collect(
     return [note for note in found if note is not None]
 
 
-def _market_of(source: LogSource) -> Digest:
+def _market_of(source: "LogSource") -> Digest:
     from sublet.wire.codec import DocumentCodec
 
     rows = source.read(first=0, limit=1)
