@@ -268,11 +268,13 @@ class Market(RuleBasedStateMachine):
         """Vouch for exactly what one lease needs."""
         leases = list(self.world.book.leases.values())
         if leases:
-            lease = data.draw(st.sampled_from(leases))
-            channel = self.world.book.find_channel(lease.line)
-            if channel is not None:
-                total = channel_total(self.world.book, lease.id)
-                self.say(lease.authorizer, Voucher(channel.id, total))
+            self.pay(data.draw(st.sampled_from(leases)))
+
+    def pay(self, lease: Lease) -> None:
+        channel = self.world.book.find_channel(lease.line)
+        if channel is not None:
+            total = channel_total(self.world.book, lease.id)
+            self.say(lease.authorizer, Voucher(channel.id, total))
 
     @rule()
     def seal(self) -> None:

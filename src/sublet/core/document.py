@@ -1,8 +1,7 @@
 """What the parties say: every document that can stand in the log.
 
-A document is an immutable value. Its class name is the primary type of its EIP-712
-typed data and its fields, in camelCase, are the members (``wire.typed_data`` does
-that; ``Channel`` and ``Voucher`` are the typed data of x402 ``batch-settlement``).
+Documents are immutable. The class name is the primary type of the EIP-712 typed data, the
+fields, in camelCase, its members (``wire.typed_data``; ``Channel`` and ``Voucher`` are x402's).
 ``signed_at_s`` is the signer's own clock; what counts is stamped by the log. ``salt``
 makes two equal wishes two documents.
 
@@ -46,6 +45,8 @@ from sublet.core.member import (
     Version,
     Volume,
 )
+from sublet.core.mirror import CREDITS
+from sublet.core.mirror import Mirror as Mirror
 from sublet.core.replacement import Replacement as Replacement
 
 # ---- the operator -----------------------------------------------------------------
@@ -73,6 +74,7 @@ class Market(Document, frozen=True, tag="Market"):
     withdraw_delay_s: Delay  # of the channels
     signed_at_s: Seconds
     salt: Salt
+    rail: Text = CREDITS  # or "escrow": see core.mirror
 
 
 class Credit(Document, frozen=True, tag="Credit"):
@@ -451,6 +453,7 @@ class Stop(Document, frozen=True, tag="Stop"):
 AnyDocument = (
     Market
     | Credit
+    | Mirror
     | ProviderSeen
     | ProviderLost
     | Tick

@@ -61,6 +61,7 @@ class Book:
         self.paces: dict[tuple[Address, str], PaceRecord] = {}  # longest silent first
         # Indexes; made again from the above when a snapshot is loaded.
         self.channel_of: dict[Line, Digest] = {}
+        self.channels_of: dict[Address, dict[Digest, None]] = {}  # by payer
         self.delegations_of: dict[Address, dict[Digest, None]] = {}
         self.open_of_tenant: dict[Address, dict[Digest, None]] = {}
         self.open_of_provider: dict[Address, dict[Digest, None]] = {}
@@ -93,6 +94,7 @@ class Book:
         }
         twin.paces = self.paces.copy()
         twin.channel_of = self.channel_of.copy()
+        twin.channels_of = _copy_index(self.channels_of)
         twin.delegations_of = _copy_index(self.delegations_of)
         twin.open_of_tenant = _copy_index(self.open_of_tenant)
         twin.open_of_provider = _copy_index(self.open_of_provider)
@@ -275,6 +277,7 @@ class Book:
         """Enter a channel, or replace it."""
         self.channels[channel.id] = channel
         self.channel_of[channel.line] = channel.id
+        _add(self.channels_of, channel.payer, channel.id)
 
     def add_delegation(self, delegation: DelegationRecord) -> None:
         """Enter a delegation, or replace it."""

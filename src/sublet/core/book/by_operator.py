@@ -7,7 +7,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from sublet.base.errors import Broken, Refused
-from sublet.core.book import waiting
+from sublet.core.book import funds, waiting
 from sublet.core.book.book import Book
 from sublet.core.book.change import Change, check_operator
 from sublet.core.book.outcome import Credited, Outcome
@@ -26,6 +26,7 @@ from sublet.core.document import (
     Upgrade,
 )
 from sublet.core.lease import table
+from sublet.core.mirror import CREDITS, ESCROW
 from sublet.core.version import RULES_VERSION
 
 _SPANS = ("accept_s", "deliver_s", "prepare_s", "report_s", "close_s", "settle_s")
@@ -44,7 +45,8 @@ def decide_market(book: Book, fact: Fact, market: Market, now_s: int) -> Change:
     """Open the market; only entry 0 can, and its signer is the operator.
 
     Raises:
-        Refused: ``market_exists`` or ``bad_market`` (a deadline of 0 seconds).
+        Refused: ``market_exists`` or ``bad_market`` (a deadline of 0 seconds, a rail
+            that is none).
     """
     if book.size:
         raise Refused(
@@ -58,6 +60,12 @@ def decide_market(book: Book, fact: Fact, market: Market, now_s: int) -> Change:
                 code="bad_market",
                 field=f"market.{span}",
             )
+    if market.rail not in (CREDITS, ESCROW):
+        raise Refused(
+            f'market.rail is "{market.rail}"; it is "{CREDITS}" or "{ESCROW}"',
+            code="bad_market",
+            field="market.rail",
+        )
     return partial(_open, book, fact, market)
 
 
@@ -73,9 +81,14 @@ def decide_credit(book: Book, fact: Fact, credit: Credit, now_s: int) -> Change:
     """Issue credits to a wallet.
 
     Raises:
-        Refused: ``wrong_signer``, or what ``Ledger.check_issue`` raises.
+        Refused: ``wrong_signer``, ``wrong_rail``, or what ``Ledger.check_issue`` raises.
     """
     check_operator(book, fact)
+    if funds.is_escrow(book):
+        raise Refused(
+            "this market's money lies on a chain; nobody issues credits here",
+            code="wrong_rail",
+        )
     book.ledger.check_issue(transfer_id=fact.id, amount=credit.amount)
     return partial(_issue, book, fact, credit)
 

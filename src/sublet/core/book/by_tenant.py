@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sublet.base.errors import Refused
 from sublet.base.limits import LEASES_PER_TENANT_MAX
 from sublet.base.units import format_money
-from sublet.core.book import gang, live, reserved, spot, standing
+from sublet.core.book import funds, gang, live, reserved, spot, standing
 from sublet.core.book.book import Book
 from sublet.core.book.by_delegation import (
     check_budget,
@@ -61,7 +61,7 @@ def decide_order(book: Book, fact: Fact, order: Order, now_s: int) -> Change:
     match = quote(book, order, now_s=now_s)
     if delegation is not None:
         check_budget(delegation, hold=match.hold)
-    book.ledger.check_hold(transfer_id=fact.id, debit=order.tenant, amount=match.hold)
+    funds.check(book, transfer_id=fact.id, tenant=order.tenant, amount=match.hold)
     if match.members:
         return gang.decide(book, fact, order, match)
     award = Award(match.offer_id, match.price_hour, match.duration_s, match.hold)

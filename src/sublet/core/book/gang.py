@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from sublet.base.errors import Refused
 from sublet.base.ids import Address
 from sublet.base.limits import GANG_TRIES_MAX
-from sublet.core.book import waiting
+from sublet.core.book import funds, waiting
 from sublet.core.book.book import Book
 from sublet.core.book.by_delegation import check_budget
 from sublet.core.book.change import Change
@@ -125,9 +125,10 @@ def _check_again(book: Book, record: OpenOrder, match: Match) -> None:
     if not may_lease(book, record.order):
         raise Refused("too many leases are open", code="too_many_leases")
     # Under the id of the first of them, which is as new as the others.
-    book.ledger.check_hold(
+    funds.check(
+        book,
         transfer_id=piece_id(record.id, len(record.leases) + 1),
-        debit=record.tenant,
+        tenant=record.tenant,
         amount=match.hold,
     )
 

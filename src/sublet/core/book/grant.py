@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from sublet.base.ids import NO_ADDRESS, NO_DIGEST, Address, Digest
 from sublet.base.limits import LEASES_PER_TENANT_MAX
+from sublet.core.book import funds
 from sublet.core.book.book import Book
 from sublet.core.book.by_delegation import may_lease_under
 from sublet.core.book.mode import SPOT
@@ -79,12 +80,7 @@ def grant(
         spot_max=order.price_hour_max if is_spot else 0,
         notice_s=order.notice_s,
     )
-    book.ledger.hold(
-        transfer_id=lease.id,
-        debit=lease.tenant,
-        credit=lease.provider,
-        amount=lease.hold,
-    )
+    lease = funds.hold(book, lease)
     book.add_lease(lease)
     if lease.delegation != NO_DIGEST:
         held = book.delegations[lease.delegation]

@@ -5,10 +5,12 @@ from heapq import nsmallest
 
 from sublet.base.errors import Broken
 from sublet.base.ids import NO_DIGEST
+from sublet.core.book import funds
 from sublet.core.book.book import Book
 from sublet.core.book.booking import Span, bookings_of, has_room, leases_on
 from sublet.core.book.column import Column
 from sublet.core.book.open_order import OpenOrder, OrderPhase
+from sublet.core.book.record import ChannelRecord
 from sublet.core.lease.phase import Phase
 from sublet.core.lease.table import holds_slice, may_displace
 from sublet.core.ledger.ledger import check_ledger
@@ -104,8 +106,13 @@ def _check_gpus(book: Book) -> None:
 
 
 def _check_money(book: Book) -> None:
-    holds = {lease.id: lease.hold for lease in book.leases.values()}
-    holds |= {order.id: order.hold for order in book.orders.values()}
+    holds = {
+        lease.id: lease.hold
+        for lease in book.leases.values()
+        if lease.is_funded and (lease.hold or not funds.is_escrow(book))
+    }
+    if not funds.is_escrow(book):
+        holds |= {order.id: order.hold for order in book.orders.values()}
     pending = {t.id: t.amount for t in book.ledger.pending.values()}
     _hold(holds == pending, "the holds are not those of what is open")
     held: Counter[str] = Counter()
@@ -121,6 +128,22 @@ def _check_money(book: Book) -> None:
         _hold(record.held + record.spent <= record.budget, f"{record.id}: over budget")
     for channel in book.channels.values():
         _hold(channel.paid <= channel.vouched, f"{channel.id}: paid more than vouched")
+        _hold(channel.claimed <= channel.vouched, f"{channel.id}: claimed unvouched")
+        if funds.is_escrow(book):
+            _check_channel(book, channel)
+
+
+def _check_channel(book: Book, channel: ChannelRecord) -> None:
+    """The account of a channel is what the chain says, less what leases were paid."""
+    account = book.ledger.find(channel.id)
+    posted = account.credits_posted - account.debits_posted
+    owned = channel.balance - channel.paid + channel.uncollected
+    _hold(posted == owned, f"{channel.id}: its account is not what the chain says")
+    waiting = funds.find_waiting(book, channel)
+    _hold(
+        not waiting or funds.free_in(book, channel) < waiting[0].hold,
+        f"{channel.id} does not pay for a lease that waits for it",
+    )
 
 
 def _check_orders(book: Book) -> None:

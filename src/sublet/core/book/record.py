@@ -36,11 +36,21 @@ class ChannelRecord(Struct, frozen=True):
     authorizer: Address  # who signs its vouchers
     vouched: int = 0  # micro-USD: what the last voucher says, cumulative
     paid: int = 0  # micro-USD that settled leases were paid out of it
+    # On the escrow rail, by the last Mirror, in micro-USD:
+    balance: int = 0  # that lies in it on the chain, what was claimed included
+    claimed: int = 0
+    withdrawing: int = 0  # that the payer has asked back
+    block: int = 0  # of which the three are
 
     @property
     def line(self) -> tuple[Address, Address, Address]:
         """Its ends, and who signs its vouchers."""
         return (self.payer, self.receiver, self.authorizer)
+
+    @property
+    def uncollected(self) -> int:
+        """Micro-USD that were paid here, and left the chain before they were claimed."""
+        return max(0, self.paid - self.balance)
 
 
 class DelegationRecord(Struct, frozen=True):

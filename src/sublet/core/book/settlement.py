@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from sublet.base.ids import NO_DIGEST
 from sublet.base.limits import LEASES_KEPT_MAX
+from sublet.core.book import funds
 from sublet.core.book.book import Book, Line
 from sublet.core.book.outcome import LeaseErased, LeaseMoved, Outcome
 from sublet.core.lease.phase import Fault, Lease, Phase
@@ -43,7 +44,7 @@ def record_move(book: Book, lease: Lease) -> tuple[Outcome, ...]:
         return (LeaseErased(replace(lease, channel_total=total_due(book, lease))),)
     if lease.phase is Phase.SETTLED:
         # Less paid than owed leaves more for the younger ones: look again.
-        return (_settle(book, lease), *settle_covered(book, lease.line))
+        return (*_settle(book, lease), *settle_covered(book, lease.line))
     book.change_lease(lease)
     moved = LeaseMoved(replace(lease, channel_total=total_due(book, lease)))
     if lease.phase is not Phase.SETTLING:
@@ -59,24 +60,28 @@ def settle_covered(book: Book, line: Line) -> tuple[Outcome, ...]:
     for lease in book.open_leases(book.open_of_line.get(line)):
         if lease.phase is Phase.SETTLING and (lease.owed == 0 or left >= lease.owed):
             settled = replace(lease, phase=Phase.SETTLED)
-            outcomes.append(_settle(book, settled))
+            outcomes += _settle(book, settled)
         left -= lease.owed
     return tuple(outcomes)
 
 
-def _settle(book: Book, lease: Lease) -> LeaseMoved:
+def _settle(book: Book, lease: Lease) -> tuple[Outcome, ...]:
     channel = book.find_channel(lease.line)
     paid = 0
     if channel is not None:
         older = total_due(book, lease) - book.leases[lease.id].owed
         paid = min(lease.owed, max(0, channel.vouched - older))
+    paid = funds.settle(book, lease, amount=paid)
+    if channel is not None:
         book.channels[channel.id] = replace(channel, paid=channel.paid + paid)
     lease = replace(lease, paid=paid, deadline_s=0)
-    book.ledger.settle(transfer_id=lease.id, amount=paid)
     book.drop_lease(lease, settled_max=LEASES_KEPT_MAX)
     _settle_delegation(book, lease)
     _settle_reputation(book, lease)
-    return LeaseMoved(replace(lease, channel_total=total_due(book, lease)))
+    moved = LeaseMoved(replace(lease, channel_total=total_due(book, lease)))
+    if channel is None:
+        return (moved,)
+    return (moved, *funds.fund_waiting(book, book.channels[channel.id]))
 
 
 def _settle_delegation(book: Book, lease: Lease) -> None:

@@ -12,6 +12,7 @@ from sublet.base.errors import Broken, Outdated, Refused
 from sublet.base.ids import Digest
 from sublet.core.book import (
     by_auditor,
+    by_chain,
     by_delegation,
     by_operator,
     by_provider,
@@ -36,6 +37,7 @@ from sublet.core.document import (
     Delegation,
     Fact,
     Market,
+    Mirror,
     Offer,
     OfferWithdrawal,
     Order,
@@ -69,6 +71,7 @@ __all__ = [
 HANDLERS: Mapping[type[Document], Decide] = {
     Market: by_operator.decide_market,
     Credit: by_operator.decide_credit,
+    Mirror: by_chain.decide_mirror,
     ProviderSeen: by_operator.decide_seen,
     ProviderLost: by_operator.decide_lost,
     Tick: by_operator.decide_tick,

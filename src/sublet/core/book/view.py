@@ -4,6 +4,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sublet.base.ids import Address, Digest
+from sublet.core.book import funds
 from sublet.core.book.attestation import AttestationRecord
 from sublet.core.book.book import Book
 from sublet.core.book.open_order import OpenOrder
@@ -55,8 +56,19 @@ class Counts(Struct, frozen=True):
 
 
 def account(book: Book, party: Address) -> AccountView:
-    """Give the party's wallet; all zero where nothing ever moved."""
+    """Give the party's wallet; all zero where nothing ever moved.
+
+    On the escrow rail it is all that lies in the party's channels.
+    """
     found = book.ledger.find(party)
+    if funds.is_escrow(book):
+        own = [book.channels[key] for key in book.channels_of.get(party, ())]
+        return AccountView(
+            balance=funds.free_of(book, party),
+            held=sum(book.ledger.find(one.id).debits_pending for one in own),
+            earned=found.balance,
+            spent=sum(one.paid - one.uncollected for one in own),
+        )
     return AccountView(
         balance=found.balance,
         held=found.debits_pending,

@@ -11,7 +11,7 @@ Not here: when an order goes on (``live``, ``standing``, ``spot``, ``reserved``)
 from msgspec.structs import replace
 
 from sublet.base.errors import Refused
-from sublet.base.ids import NO_DIGEST
+from sublet.base.ids import NO_DIGEST, Address
 from sublet.base.limits import (
     ORDER_HOLD_MIN,
     ORDERS_PER_TENANT_MAX,
@@ -19,6 +19,7 @@ from sublet.base.limits import (
     UNBACKED_ORDERS_MAX,
 )
 from sublet.base.units import format_money
+from sublet.core.book import funds
 from sublet.core.book.book import Book
 from sublet.core.book.grant import Award, grant
 from sublet.core.book.open_order import FILLED, OpenOrder, OrderPhase
@@ -57,18 +58,22 @@ def check_may_wait(book: Book, fact: Fact, order: Order, *, hold: int) -> None:
             code="total_too_small",
             field="order.total_max",
         )
-    _check_backed(book, hold=hold)
-    book.ledger.check_hold(transfer_id=fact.id, debit=order.tenant, amount=hold)
+    _check_backed(book, order, hold=hold)
+    funds.check(book, transfer_id=fact.id, tenant=order.tenant, amount=hold)
 
 
-def _check_backed(book: Book, *, hold: int) -> None:
+def _check_backed(book: Book, order: Order, *, hold: int) -> None:
     """Keys cost nothing, and to wait for a free slice neither: all of these share a room.
 
-    Whoever sets money aside is not in it, and so not in the way of whoever fills it.
+    Whoever sets money aside is not in it, and so not in the way of whoever fills it. On
+    the escrow rail, money aside is a deposit that no lease holds.
     """
-    if hold >= ORDER_HOLD_MIN:
+    if _is_backed(book, order.tenant, hold=hold):
         return
-    waiting = sum(record.hold < ORDER_HOLD_MIN for record in book.orders.values())
+    waiting = sum(
+        not _is_backed(book, record.tenant, hold=record.hold)
+        for record in book.orders.values()
+    )
     if waiting >= UNBACKED_ORDERS_MAX:
         raise Refused(
             f"{waiting} orders wait with less than {format_money(ORDER_HOLD_MIN)} set "
@@ -76,6 +81,11 @@ def _check_backed(book: Book, *, hold: int) -> None:
             code="too_many_unbacked",
             field="order.total_max",
         )
+
+
+def _is_backed(book: Book, tenant: Address, *, hold: int) -> bool:
+    is_there = not funds.is_escrow(book) or funds.free_of(book, tenant) >= hold
+    return is_there and hold >= ORDER_HOLD_MIN
 
 
 def make_record(
@@ -197,17 +207,14 @@ def _drop(book: Book, record: OpenOrder, *, reason: str) -> OrderMoved:
 
 
 def _hold(book: Book, record: OpenOrder) -> None:
-    book.ledger.hold(
-        transfer_id=record.id,
-        debit=record.tenant,
-        credit=record.tenant,
-        amount=record.hold,
+    funds.hold_for_order(
+        book, order_id=record.id, tenant=record.tenant, amount=record.hold
     )
     _charge(book, record, record.hold)
 
 
 def _release(book: Book, record: OpenOrder) -> None:
-    book.ledger.release(transfer_id=record.id)
+    funds.release_of_order(book, order_id=record.id)
     _charge(book, record, -record.hold)
 
 

@@ -10,6 +10,8 @@ from msgspec import Struct
 from sublet.base.ids import NO_ADDRESS, NO_DIGEST, Address, Digest
 
 REVOKED = "revoked"  # why a lease ends whose delegation was revoked
+NOT_FUNDED = "not_funded"  # … for which no deposit came in time
+WITHDRAWN = "withdrawn"  # … whose deposit its tenant took back
 
 
 class Phase(StrEnum):
@@ -82,6 +84,9 @@ class Lease(Struct, frozen=True, gc=False):
     replacement: Digest = NO_DIGEST  # the manifest that the tenant asked for last
     replacements: int = 0  # how often it did
     runs: Digest = NO_DIGEST  # of those, the one that runs; NO_DIGEST: the order's
+    is_funded: bool = (
+        True  # its hold is there; on the escrow rail, once it is deposited
+    )
     channel_total: int = 0  # what a voucher must say to cover it; see book.view
 
     @property

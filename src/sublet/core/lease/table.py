@@ -2,7 +2,7 @@
 
 What is not in the table is refused by name. A move is pure: it reads a lease, a
 document, the time and the market's rules, and gives the lease as it is next, or
-raises. The diagram in the docs is generated from these tables (``diagram``).
+raises. The diagram in the docs is generated from these tables (``lease.diagram``).
 
 Not here: money that moves, resources that come free (``book.settlement``).
 """
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.base.ids import NO_DIGEST, Address, Digest
-from sublet.base.units import compute_owed
+from sublet.base.units import compute_owed, format_money
 from sublet.core.document import (
     CheckpointKept,
     Delivery,
@@ -30,7 +30,7 @@ from sublet.core.document import (
     Stop,
     UsageRecord,
 )
-from sublet.core.lease.phase import Fault, Lease, Phase
+from sublet.core.lease.phase import NOT_FUNDED, WITHDRAWN, Fault, Lease, Phase
 
 LeaseDocument = (
     LeaseTerms
@@ -117,6 +117,12 @@ def _deliver(lease: Lease, delivery: Delivery, now: Now) -> Lease:
 
 
 def _start(lease: Lease, _: Start, now: Now) -> Lease:
+    if not lease.is_funded:
+        raise Refused(
+            f"lease {lease.id}: its channel does not hold {format_money(lease.hold)} "
+            "yet; start the job once the deposit is in the log",
+            code=NOT_FUNDED,
+        )
     ends_by_s = now.at_s + lease.duration_s
     started = replace(
         lease,
@@ -288,6 +294,9 @@ DEADLINES: Mapping[Phase, Due] = {
     Phase.SETTLING: Due("tenant", "settle_s", "not_paid", Fault.TENANT),
 }
 
+# The provider did its part, and waits for the tenant's money.
+UNFUNDED = Due("tenant", "prepare_s", NOT_FUNDED, Fault.TENANT)
+
 
 def step(
     lease: Lease, document: LeaseDocument, *, signer: Address, at_s: int, market: Market
@@ -354,6 +363,16 @@ def stop(lease: Lease, *, reason: str, at_s: int, market: Market) -> Lease:
     return STEPS[(lease.phase, Stop)].next(lease, document, Now(at_s, market))
 
 
+def unfund(lease: Lease, *, at_s: int, market: Market) -> Lease:
+    """Give the lease as it is once its tenant has taken back what was to pay for it."""
+    lost = replace(lease, is_funded=False)
+    if not can_stop(lost):
+        return lost
+    return replace(
+        stop(lost, reason=WITHDRAWN, at_s=at_s, market=market), fault=Fault.TENANT
+    )
+
+
 def expire(lease: Lease, *, market: Market) -> Lease:
     """Give the lease as it is once its deadline has passed, whoever noticed when.
 
@@ -376,6 +395,8 @@ def expire(lease: Lease, *, market: Market) -> Lease:
             owed=_price(lease, lease.secured_ms),
         )
     due = DEADLINES[lease.phase]
+    if lease.phase is Phase.PREPARING and not lease.is_funded:
+        due = UNFUNDED
     owed = lease.owed if due.fault is Fault.TENANT else _price(lease, lease.secured_ms)
     return _settle(
         lease, at_s=lease.deadline_s, reason=due.reason, fault=due.fault, owed=owed
@@ -462,23 +483,3 @@ def _check_claim(lease: Lease, ran_ms: int, now: Now) -> None:
             field="ran_ms",
             detail={"claimed_ms": ran_ms, "passed_ms": passed_ms},
         )
-
-
-# ---- the diagram ------------------------------------------------------------------
-
-
-def diagram() -> str:
-    """Draw the tables as a Mermaid state diagram, for the docs."""
-    lines = ["stateDiagram-v2", "    [*] --> matched: Order"]
-    for (phase, kind), move in STEPS.items():
-        lines.append(f"    {phase.value} --> {move.to.value}: {kind.__name__}")
-    lines.append("    running --> closing: duration_s passed (timeout)")
-    for phase, due in DEADLINES.items():
-        lines.append(
-            f"    {phase.value} --> settled: {due.span} passed "
-            f"({due.reason}, fault {due.fault.value})"
-        )
-    lines.append("    settling --> settled: Voucher that covers what is owed")
-    lines.append("    note right of settled: ProviderLost settles every open lease")
-    lines.append("    settled --> [*]")
-    return "\n".join(lines) + "\n"

@@ -19,6 +19,7 @@ from sublet.core.document import (
     Stop,
 )
 from sublet.core.lease import table
+from sublet.core.lease.diagram import diagram
 from sublet.core.lease.phase import Fault, Lease, Phase
 from tests.unit.core.book.world import (
     PROVIDER,
@@ -356,7 +357,7 @@ def test_refuses_another_manifest() -> None:
 
 
 def test_diagram_draws_every_row() -> None:
-    lines = table.diagram().splitlines()
+    lines = diagram().splitlines()
     assert lines[0] == "stateDiagram-v2"
     for (phase, kind), to in LEGAL.items():
         assert f"    {phase} --> {to}: {kind}" in lines
@@ -368,7 +369,7 @@ def test_diagram_draws_every_row() -> None:
 
 def test_docs_show_this_diagram() -> None:
     protocol = Path(__file__).parents[4] / "docs" / "protocol.md"
-    assert f"```mermaid\n{table.diagram()}```" in protocol.read_text("utf-8")
+    assert f"```mermaid\n{diagram()}```" in protocol.read_text("utf-8")
 
 
 def test_runs_what_was_asked_for_last() -> None:
