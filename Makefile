@@ -61,9 +61,12 @@ sbom: .venv/bootstrapped # what is in it, as CycloneDX: dist/sublet.cdx.json
 	@mkdir -p dist
 	$(UV) export --quiet --locked --all-extras --no-dev --format cyclonedx1.5 --preview-features sbom-export -o dist/sublet.cdx.json >/dev/null
 
-.PHONY: audit fuzz sbom
+.PHONY: audit contracts fuzz sbom
 lock: .venv/bootstrapped
 	$(UV) lock
+
+contracts: .venv/synced-dev # compiles them; their ABI and bytecode go into the package
+	$(BIN)/python contracts/write_artifacts.py
 
 reference: .venv/synced-dev # writes the generated pages anew
 	$(BIN)/python docs/reference/write_cli.py
@@ -93,11 +96,11 @@ clean: ## remove what make made: .venv, caches, demo output
 
 .venv/synced-dev: pyproject.toml uv.lock .venv/bootstrapped
 	@echo "installing what uv.lock says, development tools too; the first time it is downloaded"
-	@$(UV) sync --quiet --locked --all-extras --group dev --compile-bytecode
+	@$(UV) sync --quiet --locked --all-extras --group dev --group contracts --compile-bytecode
 	@touch .venv/synced $@
 
 .venv/synced-fuzz: .venv/synced-dev
-	@$(UV) sync --quiet --locked --all-extras --group dev --group fuzz
+	@$(UV) sync --quiet --locked --all-extras --group dev --group contracts --group fuzz
 	@touch $@
 
 # ---- the two system packages --------------------------------------------------------------------------

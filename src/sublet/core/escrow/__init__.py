@@ -1,0 +1,1 @@
+"""The escrow contract's rules as pure functions: the reference it is tested against."""
