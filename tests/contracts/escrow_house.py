@@ -20,7 +20,7 @@ from sublet.wire.typed_data import (
     domain_separator,
     keccak,
 )
-from tests.contracts.evm import Done, Evm
+from tests.contracts.evm import Done, Evm, selector, split_types
 
 CONFIG = "(address,address,address,address,address,uint40,bytes32)"
 CLAIM = f"(({CONFIG},uint128),bytes,uint128)"
@@ -323,3 +323,28 @@ def read_logs(done: Done, escrow: Address) -> list[tuple[Any, ...]]:
 def skipped(done: Done, escrow: Address) -> list[str]:
     """Why vouchers of a batch were skipped."""
     return [said[-1] for said in read_logs(done, escrow) if said[0] == "Skipped"]
+
+
+# ---- what tests do with it --------------------------------------------------------
+
+THIEF = key(66)
+
+
+def call_data(signature: str, *args: Any) -> bytes:
+    """Write a call as a transaction, or a multicall, carries it."""
+    return selector(signature) + eth_abi.encode(split_types(signature), args)
+
+
+def make_rich(house: EscrowHouse) -> Address:
+    """Give somebody else who has a dollar to deposit."""
+    house.mint(THIEF.address, DOLLAR)
+    return THIEF.address
+
+
+def check_conserved(house: EscrowHouse, *channels: Channel) -> None:
+    """What the escrow holds is what its books say it owes."""
+    owed = sum(balance - claimed for balance, claimed in map(house.books, channels))
+    for receiver in {channel.receiver for channel in channels}:
+        claimed, settled = house.earned(receiver)
+        owed += claimed - settled
+    assert house.balance(house.escrow) == owed
