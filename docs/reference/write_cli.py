@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from sublet.cli.prices import find_token_command
 from sublet.cli.root import app
 
 PAGE = Path(__file__).with_name("cli.md")
@@ -34,6 +35,8 @@ def _sections(command: Any, path: tuple[str, ...]) -> Iterator[str]:
     is_group = hasattr(command, "list_commands")
     if not is_group or len(path) > 1:
         yield _section(command, path)
+    if path == ("sublet", "prices"):  # one word of it is a command of its own
+        yield _section(find_token_command(), (*path, "token"))
     if is_group:
         context = typer.Context(command)
         for name in command.list_commands(context):

@@ -24,6 +24,7 @@ class PriceServer:
         self.said: dict[str, tuple[int, int]] = {}
         self.seen: list[web.Request] = []
         self.answer: web.Response | None = None  # instead of every other
+        self.chain = Aggregators()
 
     def say(self, id_: str, price_e8: int, *, at_s: int) -> None:
         self.said[id_] = (price_e8, at_s)
@@ -56,6 +57,18 @@ class PriceServer:
         text = f"{{{rows}}}"
         return self.answer or web.Response(text=text, content_type="application/json")
 
+    async def rpc(self, request: web.Request) -> web.StreamResponse:
+        """Answer as an Ethereum node with chain id 31337 does, the two calls it needs."""
+        question = await request.json()
+        result = "0x7a69"
+        if question["method"] == "eth_call":
+            to, data = question["params"][0]["to"], question["params"][0]["data"]
+            said = await self.chain.call(to, bytes.fromhex(data[2:]))
+            result = f"0x{said.hex()}"
+        return web.json_response(
+            {"jsonrpc": "2.0", "id": question["id"], "result": result}
+        )
+
 
 @asynccontextmanager
 async def serve_prices() -> AsyncIterator[PriceServer]:
@@ -64,6 +77,7 @@ async def serve_prices() -> AsyncIterator[PriceServer]:
     app = web.Application()
     app.router.add_get("/v2/updates/price/latest", server.pyth)
     app.router.add_get("/simple/price", server.coingecko)
+    app.router.add_post("/rpc", server.rpc)
     runner = web.AppRunner(app, shutdown_timeout=0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

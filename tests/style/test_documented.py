@@ -59,7 +59,7 @@ def test_glossary_knows_every_document_and_phase() -> None:
 def test_every_setting_is_documented() -> None:
     missing = []
     places = ("node/config", "provider/config", "witness/config")
-    places += ("provider/owner_file", "provider/bids_file")
+    places += ("provider/owner_file", "provider/bids_file", "adapter/price_settings")
     for place in places:
         for node in ast.walk(syntax_of(ROOT / f"src/sublet/{place}.py")):
             # What is read from a file refuses unknown keys; nothing else does.

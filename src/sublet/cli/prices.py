@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from sublet.base.errors import Refused
 from sublet.cli.option import HOME, HomeOption, JsonOption, MarketOption, make_client
@@ -26,7 +27,30 @@ _BARS = "▁▂▃▄▅▆▇█"
 _PARTS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 
 
-@app.command()
+class PricesCommand(TyperCommand):
+    """Machines by default; ``sublet prices token`` is a command of its own."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        """Leave the words to the other command where it is named."""
+        if args[:1] == ["token"]:
+            return find_token_command().make_context(
+                f"{info_name} token", args[1:], parent, **extra
+            )
+        return super().make_context(info_name, args, parent, **extra)
+
+
+def find_token_command() -> Any:
+    """Give the command ``sublet prices token``."""
+    from typer.main import get_command
+
+    from sublet.cli.token_prices import app as token_app
+
+    return get_command(token_app)
+
+
+@app.command(cls=PricesCommand)
 def prices(
     model: Annotated[
         str | None,
@@ -60,6 +84,8 @@ def prices(
     its share of the machine. ASKED is the lowest price of what is free now. PAID is
     what the jobs of the last 24 hours began at: of ten GPUs one was let for P10 or less,
     five for the median or less, nine for P90 or less.
+
+    What tokens cost, such as RENDER, and at which sources: sublet prices token --help.
 
     \b
     Examples:

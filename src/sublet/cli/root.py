@@ -45,8 +45,11 @@ HELP = """Rent machines by the second, on an open market.
 
 # What the tenant's verbs import when they are called.
 LATE = (
+    "sublet.cli.chart",
     "sublet.cli.output",
     "sublet.cli.map_screen",
+    "sublet.cli.token_prices",
+    "sublet.cli.token_text",
     "sublet.sdk.work_folder",
     "sublet.workload.bill",
     "sublet.workload.client",

@@ -32,7 +32,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX)]
 Seconds = Annotated[int, Meta(ge=0, le=TIME_S_MAX)]
 
 
-class Reading(Struct, frozen=True, kw_only=True):
+class Reading(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one source said of one token. The limits hold where it is decoded."""
 
     source: Name
@@ -54,7 +54,7 @@ class Fault(Struct, frozen=True, kw_only=True):
     why: Name  # one of the words above, or the code of the error that came instead
 
 
-class Round(Struct, frozen=True, kw_only=True):
+class Round(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What all sources said when they were asked once."""
 
     at_s: Seconds
