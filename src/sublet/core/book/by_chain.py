@@ -6,7 +6,8 @@ from sublet.base.errors import Refused
 from sublet.core.book import funds
 from sublet.core.book.book import Book
 from sublet.core.book.change import Change, check_operator
-from sublet.core.book.outcome import Outcome
+from sublet.core.book.due import show
+from sublet.core.book.outcome import LeaseMoved, Outcome
 from sublet.core.book.record import ChannelRecord
 from sublet.core.book.settlement import record_move, settle_covered
 from sublet.core.document import Fact, Mirror
@@ -64,5 +65,6 @@ def _mirror(
             lost = table.unfund(lease, at_s=book.now_s, market=book.rules)
             outcomes += record_move(book, lost)
     outcomes += settle_covered(book, channel.line)
-    outcomes += funds.fund_waiting(book, book.channels[channel.id])
+    funded = funds.fund_waiting(book, book.channels[channel.id])
+    outcomes += [LeaseMoved(show(book, one)) for one in funded]
     return tuple(outcomes)

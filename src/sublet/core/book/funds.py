@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from sublet.base.ids import Address, Digest
 from sublet.core.book.book import Book
-from sublet.core.book.outcome import LeaseMoved, Outcome
 from sublet.core.book.record import ChannelRecord
 from sublet.core.document import Mirror
 from sublet.core.lease.phase import Lease, Phase
@@ -123,15 +122,30 @@ def find_waiting(book: Book, channel: ChannelRecord) -> list[Lease]:
     ]
 
 
-def fund_waiting(book: Book, channel: ChannelRecord) -> tuple[Outcome, ...]:
-    """Hold what a channel has for the leases that wait for it, oldest first."""
-    outcomes: list[Outcome] = []
+def lack(book: Book, lease: Lease) -> int:
+    """Count what a lease's channel lacks for it and those before it, micro-USD."""
+    channel = book.find_channel(lease.line)
+    if lease.is_funded or lease.phase not in BEFORE_START:
+        return 0
+    if channel is None:
+        return lease.hold
+    wanted = 0
+    for older in find_waiting(book, channel):
+        wanted += older.hold
+        if older.id == lease.id:
+            break
+    return max(0, wanted - free_in(book, channel))
+
+
+def fund_waiting(book: Book, channel: ChannelRecord) -> list[Lease]:
+    """Hold what a channel has for the leases that wait for it; give those that got it."""
+    done: list[Lease] = []
     for lease in find_waiting(book, channel):
         if not (funded := hold(book, lease)).is_funded:
             break  # a younger, smaller one does not overtake it
         book.change_lease(funded)
-        outcomes.append(LeaseMoved(funded))
-    return tuple(outcomes)
+        done.append(funded)
+    return done
 
 
 # ---- the mirror -------------------------------------------------------------------

@@ -11,9 +11,9 @@ from sublet.base.limits import LEASES_PER_TENANT_MAX
 from sublet.core.book import funds
 from sublet.core.book.book import Book
 from sublet.core.book.by_delegation import may_lease_under
+from sublet.core.book.due import show
 from sublet.core.book.mode import SPOT
 from sublet.core.book.outcome import LeaseMoved
-from sublet.core.book.settlement import total_due
 from sublet.core.document import Order
 from sublet.core.lease.phase import Lease, Phase
 
@@ -87,4 +87,4 @@ def grant(
         book.delegations[held.id] = replace(
             held, held=held.held + lease.hold, leases_open=held.leases_open + 1
         )
-    return LeaseMoved(replace(lease, channel_total=total_due(book, lease)))
+    return LeaseMoved(show(book, lease))

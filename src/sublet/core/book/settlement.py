@@ -12,24 +12,9 @@ from sublet.base.ids import NO_DIGEST
 from sublet.base.limits import LEASES_KEPT_MAX
 from sublet.core.book import funds
 from sublet.core.book.book import Book, Line
+from sublet.core.book.due import show, total_due
 from sublet.core.book.outcome import LeaseErased, LeaseMoved, Outcome
 from sublet.core.lease.phase import Fault, Lease, Phase
-
-
-def total_due(book: Book, lease: Lease) -> int:
-    """Compute what the channel must say for this lease and the older ones, in micro-USD.
-
-    For a lease that is settled: what the channel has paid so far.
-    """
-    channel = book.find_channel(lease.line)
-    total = 0 if channel is None else channel.paid
-    if lease.id not in book.leases:
-        return total
-    for lease_id in book.open_of_line[lease.line]:
-        total += book.leases[lease_id].owed
-        if lease_id == lease.id:
-            break
-    return total
 
 
 def record_move(book: Book, lease: Lease) -> tuple[Outcome, ...]:
@@ -41,12 +26,12 @@ def record_move(book: Book, lease: Lease) -> tuple[Outcome, ...]:
     """
     if lease.id in book.unerased:
         book.drop_unerased(lease, settled_max=LEASES_KEPT_MAX)
-        return (LeaseErased(replace(lease, channel_total=total_due(book, lease))),)
+        return (LeaseErased(show(book, lease)),)
     if lease.phase is Phase.SETTLED:
         # Less paid than owed leaves more for the younger ones: look again.
         return (*_settle(book, lease), *settle_covered(book, lease.line))
     book.change_lease(lease)
-    moved = LeaseMoved(replace(lease, channel_total=total_due(book, lease)))
+    moved = LeaseMoved(show(book, lease))
     if lease.phase is not Phase.SETTLING:
         return (moved,)
     return (moved, *settle_covered(book, lease.line))
@@ -78,10 +63,11 @@ def _settle(book: Book, lease: Lease) -> tuple[Outcome, ...]:
     book.drop_lease(lease, settled_max=LEASES_KEPT_MAX)
     _settle_delegation(book, lease)
     _settle_reputation(book, lease)
-    moved = LeaseMoved(replace(lease, channel_total=total_due(book, lease)))
+    moved = LeaseMoved(show(book, lease))
     if channel is None:
         return (moved,)
-    return (moved, *funds.fund_waiting(book, book.channels[channel.id]))
+    funded = funds.fund_waiting(book, book.channels[channel.id])
+    return (moved, *(LeaseMoved(show(book, one)) for one in funded))
 
 
 def _settle_delegation(book: Book, lease: Lease) -> None:

@@ -1,15 +1,14 @@
 """What readers may ask of the book. Changes nothing."""
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from sublet.base.ids import Address, Digest
 from sublet.core.book import funds
 from sublet.core.book.attestation import AttestationRecord
 from sublet.core.book.book import Book
+from sublet.core.book.due import show, total_due
 from sublet.core.book.open_order import OpenOrder
 from sublet.core.book.record import OfferRecord
-from sublet.core.book.settlement import total_due
 from sublet.core.lease.phase import Lease
 
 
@@ -80,7 +79,7 @@ def account(book: Book, party: Address) -> AccountView:
 def find_lease(book: Book, lease_id: Digest) -> Lease | None:
     """Give an open or a remembered lease, or None; ``channel_total`` is filled in."""
     lease = book.find_lease(lease_id)
-    return None if lease is None else _shown(book, lease)
+    return None if lease is None else show(book, lease)
 
 
 def open_leases_of(book: Book, party: Address) -> list[Lease]:
@@ -90,14 +89,14 @@ def open_leases_of(book: Book, party: Address) -> list[Lease]:
         **book.open_of_provider.get(party, {}),
         **book.open_of_delegate.get(party, {}),
     }
-    leases = [_shown(book, book.leases[lease_id]) for lease_id in ids]
+    leases = [show(book, book.leases[lease_id]) for lease_id in ids]
     return sorted(leases, key=lambda lease: lease.matched_at_s)
 
 
 def leases_of(book: Book, party: Address) -> list[Lease]:
     """List all leases of the party that the book remembers: settled ones, then open."""
     settled = [
-        _shown(book, lease)
+        show(book, lease)
         for lease in (*book.settled.values(), *book.unerased.values())
         if party in lease.line
     ]
@@ -152,10 +151,6 @@ def counts(book: Book) -> Counts:
         offers=book.offers.count_live(book.now_s),
         leases_open=len(book.leases),
     )
-
-
-def _shown(book: Book, lease: Lease) -> Lease:
-    return replace(lease, channel_total=total_due(book, lease))
 
 
 def _offer_view(book: Book, record: OfferRecord) -> OfferView:

@@ -87,6 +87,7 @@ class Lease(Struct, frozen=True, gc=False):
     is_funded: bool = (
         True  # its hold is there; on the escrow rail, once it is deposited
     )
+    deposit_due: int = 0  # micro-USD that its channel lacks for it; see book.due
     channel_total: int = 0  # what a voucher must say to cover it; see book.view
 
     @property

@@ -223,13 +223,12 @@ def _end(lease: Lease, receipt: Receipt, now: Now) -> Lease:
 def _fail(lease: Lease, receipt: Receipt, now: Now) -> Lease:
     _check_claim(lease, receipt.ran_ms, now)
     is_displaced = lease.displaced_by != NO_DIGEST and receipt.reason == GIVEN_BACK
-    failed = _settle(
-        lease,
-        at_s=now.at_s,
-        reason=DISPLACED if is_displaced else receipt.reason,
-        fault=Fault.NOBODY if is_displaced else Fault.PROVIDER,
-        owed=0,
-    )
+    reason, fault = receipt.reason, Fault.PROVIDER
+    if is_displaced:
+        reason, fault = DISPLACED, Fault.NOBODY
+    elif not lease.is_funded:  # it had nothing to start for
+        reason, fault = NOT_FUNDED, Fault.TENANT
+    failed = _settle(lease, at_s=now.at_s, reason=reason, fault=fault, owed=0)
     return replace(failed, exit_code=receipt.exit_code)
 
 

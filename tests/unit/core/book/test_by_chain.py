@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from sublet.base.errors import Broken
 from sublet.core.book.snapshot import dump, load
-from sublet.core.book.view import account
+from sublet.core.book.view import account, find_lease
 from sublet.core.document import Credit, Mirror, Start, Stop
 from sublet.core.lease.phase import Fault, Lease, Phase
 from sublet.core.mirror import ESCROW
@@ -109,6 +109,24 @@ def test_next_lease_is_held_out_of_what_the_last_one_left(world: EscrowWorld) ->
     assert not third.is_funded
     world.say(TENANT, Stop(first.id, "cancelled", world.now_s, 1))
     assert world.lease(third.id).is_funded
+
+
+def test_a_lease_says_what_is_to_be_deposited(world: EscrowWorld) -> None:
+    first = world.prepared()
+    assert find_lease(world.book, first.id).deposit_due == first.hold
+    second = world.prepared()
+    due = first.hold + second.hold
+    assert find_lease(world.book, second.id).deposit_due == due
+    world.on_chain(first.hold + 7)
+    assert find_lease(world.book, first.id).deposit_due == 0
+    assert find_lease(world.book, second.id).deposit_due == second.hold - 7
+
+
+def test_what_is_not_funded_fails_by_its_tenants_fault(world: EscrowWorld) -> None:
+    lease = world.prepared()
+    world.say(PROVIDER, world.receipt(lease, 0, "failed"))
+    ended = world.lease(lease.id)
+    assert (ended.reason, ended.fault) == ("not_funded", Fault.TENANT)
 
 
 def test_a_tenant_without_a_deposit_is_at_fault(world: EscrowWorld) -> None:

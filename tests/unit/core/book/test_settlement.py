@@ -2,7 +2,7 @@
 
 import pytest
 
-from sublet.core.book.settlement import total_due
+from sublet.core.book.due import total_due
 from sublet.core.book.view import account
 from sublet.core.document import CheckpointKept, ProviderLost, Stop, Voucher
 from sublet.core.lease.phase import Fault, Lease, Phase
