@@ -22,6 +22,7 @@ TARGET = HERE.parent / "src" / "sublet" / "adapter" / "contract"
 SOURCES = {
     "escrow": "Escrow.vy",
     "collector": "Eip3009Collector.vy",
+    "stake": "Stake.vy",
     "usdc": "test/Usdc.vy",
 }
 

@@ -68,6 +68,16 @@ def bill_secured(record: LeaseRecord, *, is_claimed: bool) -> LeaseRecord:
     return replace(record, ran_ms=ran_ms, owed=owed)
 
 
+def next_sequence(record: LeaseRecord, *, now_s: int) -> int:
+    """Number the next usage record, by the time in ms: higher than all before.
+
+    Two records of one number with other readings cost a provider its stake. A plain
+    count would come again where the last one was not kept: the disk was full, or the
+    power went. The time does not, even where the agent is back within a second or two.
+    """
+    return max(record.sequence + 1, now_s * 1_000)
+
+
 def make_usage(
     record: LeaseRecord, state: SandboxState, *, now_s: int, salt: int
 ) -> UsageRecord:

@@ -106,10 +106,9 @@ class JobWatch:
         around, desk = self._desk.around, self._desk
         state = desk.read_state()
         desk.record = meter.note_ran(desk.record, ran_ms=state.ran_ms)
-        desk.update(sequence=desk.record.sequence + 1)
-        return meter.make_usage(
-            desk.record, state, now_s=around.clock.now_s(), salt=draw_salt()
-        )
+        now_s = around.clock.now_s()
+        desk.update(sequence=meter.next_sequence(desk.record, now_s=now_s))
+        return meter.make_usage(desk.record, state, now_s=now_s, salt=draw_salt())
 
     def _check_paid(self) -> None:
         around, desk = self._desk.around, self._desk

@@ -71,3 +71,13 @@ def test_writes_what_was_read() -> None:
     usage = meter.make_usage(record, state, now_s=11, salt=12)
     assert (usage.ran_ms, usage.sequence, usage.cpu_ms) == (4_000, 7, 1_234)
     assert usage.memory_bytes_max == 99
+
+
+def test_numbers_records_so_that_none_comes_again() -> None:
+    record = make_record(sequence=7)
+    assert meter.next_sequence(record, now_s=1_790_000_000) == 1_790_000_000_000
+    # A clock that was set back goes on counting where it was.
+    ahead = make_record(sequence=1_790_000_000_000)
+    assert meter.next_sequence(ahead, now_s=1_789_000_000) == 1_790_000_000_001
+    # Where the last one was not kept, the time that passed makes the difference.
+    assert meter.next_sequence(record, now_s=1_790_000_002) > 1_790_000_000_000

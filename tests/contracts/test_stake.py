@@ -1,0 +1,314 @@
+"""Stake: what binds it, what takes it, and that neither pays the one who earned it least.
+
+The documents are the project's own, signed as a provider signs them.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from msgspec.structs import astuple, replace
+
+from sublet.base.ids import Address, Digest
+from sublet.core.document import LeaseTerms, UsageRecord
+from sublet.wire.signature import Key
+from sublet.wire.typed_data import Domain, digest
+from tests.contracts.escrow_house import DOLLAR, USDC, key
+from tests.contracts.evm import Done, Evm
+
+DAY_S = 86_400
+TERMS = "(bytes32,bytes32,address,address,uint64,uint32,uint64,uint64)"
+USAGE = "(bytes32,uint64,uint64,uint64,uint64,uint64,uint64)"
+SLASH_TERMS = f"slashTerms(bytes32,{TERMS},bytes,{TERMS},bytes)"
+SLASH_USAGE = f"slashUsage(bytes32,{USAGE},bytes,{USAGE},bytes,{TERMS},bytes)"
+OPEN = "openCase(address,address,uint256,bytes32,uint256,bytes[])"
+MARKET: Digest = "0x" + "4d" * 32
+LEASE: Digest = "0x" + "1e" * 32
+ESCROW: Address = "0x" + "e5" * 20
+EVIDENCE = bytes(range(32))
+NOW_S = 1_790_000_000
+STAKE = 100 * DOLLAR
+
+
+class StakeHouse:
+    """One stake contract with five arbiters: three open a case, four uphold it."""
+
+    def __init__(self) -> None:
+        self.evm = Evm()
+        self.token = self.evm.deploy(USDC)
+        self.arbiters = sorted((key(n) for n in range(20, 25)), key=lambda k: k.address)
+        addresses = [arbiter.address for arbiter in self.arbiters]
+        args = (self.token, ESCROW, addresses, 3, 4)
+        self.stake = self.evm.deploy("Stake.vy", *args)
+        self.provider, self.tenant = key(2), key(1)
+        self.domain = Domain(MARKET, 1, ESCROW)
+        me = self.provider.address
+        self._ok(self.evm.call(self.token, "mint(address,uint256)", me, STAKE))
+        allow = ("approve(address,uint256)", self.stake, STAKE)
+        self._ok(self.evm.call(self.token, *allow, sender=me))
+        self._ok(self.call("stake(address,uint256)", me, STAKE, by=me))
+
+    def _ok(self, done: Done) -> None:
+        assert done.ok, done.fault
+
+    def call(self, signature: str, *args: Any, by: Address = ESCROW) -> Done:
+        return self.evm.call(self.stake, signature, *args, sender=by)
+
+    def balance(self, party: Address) -> int:
+        done = self.evm.call(self.token, "balanceOf(address)", party)
+        return int(done.give("uint256"))
+
+    def free(self) -> int:
+        done = self.call("stakeOf(address)", self.provider.address)
+        return int(done.give("uint256"))
+
+    # ---- documents ------------------------------------------------------------
+
+    def terms(self, **changes: Any) -> LeaseTerms:
+        base = LeaseTerms(
+            lease_id=LEASE,
+            offer_id="0x" + "0f" * 32,
+            tenant=self.tenant.address,
+            provider=self.provider.address,
+            price_hour=2_500_000,
+            duration_s=3_600,
+            signed_at_s=NOW_S,
+            salt=1,
+        )
+        return replace(base, **changes)
+
+    def usage(self, **changes: Any) -> UsageRecord:
+        base = UsageRecord(LEASE, NOW_S * 1_000, 60_000, 1_000, 1 << 20, NOW_S, 1)
+        return replace(base, **changes)
+
+    def sign(self, document: Any, signer: Key | None = None) -> list[Any]:
+        signature = (signer or self.provider).sign(digest(document, self.domain))
+        fields = [
+            bytes.fromhex(field[2:])
+            if isinstance(field, str) and len(field) == 66
+            else field
+            for field in astuple(document)
+        ]
+        return [tuple(fields), signature]
+
+    def slash_terms(self, one: LeaseTerms, two: LeaseTerms, **signers: Key) -> Done:
+        market = bytes.fromhex(MARKET[2:])
+        second = self.sign(two, signers.get("second"))
+        return self.call(SLASH_TERMS, market, *self.sign(one), *second)
+
+    def slash_usage(self, one: UsageRecord, two: UsageRecord, **more: Any) -> Done:
+        terms = self.sign(more.get("terms", self.terms()), more.get("signer"))
+        signed = (*self.sign(one), *self.sign(two), *terms)
+        return self.call(SLASH_USAGE, bytes.fromhex(MARKET[2:]), *signed)
+
+    # ---- cases ----------------------------------------------------------------
+
+    def open_case(
+        self, amount: int, *, by: list[Key] | None = None
+    ) -> tuple[Done, bytes]:
+        case = (self.provider.address, self.tenant.address, amount, EVIDENCE, amount)
+        named = self.call("getCaseId(address,address,uint256,bytes32,uint256)", *case)
+        case_id = named.give("bytes32")
+        signatures = [one.sign("0x" + case_id.hex()) for one in by or self.arbiters[:3]]
+        return self.call(OPEN, *case, signatures), case_id
+
+    def execute(self, case_id: bytes, *, by: list[Key] | None = None) -> Done:
+        confirmed = self.call("getConfirmDigest(bytes32)", case_id).give("bytes32")
+        signatures = [one.sign("0x" + confirmed.hex()) for one in by or []]
+        return self.call("executeCase(bytes32,bytes[])", case_id, signatures)
+
+
+@pytest.fixture(scope="module")
+def deployed() -> StakeHouse:
+    return StakeHouse()
+
+
+@pytest.fixture
+def house(deployed: StakeHouse) -> Iterator[StakeHouse]:
+    with deployed.evm.env.anchor():
+        yield deployed
+
+
+# ---- in and out -------------------------------------------------------------------
+
+
+def test_unbonding_takes_seven_days(house: StakeHouse) -> None:
+    me = house.provider.address
+    assert house.call("withdraw(address)", me).fault == "not_unbonding"
+    assert house.call("unbond(uint256)", STAKE + 1, by=me).fault == "over_balance"
+    assert house.call("unbond(uint256)", STAKE, by=me).ok
+    house.evm.pass_s(7 * DAY_S - 1)
+    assert house.call("withdraw(address)", me).fault == "too_early"
+    assert house.free() == STAKE  # at risk to the last second
+    house.evm.pass_s(1)
+    assert house.call("withdraw(address)", me).ok
+    assert (house.balance(me), house.free()) == (STAKE, 0)
+
+
+# ---- contradictions ---------------------------------------------------------------
+
+
+def test_two_terms_of_one_lease_cost_the_stake(house: StakeHouse) -> None:
+    assert house.call("unbond(uint256)", STAKE // 4, by=house.provider.address).ok
+    other = house.terms(price_hour=9_000_000, signed_at_s=NOW_S + 300, salt=2)
+    assert house.slash_terms(house.terms(), other).ok
+    pay = ("payAward(address)", house.provider.address)
+    assert house.call(*pay).fault == "too_early"
+    house.evm.pass_s(7 * DAY_S)
+    assert house.call(*pay).ok
+    assert house.balance(house.tenant.address) == STAKE // 2
+    assert house.call("burnt()").give("uint256") == STAKE // 2
+    assert house.call("withdraw(address)", house.provider.address).fault
+    assert house.free() == 0
+    assert house.slash_terms(house.terms(), other).fault == "nothing_left"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        # An agent that is started anew signs the same terms anew.
+        ({"salt": 2, "signed_at_s": NOW_S + 9}, "no_contradiction"),
+        ({"lease_id": "0x" + "2e" * 32, "price_hour": 1}, "no_contradiction"),
+        # What it has forgotten, a lying market may sell it again.
+        ({"price_hour": 1, "signed_at_s": NOW_S + 301}, "too_far_apart"),
+        ({"price_hour": 1, "signed_at_s": NOW_S - 301}, "too_far_apart"),
+        ({"price_hour": 1, "provider": "0x" + "77" * 20}, "bad_signature"),
+    ],
+)
+def test_terms_that_do_not_contradict(
+    house: StakeHouse, changes: dict[str, Any], fault: str
+) -> None:
+    done = house.slash_terms(house.terms(), house.terms(**changes))
+    assert done.fault == fault
+    assert house.free() == STAKE
+
+
+def test_nobody_else_contradicts_a_provider(house: StakeHouse) -> None:
+    other = house.terms(price_hour=1)
+    assert house.slash_terms(house.terms(), other, second=key(9)).fault
+    elsewhere = Domain("0x" + "99" * 32, 1, ESCROW)  # another market's documents
+    house_domain, house.domain = house.domain, elsewhere
+    try:
+        assert house.slash_terms(house.terms(), other).fault == "bad_signature"
+    finally:
+        house.domain = house_domain
+    assert house.free() == STAKE
+
+
+def test_two_readings_of_one_sequence_cost_the_stake(house: StakeHouse) -> None:
+    more = house.usage(ran_ms=60_001, salt=2)
+    assert house.slash_usage(house.usage(), more).ok
+    assert house.free() == STAKE // 2  # the award, which stays exposed
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "fault"),
+    [
+        # The same reading, signed again.
+        ({"salt": 2, "signed_at_s": NOW_S + 1}, {}, "no_contradiction"),
+        ({"sequence": NOW_S * 1_000 + 1, "ran_ms": 1}, {}, "no_contradiction"),
+        ({"ran_ms": 1}, {"signer": key(9)}, "bad_signature"),
+    ],
+)
+def test_readings_that_do_not_contradict(
+    house: StakeHouse, changes: dict[str, Any], more: Any, fault: str
+) -> None:
+    assert (
+        house.slash_usage(house.usage(), house.usage(**changes), **more).fault == fault
+    )
+    terms = house.terms(lease_id="0x" + "2e" * 32)
+    done = house.slash_usage(house.usage(), house.usage(ran_ms=1), terms=terms)
+    assert done.fault == "bad_terms"
+
+
+def test_slashing_oneself_is_no_way_out(house: StakeHouse) -> None:
+    """Not quicker than to unbond, not out of an open case, and half is lost."""
+    friend = key(66).address
+    one = house.terms(tenant=friend)
+    opened, case_id = house.open_case(30 * DOLLAR)
+    assert opened.ok
+    assert house.slash_terms(one, house.terms(tenant=friend, price_hour=1)).ok
+    award = 35 * DOLLAR  # half of what the case left free
+    # A case that comes later still takes it, while the seven days run.
+    assert house.open_case(50 * DOLLAR)[0].ok
+    house.evm.pass_s(7 * DAY_S)
+    assert house.call("payAward(address)", house.provider.address).fault == "case_open"
+    assert house.execute(case_id).ok
+    assert house.call("pay(address)", house.tenant.address).ok
+    assert house.balance(house.tenant.address) == 30 * DOLLAR
+    assert house.balance(friend) == 0
+    assert house.free() == 0
+    assert house.call("burnt()").give("uint256") == 70 * DOLLAR - award
+
+
+# ---- cases ------------------------------------------------------------------------
+
+
+def test_case_waits_three_days_then_pays_the_tenant(house: StakeHouse) -> None:
+    done, case_id = house.open_case(10 * DOLLAR)
+    assert done.ok
+    assert done.logs[0].data[32:64] == EVIDENCE
+    assert house.execute(case_id).fault == "too_early"
+    house.evm.pass_s(3 * DAY_S)
+    assert house.execute(case_id).ok
+    assert house.execute(case_id).fault == "no_case"
+    assert house.call("pay(address)", house.tenant.address).ok
+    assert house.balance(house.tenant.address) == 10 * DOLLAR
+    assert house.free() == STAKE - 10 * DOLLAR
+    assert house.open_case(10 * DOLLAR)[0].fault == "case_known"
+
+
+def test_appeal_needs_the_larger_quorum(house: StakeHouse) -> None:
+    _, case_id = house.open_case(10 * DOLLAR)
+    appeal = ("appeal(bytes32)", case_id)
+    assert house.call(*appeal).fault == "not_provider"
+    assert house.call(*appeal, by=house.provider.address).ok
+    house.evm.pass_s(3 * DAY_S)
+    assert house.execute(case_id).fault == "no_quorum"
+    assert house.execute(case_id, by=house.arbiters[:3]).fault == "no_quorum"
+    assert house.execute(case_id, by=house.arbiters[:4]).ok
+    assert house.call("owed(address)", house.tenant.address).give("uint256")
+
+
+def test_appeal_comes_in_time_or_not_at_all(house: StakeHouse) -> None:
+    _, case_id = house.open_case(10 * DOLLAR)
+    house.evm.pass_s(3 * DAY_S)
+    by = house.provider.address
+    assert house.call("appeal(bytes32)", case_id, by=by).fault == "too_late"
+
+
+@pytest.mark.parametrize(
+    ("pick", "fault"),
+    [
+        ([0, 1], "no_quorum"),
+        ([0, 0, 1], "bad_order"),  # one arbiter is not two
+        ([1, 0, 2], "bad_order"),
+    ],
+)
+def test_case_needs_a_quorum(house: StakeHouse, pick: list[int], fault: str) -> None:
+    done, _ = house.open_case(1, by=[house.arbiters[number] for number in pick])
+    assert done.fault == fault
+    strangers = sorted((key(n) for n in (40, 41, 42)), key=lambda k: k.address)
+    assert house.open_case(1, by=strangers)[0].fault == "not_arbiter"
+
+
+def test_case_holds_what_is_leaving(house: StakeHouse) -> None:
+    me = house.provider.address
+    assert house.call("unbond(uint256)", STAKE, by=me).ok
+    house.evm.pass_s(7 * DAY_S - 1)
+    assert house.open_case(40 * DOLLAR)[0].ok
+    house.evm.pass_s(1)
+    assert house.call("withdraw(address)", me).ok
+    assert house.balance(me) == 60 * DOLLAR
+    assert house.call("withdraw(address)", me).fault == "case_open"
+
+
+def test_case_that_nobody_executes_is_void(house: StakeHouse) -> None:
+    _, case_id = house.open_case(10 * DOLLAR)
+    drop = ("dropCase(bytes32)", case_id)
+    house.evm.pass_s(17 * DAY_S - 1)
+    assert house.call(*drop).fault == "too_early"
+    house.evm.pass_s(1)
+    assert house.execute(case_id).fault == "too_late"
+    assert house.call(*drop).ok
+    assert house.free() == STAKE
