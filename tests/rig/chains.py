@@ -38,16 +38,20 @@ class Lent:
         self.url = url
 
     async def sign(
-        self, key: Key, call: Call, *, nonce: int | None = None, percent: int = 100
+        self,
+        key: Key,
+        call: Call,
+        *,
+        nonce: int | None = None,
+        percent: int = 100,
+        gas: int = 1_000_000,
     ) -> SignedTransaction:
         """Sign a call by hand, offering so much of what the chain suggests."""
         if nonce is None:
             nonce = await self.chain.nonce(key.address)
         fees = await self.chain.fees()
         fees = type(fees)(fees.max_wei * percent // 100, fees.tip_wei * percent // 100)
-        return sign_transaction(
-            Transaction(CHAIN_ID, nonce, call, 1_000_000, fees), key
-        )
+        return sign_transaction(Transaction(CHAIN_ID, nonce, call, gas, fees), key)
 
     async def deploy_echo(self, key: Key) -> str:
         signed = await self.sign(key, Call(None, CREATION))

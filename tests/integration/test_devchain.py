@@ -1,0 +1,49 @@
+"""A development chain: deployed the same everywhere, funded, and still there later."""
+
+import asyncio
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sublet.adapter.anvil import find_anvil
+from sublet.adapter.devchain import DevChain
+from sublet.adapter.escrow_chain import find_balance, find_token_domain
+from sublet.base.errors import Refused
+from tests.rig.anvil import need_anvil
+
+SOMEBODY = "0x" + "5" * 40
+
+
+async def test_is_the_same_chain_after_a_restart(tmp_path: Path) -> None:
+    need_anvil()
+    async with DevChain(tmp_path / "chain") as chain:
+        await asyncio.gather(*(chain.fund(SOMEBODY, usdc=5_000_000) for _ in range(3)))
+        assert await find_balance(chain.chain, chain.token, SOMEBODY) == 15_000_000
+        assert await chain.chain.balance(SOMEBODY) > 10**18
+        domain = await find_token_domain(chain.chain, chain.token)
+        assert (domain.name, domain.version) == ("Test USD", "2")
+        before = chain.escrow, chain.token, chain.collector
+        block = await chain.chain.block()
+    assert not [one for one in psutil.Process().children() if one.name() == "anvil"]
+    async with DevChain(tmp_path / "chain") as chain:
+        assert (chain.escrow, chain.token, chain.collector) == before
+        assert await find_balance(chain.chain, chain.token, SOMEBODY) == 15_000_000
+        again = await chain.chain.block()
+        assert again is not None and block is not None
+        assert again.number >= block.number  # nothing was deployed anew
+        assert await chain.chain.code(chain.collector)
+        await chain.fund(SOMEBODY, usdc=1)
+        assert await find_balance(chain.chain, chain.token, SOMEBODY) == 15_000_001
+
+
+def test_says_how_to_get_anvil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Refused, match="npm install @foundry-rs") as refused:
+        find_anvil(tmp_path)
+    assert refused.value.code == "no_anvil"
+    place = tmp_path / "node_modules" / ".bin" / "anvil"
+    place.parent.mkdir(parents=True)
+    place.write_text("#!/bin/sh\n")
+    place.chmod(0o755)
+    assert find_anvil(tmp_path / "deeper") == place
