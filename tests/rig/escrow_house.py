@@ -7,11 +7,12 @@ from sublet.adapter.contract import load_contract
 from sublet.adapter.escrow_chain import ChainEscrow, find_token_domain
 from sublet.base.ids import NO_DIGEST
 from sublet.core.document import Channel, Voucher
+from sublet.core.rail.claiming import VoucherClaim
 from sublet.core.rail.transaction import Call
 from sublet.service.chain_port import Block, Receipt
 from sublet.wire import escrow_call, token_message
 from sublet.wire.abi import encode_call, encode_values
-from sublet.wire.escrow_call import Authorization, VoucherClaim
+from sublet.wire.escrow_call import Authorization
 from sublet.wire.signature import Key
 from sublet.wire.typed_data import Domain, digest
 from tests.fakes.chain_memory import CHAIN_ID, MemoryChain

@@ -12,22 +12,12 @@ from msgspec import Struct
 from sublet.base.ids import NO_ADDRESS, Address, Digest
 from sublet.core.document import Channel
 from sublet.core.escrow import event as ev
+from sublet.core.rail.claiming import VoucherClaim
 from sublet.core.rail.transaction import Call
 from sublet.wire.abi import BadAnswer, decode_values, encode_call, event_topic
 
-CLAIMS_MAX = 100  # of one batch; the contract takes no more
-
 _CONFIG = "(address,address,address,address,address,uint40,bytes32)"
 _CLAIM = f"(({_CONFIG},uint128),bytes,uint128)"
-
-
-class VoucherClaim(Struct, frozen=True):
-    """One voucher, and how much of it is claimed; amounts in units of the token."""
-
-    channel: Channel
-    most: int  # what the voucher says, cumulative
-    signature: bytes  # 65 bytes, of the channel's authorizer
-    total: int  # claimed of it, cumulative
 
 
 class Authorization(Struct, frozen=True):
