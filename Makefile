@@ -91,16 +91,16 @@ clean: ## remove what make made: .venv, caches, demo output
 # --inexact: the demo alone takes no development tools, but leaves them where they are.
 .venv/synced: pyproject.toml uv.lock .venv/bootstrapped
 	@echo "installing what uv.lock says; the first time it is downloaded"
-	@$(UV) sync --quiet --locked --all-extras --no-extra fast --no-dev --inexact --compile-bytecode
+	@$(UV) sync --quiet --locked --all-extras --no-extra fast --no-extra pdf --no-dev --inexact --compile-bytecode
 	@touch $@
 
 .venv/synced-dev: pyproject.toml uv.lock .venv/bootstrapped
 	@echo "installing what uv.lock says, development tools too; the first time it is downloaded"
-	@$(UV) sync --quiet --locked --all-extras --group dev --group contracts --compile-bytecode
+	@$(UV) sync --quiet --locked --all-extras --group dev --group contracts --group books --compile-bytecode
 	@touch .venv/synced $@
 
 .venv/synced-fuzz: .venv/synced-dev
-	@$(UV) sync --quiet --locked --all-extras --group dev --group contracts --group fuzz
+	@$(UV) sync --quiet --locked --all-extras --group dev --group contracts --group books --group fuzz
 	@touch $@
 
 # ---- the two system packages --------------------------------------------------------------------------
@@ -119,6 +119,7 @@ CONTAINERS_OK := for name in crun runsc catatonit skopeo busybox; do command -v 
 .PHONY: system-if-possible
 system-if-possible:
 	@{ command -v ssh && command -v rsync; } >/dev/null || $(call apt_install,openssh-client rsync) || echo "going on without ssh and rsync: what needs them is skipped, with the reason"
+	@command -v hledger >/dev/null || $(call apt_install,hledger) || echo "going on without hledger: what needs it is skipped, with the reason"
 	@command -v jq >/dev/null || $(call apt_install,jq) || echo "going on without jq: what needs it is skipped, with the reason"
 	@{ $(SYSTEM_OK); } || $(call apt_install,bubblewrap libseccomp2) || echo "going on without a sandbox: what needs one is skipped, with the reason"
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call install_postgresql) || echo "going on without PostgreSQL: what needs it is skipped, with the reason"

@@ -6,7 +6,16 @@ import sys
 import pytest
 
 # Packages that only an extra brings; the tenant's path must work without them.
-EXTRAS = ("numba", "numpy", "prometheus_client", "psutil", "pynvml", "pyseccomp", "uv")
+EXTRAS = (
+    "numba",
+    "numpy",
+    "prometheus_client",
+    "psutil",
+    "pynvml",
+    "pyseccomp",
+    "reportlab",
+    "uv",
+)
 
 # Verbs that fold a log or run a market here; they say which extra they need.
 HEAVY = (

@@ -85,6 +85,8 @@ VOLUME_S_MAX = 1_024 * LEASE_S_MAX  # seconds of a slice, over all leases of an 
 RPC_BYTES_MAX = 16_777_216  # of one answer
 RPC_LOGS_MAX = 20_000  # events in one answer
 
+STATEMENT_LINES_MAX = 250_000  # of one statement: 150 MB of memory
+
 # Requests to a node
 REQUEST_BYTES_MAX = 4_194_304
 REQUEST_AGE_S_MAX = 30  # seconds a signed request is good for

@@ -28,6 +28,7 @@ _EXTRA_OF = {
     "psutil": "provider",
     "pynvml": "provider",
     "pyseccomp": "provider",
+    "reportlab": "pdf",
 }
 
 HELP = """Rent machines by the second, on an open market.
@@ -86,6 +87,7 @@ VERBS = {
     "stop": Verb("jobs", "Stop a job and settle it."),
     "revoke": Verb("detached", "Take a detached job's budget back."),
     "cost": Verb("money", "Show what a job cost, or all of them."),
+    "statement": Verb("statement", "What ran, when, for how much: CSV, PDF, ledgers."),
     "attest": Verb("attest", "Vouch for what is said of a provider, or take it back."),
     "attestations": Verb("attest", "List who vouches for what, of whom."),
     "wallet": Verb("money", "Show address and balance; get credits."),

@@ -1,0 +1,1 @@
+"""A statement as text that people and other programs read: one file per format."""
