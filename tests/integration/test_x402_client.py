@@ -13,8 +13,11 @@ from aiohttp import web
 from sublet.adapter.devchain import DevChain
 from sublet.adapter.escrow_chain import ChainEscrow, find_balance, find_token_domain
 from sublet.adapter.tabs_folder import FolderTabs
-from sublet.adapter.x402_door import Door, SenderDepositor, claim_of
+from sublet.adapter.x402_door import Door, SenderDepositor
+from sublet.base.units import MicroUsd
 from sublet.core.rail.sending import Phase, Policy
+from sublet.service.claimer import Claimer, Words
+from sublet.service.escrow_follower import Follower
 from sublet.service.sender import Sender
 from sublet.wire import escrow_call
 from sublet.wire.signature import Key
@@ -61,17 +64,40 @@ async def keep_mining(rig: Rig) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def make_client() -> Any:
+def make_client(rpc_url: str = "") -> Any:
+    """Make an official client that remembers nothing; with an RPC it can look."""
     from eth_account import Account
     from x402 import x402Client
     from x402.http.clients import x402HttpxClient
+    from x402.mechanisms.evm import EthAccountSigner, EthAccountSignerWithRPC
     from x402.mechanisms.evm.batch_settlement.client import BatchSettlementEvmScheme
 
     payer = Account.from_key(PAYER.to_hex())
+    signer = (
+        EthAccountSignerWithRPC(payer, rpc_url) if rpc_url else EthAccountSigner(payer)
+    )
     client = x402Client()
-    client.register("eip155:31337", BatchSettlementEvmScheme(payer))
+    client.register("eip155:31337", BatchSettlementEvmScheme(signer))
     client.set_spend_controls(False)
     return x402HttpxClient(client, timeout=WAIT_S)
+
+
+def make_claimer(house: House) -> Claimer:
+    """Claims what costs next to nothing at once."""
+    chain = house.devchain.chain
+    return Claimer(
+        chain,
+        house.escrow,
+        Follower(chain, house.escrow, confirmations=POLICY.confirmations),
+        house.sender,
+        words=Words(
+            claim=lambda claims: escrow_call.claim(ESCROW, claims),
+            settle=lambda receiver, token: escrow_call.settle(
+                ESCROW, receiver=receiver, token=token
+            ),
+        ),
+        ether_usd=lambda: MicroUsd(1),
+    )
 
 
 @pytest.fixture
@@ -160,7 +186,7 @@ async def test_official_client_pays_and_provider_claims(house: House) -> None:
         assert (answer.status_code, answer.json()) == (200, {"token": "of a model"})
         assert answer.headers[RESPONSE_HEADER]
         ((channel_id, tab),) = house.tabs.list_tabs().items()
-        assert tab.charged == tab.signed == number * PRICE
+        assert tab.amount == number * PRICE
     # Three requests are paid by the first deposit, the other two by a second one.
     state = await house.escrow.channel(channel_id, at=None)
     assert (state.balance, state.claimed) == (2 * DEPOSIT, 0)
@@ -180,14 +206,20 @@ async def test_official_client_pays_and_provider_claims(house: House) -> None:
                 assert told["error"].endswith("cumulative_amount_mismatch")
     assert house.tabs.list_tabs() == {channel_id: tab}
 
-    await house.sender.submit("claim", escrow_call.claim(ESCROW, [claim_of(tab)]))
-    ended = await house.sender.wait_ended("claim")
+    _, wishes = await make_claimer(house).step(house.tabs.list_tabs())
+    ended = await house.sender.wait_ended(wishes[0].id)
     assert ended.phase is Phase.CONFIRMED
     earned = await house.escrow.earned(PROVIDER.address, token, at=None)
     assert earned.claimed == 5 * PRICE
     # A claim changes nothing for the payer: it goes on where it was.
     assert (await http.get(f"{url}/paid")).status_code == 200
-    assert house.tabs.list_tabs()[channel_id].charged == 6 * PRICE
+    assert house.tabs.list_tabs()[channel_id].amount == 6 * PRICE
+
+    # One that has forgotten all finds its place by its own last voucher, in our 402.
+    async with make_client(house.devchain.rpc_url) as again:
+        for number in (7, 8):
+            assert (await again.get(f"{url}/paid")).status_code == 200
+            assert house.tabs.list_tabs()[channel_id].amount == number * PRICE
 
 
 async def test_what_failed_is_not_charged(house: House) -> None:
@@ -198,6 +230,6 @@ async def test_what_failed_is_not_charged(house: House) -> None:
     # The deposit stands, and the client knows: it makes no second one.
     assert (await http.get(f"{url}/paid")).status_code == 200
     ((channel_id, tab),) = house.tabs.list_tabs().items()
-    assert tab.charged == PRICE
+    assert tab.amount == PRICE
     state = await house.escrow.channel(channel_id, at=None)
     assert state.balance == DEPOSIT

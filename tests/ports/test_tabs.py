@@ -8,7 +8,8 @@ import pytest
 from sublet.adapter.tabs_folder import FolderTabs
 from sublet.base.errors import Broken, Unavailable
 from sublet.core.document import Channel
-from sublet.service.tab_port import Tab, TabKeeper
+from sublet.service.claimer import BestVoucher
+from sublet.service.tab_port import TabKeeper
 from tests.fakes.tabs_memory import MemoryTabs
 
 ID, OTHER = "0x" + "a1" * 32, "0x" + "b2" * 32
@@ -21,7 +22,7 @@ CHANNEL = Channel(
     withdraw_delay=900,
     salt="0x" + "00" * 32,
 )
-TAB = Tab(channel=CHANNEL, charged=5, signed=5, signature=b"\x01" * 65)
+TAB = BestVoucher(CHANNEL, 5, b"\x01" * 65)
 
 
 @pytest.fixture(params=["fake", "folder"])
@@ -35,7 +36,7 @@ def test_knows_nothing_at_first(tabs: TabKeeper) -> None:
 
 
 def test_keeps_the_last_one_of_each_channel(tabs: TabKeeper) -> None:
-    later = msgspec.structs.replace(TAB, charged=9, signed=9)
+    later = msgspec.structs.replace(TAB, amount=9)
     tabs.keep(ID, TAB)
     tabs.keep(OTHER, TAB)
     tabs.keep(ID, later)
@@ -51,7 +52,7 @@ def test_survives_its_process(tmp_path: Path) -> None:
 
 
 def test_a_broken_tab_is_no_empty_one(tmp_path: Path) -> None:
-    (tmp_path / ID).write_bytes(b'{"charged":')
+    (tmp_path / ID).write_bytes(b'{"amount":')
     with pytest.raises(Broken):
         FolderTabs(tmp_path).find(ID)
 

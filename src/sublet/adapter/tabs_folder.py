@@ -9,7 +9,7 @@ import msgspec
 from sublet.adapter import private_file
 from sublet.base.errors import Broken, Unavailable
 from sublet.base.ids import Digest
-from sublet.service.tab_port import Tab
+from sublet.service.claimer import BestVoucher
 
 _NAME = re.compile(r"\A0x[0-9a-f]{64}\Z")
 _TAB_BYTES_MAX = 4_096
@@ -22,7 +22,7 @@ class FolderTabs:
         """Take the folder; it is made, private, with the first tab."""
         self._folder = folder
 
-    def find(self, channel_id: Digest) -> Tab | None:
+    def find(self, channel_id: Digest) -> BestVoucher | None:
         """As the port says."""
         place = self._find_place(channel_id)
         try:
@@ -33,21 +33,21 @@ class FolderTabs:
         except OSError as error:
             raise _fault(error) from error
         try:
-            return msgspec.json.decode(raw, type=Tab)
+            return msgspec.json.decode(raw, type=BestVoucher)
         except msgspec.MsgspecError as error:
             raise Broken(
                 f"{place} is no tab; what its channel owes is not known: move it away",
                 code="bad_tab",
             ) from error
 
-    def keep(self, channel_id: Digest, tab: Tab) -> None:
+    def keep(self, channel_id: Digest, tab: BestVoucher) -> None:
         """As the port says."""
         try:
             private_file.write(self._find_place(channel_id), msgspec.json.encode(tab))
         except OSError as error:
             raise _fault(error) from error
 
-    def list_tabs(self) -> Mapping[Digest, Tab]:
+    def list_tabs(self) -> Mapping[Digest, BestVoucher]:
         """As the port says."""
         names = [place.name for place in self._folder.glob("0x*")]
         found = {name: self.find(name) for name in names if _NAME.match(name)}

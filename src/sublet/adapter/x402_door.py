@@ -6,7 +6,7 @@ that nobody loses: a deposit is confirmed first, then the handler works, then th
 the disk, then the answer goes out. What the handler did not do (status 400 and above) is
 not charged.
 
-Not here: what the protocol says (``wire.x402``), claiming (whoever reads the tabs).
+Not here: what the protocol says (``wire.x402``), claiming (``service.claimer``).
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from multidict import CIMultiDict
 from sublet.base.errors import PeerFault, Unavailable
 from sublet.base.ids import Address, Digest
 from sublet.core.escrow.state import ChannelState
-from sublet.core.rail.claiming import VoucherClaim
 from sublet.core.rail.sending import Phase
 from sublet.service.chain_port import Chain
+from sublet.service.claimer import BestVoucher
 from sublet.service.escrow_port import Escrow
 from sublet.service.sender import Sender
-from sublet.service.tab_port import Tab, TabKeeper
+from sublet.service.tab_port import TabKeeper
 from sublet.wire import escrow_call, x402
 from sublet.wire.x402 import BadPayment, Payment, Terms
 
@@ -177,11 +177,11 @@ class Door:
         # What has failed is not charged; the payer keeps its voucher.
         taken = price if response.status < web.HTTPBadRequest.status_code else 0
         if taken:
-            tab = Tab(
-                channel=payment.channel,
-                charged=charged + taken,
-                signed=payment.voucher.max_claimable_amount,
-                signature=payment.signature,
+            # It says exactly what was charged, this request included.
+            tab = BestVoucher(
+                payment.channel,
+                payment.voucher.max_claimable_amount,
+                payment.signature,
             )
             try:
                 self._tabs.keep(channel_id, tab)
@@ -198,7 +198,7 @@ class Door:
         return response
 
     async def _check(
-        self, payment: Payment, tab: Tab | None, price: int
+        self, payment: Payment, tab: BestVoucher | None, price: int
     ) -> ChannelState:
         """Check against what is remembered of the chain, then against a new look."""
         channel_id = payment.voucher.channel_id
@@ -246,7 +246,7 @@ class Door:
         error: str = "",
         *,
         payment: Payment | None = None,
-        tab: Tab | None = None,
+        tab: BestVoucher | None = None,
     ) -> web.Response:
         """Answer 402: what is asked, and why the payment that came was not taken."""
         known = None
@@ -257,7 +257,7 @@ class Door:
                 channel_id,
                 state,
                 charged=_count_charged(tab, state),
-                signed=tab.signed if tab else 0,
+                signed=tab.amount if tab else 0,
                 signature=tab.signature if tab else b"",
             )
         header = x402.write_required(
@@ -288,16 +288,9 @@ class Door:
         )
 
 
-def claim_of(tab: Tab) -> VoucherClaim:
-    """Give what is to be claimed of a tab: all that was charged, and no more."""
-    return VoucherClaim(
-        channel=tab.channel, most=tab.signed, signature=tab.signature, total=tab.charged
-    )
-
-
-def _count_charged(tab: Tab | None, state: ChannelState) -> int:
+def _count_charged(tab: BestVoucher | None, state: ChannelState) -> int:
     """Count what was charged; of a lost tab, what was claimed by it is known yet."""
-    return max(tab.charged if tab else 0, state.claimed)
+    return max(tab.amount if tab else 0, state.claimed)
 
 
 def _count_free(state: ChannelState) -> int:

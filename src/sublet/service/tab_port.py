@@ -1,35 +1,25 @@
-"""Tabs: what payers of a resource have signed, and how much of it was used up.
+"""Tabs: what the payers of a resource owe by what they have signed.
 
-A tab is worth what its voucher says, so a keeper has it on the disk before its payer
-is answered. Whoever claims reads them all (``list_tabs``).
+A tab is the best voucher of its channel, and is worth what that says. So a keeper has
+it on the disk before its payer is answered, and a ``Claimer`` takes all of them as
+they are.
 """
 
 from collections.abc import Mapping
 from typing import Protocol
 
-from msgspec import Struct
-
 from sublet.base.ids import Digest
-from sublet.core.document import Channel
-
-
-class Tab(Struct, frozen=True, kw_only=True):
-    """One channel's; amounts in units of its token, cumulative."""
-
-    channel: Channel
-    charged: int  # for all requests so far; at most ``signed``
-    signed: int  # what the last voucher says
-    signature: bytes  # under it
+from sublet.service.claimer import BestVoucher
 
 
 class TabKeeper(Protocol):
-    """Keeps tabs by their channel."""
+    """Keeps the best voucher of each channel."""
 
-    def find(self, channel_id: Digest) -> Tab | None:
+    def find(self, channel_id: Digest) -> BestVoucher | None:
         """Give a channel's tab, or None where nothing was ever charged."""
         ...
 
-    def keep(self, channel_id: Digest, tab: Tab) -> None:
+    def keep(self, channel_id: Digest, tab: BestVoucher) -> None:
         """Put a tab in the place of the last one; it is safe when this returns.
 
         Raises:
@@ -37,6 +27,6 @@ class TabKeeper(Protocol):
         """
         ...
 
-    def list_tabs(self) -> Mapping[Digest, Tab]:
+    def list_tabs(self) -> Mapping[Digest, BestVoucher]:
         """Give all of them, to claim."""
         ...

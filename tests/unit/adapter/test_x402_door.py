@@ -12,11 +12,11 @@ import pytest
 from aiohttp import web
 
 from sublet.adapter.escrow_chain import ChainEscrow
-from sublet.adapter.x402_door import Door, claim_of
+from sublet.adapter.x402_door import Door
 from sublet.base.errors import Unavailable
 from sublet.core.document import Channel, Voucher
 from sublet.core.escrow import operation as op
-from sublet.service.tab_port import Tab
+from sublet.service.claimer import BestVoucher
 from sublet.wire.signature import Key
 from sublet.wire.typed_data import digest
 from sublet.wire.x402 import (
@@ -206,8 +206,7 @@ async def test_vouchers_grow_and_are_kept(
         assert said["extra"]["channelState"]["chargedCumulativeAmount"] == str(most)
         tab = world.tabs.find(world.id)
         assert tab is not None
-        claim = claim_of(tab)
-        assert (claim.total, claim.most) == (most, most)
+        assert (tab.channel, tab.amount) == (world.channel, most)
 
 
 async def test_replayed_voucher_learns_where_it_stands(
@@ -295,7 +294,7 @@ async def test_an_rpc_that_is_down_stops_new_payers_only(
 
 async def test_a_tab_that_cannot_be_kept_is_no_sale() -> None:
     class Full(MemoryTabs):
-        def keep(self, channel_id: str, tab: Tab) -> None:
+        def keep(self, channel_id: str, tab: BestVoucher) -> None:
             raise Unavailable("the disk is full", code="tab_not_kept")
 
     world = World(Full())
