@@ -30,7 +30,7 @@ def load_key(path: Path) -> Key:
         Refused: no such file, others may read it, or it holds no key.
         Unavailable: the disk did not answer.
     """
-    return _load(path, Key.from_hex)
+    return load_private(path, Key.from_hex)
 
 
 def create_key(path: Path) -> Key:
@@ -41,7 +41,7 @@ def create_key(path: Path) -> Key:
         Unavailable: the disk did not take it.
     """
     key = Key.generate(secrets.token_bytes(_SECRET_BYTES))
-    _create(path, key.to_hex())
+    create_private(path, key.to_hex())
     return key
 
 
@@ -52,25 +52,25 @@ def load_or_create_key(path: Path) -> Key:
 
 def load_note_key(path: Path) -> NoteKey:
     """Read the key that signs a log's checkpoints; raises as ``load_key``."""
-    return _load(path, NoteKey.from_text)
+    return load_private(path, NoteKey.from_text)
 
 
 def create_note_key(path: Path, *, name: str) -> NoteKey:
     """Draw a note key of this name and keep it; raises as ``create_key``."""
     key = NoteKey.generate(secrets.token_bytes(_SECRET_BYTES), name)
-    _create(path, key.to_text())
+    create_private(path, key.to_text())
     return key
 
 
 def load_witness_key(path: Path) -> WitnessKey:
     """Read the key with which a witness cosigns; raises as ``load_key``."""
-    return _load(path, WitnessKey.from_text)
+    return load_private(path, WitnessKey.from_text)
 
 
 def create_witness_key(path: Path, *, name: str) -> WitnessKey:
     """Draw a witness's key of this name and keep it; raises as ``create_key``."""
     key = WitnessKey.generate(secrets.token_bytes(_SECRET_BYTES), name)
-    _create(path, key.to_text())
+    create_private(path, key.to_text())
     return key
 
 
@@ -97,14 +97,17 @@ def _load_or(
     return load(path)
 
 
-def _load(path: Path, parse: Callable[[str], T]) -> T:
+def load_private(
+    path: Path, parse: Callable[[str], T], *, size_max: int = _FILE_BYTES_MAX
+) -> T:
+    """Read a file that this user alone may read; raises as ``load_key``."""
     try:
         # Without blocking: a pipe in the key's place would wait for a writer.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             # Asked of the open file, so that it cannot be swapped in between.
             status = os.fstat(file.fileno())
             _check_private(path, status)
-            raw = file.read(_FILE_BYTES_MAX + 1)
+            raw = file.read(size_max + 1)
     except FileNotFoundError as exc:
         raise Refused(f"there is no key at {path}", code="no_key") from exc
     except PermissionError as exc:
@@ -132,7 +135,8 @@ def _check_private(path: Path, status: os.stat_result) -> None:
         )
 
 
-def _create(path: Path, text: str) -> None:
+def create_private(path: Path, text: str) -> None:
+    """Keep a text that this user alone may read; raises as ``create_key``."""
     try:
         private_file.make_folder(path.parent)
         _write_new(path, text.encode() + b"\n")

@@ -94,6 +94,7 @@ VERBS = {
     "cp": Verb("files", "Copy files out of a running job."),
     "ssh": Verb("files", "Open a shell beside a running job; let ssh and scp in."),
     "port": Verb("files", "Reach a server that a running job runs."),
+    "key": Verb("key", "Keep cold keys, encrypted; list yours.", is_group=True),
     "up": Verb("up", "Start a market for development, here.", is_group=True),
     "provider": Verb("provider", "Offer this machine and earn.", is_group=True),
     "node": Verb("node", "Operate a market.", is_group=True),
