@@ -24,8 +24,8 @@ class MemoryJournal:
                 raise Broken("two transactions with one nonce", code="journal_forked")
         self._kept[sending.id] = sending
 
-    def find(self, wish: str) -> Sending | None:
-        return self._kept.get(wish)
+    def find(self, errand: str) -> Sending | None:
+        return self._kept.get(errand)
 
     def list_open(self, sender: str) -> tuple[Sending, ...]:
         return tuple(

@@ -80,13 +80,13 @@ class Provider:
         )
 
     async def step(self) -> list[str]:
-        """Look, wish and send; give the names of the wishes, without their hashes."""
-        _, wishes = await self.claimer.step(self.vouchers)
+        """Look, errand and send; give the names of the errands, without their hashes."""
+        _, errands = await self.claimer.step(self.vouchers)
         await self.sender.step()
-        return [wish.id.split()[0] for wish in wishes]
+        return [errand.id.split()[0] for errand in errands]
 
     async def settle_down(self) -> list[str]:
-        """Go on until nothing is wished for or under way."""
+        """Go on until nothing is asked for or under way."""
         named: list[str] = []
         quiet = 0
         for _ in range(STEPS_MAX):
@@ -226,7 +226,7 @@ async def test_provider_that_is_gone_loses_what_it_did_not_claim(
     assert (held.due, held.lost) == (0, 2 * DOLLAR)
 
 
-async def test_displaced_claim_is_made_anew(house: EscrowHouse) -> None:
+async def test_usurped_claim_is_made_anew(house: EscrowHouse) -> None:
     await house.deposit(3_000 * DOLLAR)
     house.hand.mine(CONFIRMATIONS)
     house.hand.set_automine(on=False)
@@ -243,7 +243,7 @@ async def test_displaced_claim_is_made_anew(house: EscrowHouse) -> None:
     assert "claim" in await provider.settle_down()
     assert (await state(house)).claimed == 2_000 * DOLLAR
     phases = [one.phase for one in provider.journal._kept.values()]  # type: ignore[attr-defined]
-    assert phases == [Phase.DISPLACED, Phase.CONFIRMED, Phase.CONFIRMED]
+    assert phases == [Phase.USURPED, Phase.CONFIRMED, Phase.CONFIRMED]
 
 
 # ---- following ----------------------------------------------------------------------

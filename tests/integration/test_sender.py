@@ -35,11 +35,11 @@ async def lent(request: pytest.FixtureRequest) -> AsyncIterator[Lent]:
         yield lent
 
 
-async def finish(lent: Lent, sender: Sender, wish: str) -> Sending:
-    """Step and mine until a wish has ended."""
+async def finish(lent: Lent, sender: Sender, errand: str) -> Sending:
+    """Step and mine until a errand has ended."""
     for _ in range(STEPS_MAX):
         await sender.step()
-        found = sender.find(wish)
+        found = sender.find(errand)
         assert found is not None
         if found.is_ended:
             return found
@@ -54,7 +54,7 @@ async def count_said(lent: Lent, echo: str, saying: bytes) -> int:
     return sum(log.data == saying for log in logs)
 
 
-async def test_sends_each_wish_once_in_order(lent: Lent) -> None:
+async def test_sends_each_errand_once_in_order(lent: Lent) -> None:
     echo = await lent.deploy_echo(KEY)
     sender = make_sender(lent.chain, MemoryJournal(), KEY)
     for number in (1, 2, 3):
@@ -72,24 +72,24 @@ async def test_killed_anywhere_sends_once(lent: Lent) -> None:
     lent.hand.set_automine(on=False)
     kills = 0
     for at in range(1, 99):
-        fatal, journal, wish = Fatal(at=at), MemoryJournal(), f"say {at}"
+        fatal, journal, errand = Fatal(at=at), MemoryJournal(), f"say {at}"
         saying, nonce = at.to_bytes(32, "big"), await lent.chain.nonce(KEY.address)
         sender = make_sender(fatal.wrap(lent.chain), fatal.wrap(journal), KEY)
         try:
-            await sender.submit(wish, Call(echo, saying))
-            await finish(lent, sender, wish)
+            await sender.submit(errand, Call(echo, saying))
+            await finish(lent, sender, errand)
         except Killed:
             kills += 1
         else:
             break
-        # Who wished asks again after a restart, as it cannot know.
+        # Who asked asks again after a restart, as it cannot know.
         again = make_sender(lent.chain, journal, KEY)
-        await again.submit(wish, Call(echo, saying))
-        ended = await finish(lent, again, wish)
+        await again.submit(errand, Call(echo, saying))
+        ended = await finish(lent, again, errand)
         assert ended.phase is Phase.CONFIRMED, fatal.effects
         assert await count_said(lent, echo, saying) == 1, fatal.effects
         assert await lent.chain.nonce(KEY.address) == nonce + 1, fatal.effects
-    # Before and after: the wish, signed, handed over, sent, mined, confirmed.
+    # Before and after: the errand, signed, handed over, sent, mined, confirmed.
     assert kills >= 12
 
 
@@ -143,8 +143,8 @@ async def test_reorg_sends_the_same_again(lent: Lent) -> None:
     lent.hand.reorg(2)
     lent.hand.forget_pending()
     assert await count_said(lent, echo, b"\x07" * 32) == 0
-    for wish in ("say", "more"):
-        ended = await finish(lent, sender, wish)
+    for errand in ("say", "more"):
+        ended = await finish(lent, sender, errand)
         assert ended.phase is Phase.CONFIRMED
     assert ended.transaction == first  # the same bytes, so never two
     for saying in (b"\x07" * 32, b"\x08" * 32):
@@ -182,9 +182,9 @@ async def test_nonce_taken_by_another_program(lent: Lent) -> None:
     await lent.chain.send(stranger.raw)
     lent.hand.mine()
     ended = await finish(lent, sender, "say")
-    assert ended.phase is Phase.DISPLACED and "another program" in ended.reason
+    assert ended.phase is Phase.USURPED and "another program" in ended.reason
     assert await count_said(lent, echo, b"\x07" * 32) == 0
-    # The next wish of whoever decides goes on behind it.
+    # The next errand of whoever decides goes on behind it.
     await sender.submit("again", Call(echo, b"\x07" * 32))
     assert (await finish(lent, sender, "again")).phase is Phase.CONFIRMED
     assert await count_said(lent, echo, b"\x07" * 32) == 1
@@ -283,7 +283,7 @@ async def test_answer_lost_after_sending() -> None:
 
 
 async def test_node_that_lags_makes_no_second_transaction() -> None:
-    """Of two RPCs one is blocks behind: nothing is taken for displaced."""
+    """Of two RPCs one is blocks behind: nothing is taken for usurped."""
     async with lend_chain("anvil") as lent, lend_chain("anvil") as behind:
         lent.hand.fund(KEY.address)
         echo = await lent.deploy_echo(KEY)

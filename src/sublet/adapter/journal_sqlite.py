@@ -84,9 +84,9 @@ class SqliteJournal:
                 (*_row(sending), sending.id),
             )
 
-    def find(self, wish: str) -> Sending | None:
+    def find(self, errand: str) -> Sending | None:
         """As the port says."""
-        found = self._read("WHERE id = ?", wish)
+        found = self._read("WHERE id = ?", errand)
         return found[0] if found else None
 
     def list_open(self, sender: Address) -> tuple[Sending, ...]:

@@ -2,7 +2,7 @@
 
 The shell around ``core.rail.claiming``. It only ever claims and settles: it gives
 nothing back and takes nothing out. Each decision has a name made of what it claims, so
-that after a crash the same decision is the same wish, and is sent once.
+that after a crash the same decision is the same errand, and is sent once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ from sublet.service.escrow_follower import Change, Follower
 from sublet.service.escrow_port import Escrow
 from sublet.service.sender import Sender
 
-TRIES_MAX = 100  # of one claim that was displaced or refused, then it waits for another
+TRIES_MAX = 100  # of one claim that was usurped or refused, then it waits for another
 
 
 class BestVoucher(Struct, frozen=True):
@@ -76,18 +76,18 @@ class Claimer:
         self._sender = sender
         self._words = words
         self._ether_usd = ether_usd
-        self._sent: dict[str, Batch] = {}  # by the wish, while it is under way
+        self._sent: dict[str, Batch] = {}  # by the errand, while it is under way
 
     async def step(
         self, vouchers: Mapping[Digest, BestVoucher]
     ) -> tuple[tuple[Change, ...], tuple[Sending, ...]]:
-        """Look at the chain, and wish for what is to be claimed now.
+        """Look at the chain, and ask for what is to be claimed now.
 
         Args:
             vouchers: the best one of each channel, by the channel's id.
 
         Returns:
-            What has changed for certain, and what was wished for now.
+            What has changed for certain, and what was asked for now.
 
         Raises:
             Unavailable, ChainLied: as the chain's port says; look again later.
@@ -98,14 +98,14 @@ class Claimer:
         newest = await self._follower.peek()
         held = self._hold(vouchers, newest)
         price = await self._price()
-        wishes = []
+        errands = []
         for batch in plan_batches(held, gas_price=price):
-            wish = await self._wish(_name(batch), self._words.claim(batch.claims))
-            if wish is not None:
-                self._sent[wish.id] = batch
-                wishes.append(wish)
-        wishes += await self._settle(held, price)
-        return changes, tuple(wishes)
+            errand = await self._errand(_name(batch), self._words.claim(batch.claims))
+            if errand is not None:
+                self._sent[errand.id] = batch
+                errands.append(errand)
+        errands += await self._settle(held, price)
+        return changes, tuple(errands)
 
     def _hold(
         self,
@@ -113,10 +113,10 @@ class Claimer:
         newest: Mapping[Digest, ChannelState],
     ) -> list[Held]:
         under_way: dict[Digest, int] = {}
-        for wish, batch in tuple(self._sent.items()):
-            sending = self._sender.find(wish)
+        for errand, batch in tuple(self._sent.items()):
+            sending = self._sender.find(errand)
             if sending is None or sending.is_ended:
-                del self._sent[wish]  # what came of it, the chain says
+                del self._sent[errand]  # what came of it, the chain says
                 continue
             for one in batch.held:
                 under_way[one.id] = max(under_way.get(one.id, 0), one.total)
@@ -146,7 +146,7 @@ class Claimer:
     async def _settle(
         self, held: Sequence[Held], price: GasPrice | None
     ) -> list[Sending]:
-        wishes = []
+        errands = []
         head = await self._chain.block()
         for receiver, token in sorted(
             {(one.channel.receiver, one.channel.token) for one in held}
@@ -156,19 +156,19 @@ class Claimer:
                 continue
             # Named by what was ever claimed: the same money is asked for once.
             name = f"settle {receiver} {token} {earned.claimed}"
-            wish = await self._wish(name, self._words.settle(receiver, token))
-            if wish is not None:
-                wishes.append(wish)
-        return wishes
+            errand = await self._errand(name, self._words.settle(receiver, token))
+            if errand is not None:
+                errands.append(errand)
+        return errands
 
-    async def _wish(self, name: str, call: Call) -> Sending | None:
-        """Wish for a call, again where it came to nothing; None: it is under way."""
+    async def _errand(self, name: str, call: Call) -> Sending | None:
+        """Ask for a call, again where it came to nothing; None: it is under way."""
         for number in range(TRIES_MAX):
-            wish = f"{name} {number}"
-            before = self._sender.find(wish)
+            errand = f"{name} {number}"
+            before = self._sender.find(errand)
             if before is None:
-                return await self._sender.submit(wish, call)
-            if before.phase not in (Phase.DISPLACED, Phase.REVERTED, Phase.REFUSED):
+                return await self._sender.submit(errand, call)
+            if before.phase not in (Phase.USURPED, Phase.REVERTED, Phase.REFUSED):
                 return None
         return None
 

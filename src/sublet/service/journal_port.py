@@ -24,7 +24,7 @@ class Journal(Protocol):
         """
         ...
 
-    def find(self, wish: str) -> Sending | None:
+    def find(self, errand: str) -> Sending | None:
         """Give one, or None where there is none of this id."""
         ...
 

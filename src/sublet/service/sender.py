@@ -2,8 +2,8 @@
 
 The shell around ``core.rail.sending``: it asks the chain, has the core decide, writes
 that down, and does it. Killed anywhere, it goes on from the journal. While no RPC
-answers, wishes are taken and wait. One key belongs to one sender: a journal is open
-in one process, and what another program does with the key ends as ``displaced``.
+answers, errands are taken and wait. One key belongs to one sender: a journal is open
+in one process, and what another program does with the key ends as ``usurped``.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from contextlib import suppress
 from sublet.base.errors import PeerFault, Unavailable
 from sublet.base.ids import Address
 from sublet.core.rail import sending as core
-from sublet.core.rail.sending import Policy, Seen, Sending, Standing
+from sublet.core.rail.sending import Inclusion, Policy, Seen, Sending
 from sublet.core.rail.transaction import Call, SignedTransaction, Transaction
 from sublet.service.chain_port import Chain, NotTaken, Reverted
 from sublet.service.journal_port import Journal
@@ -52,28 +52,28 @@ class Sender:
         self._sign = sign
         self._policy = policy
         self._changed = asyncio.Condition()
-        self._wished = asyncio.Event()
+        self._asked = asyncio.Event()
 
-    async def submit(self, wish: str, call: Call) -> Sending:
-        """Wish for a call. It is on the disk when this returns, and is sent soon.
+    async def submit(self, errand: str, call: Call) -> Sending:
+        """Ask for a call. It is on the disk when this returns, and is sent soon.
 
         Args:
-            wish: its name; one that is there already is given as it stands.
+            errand: its name; one that is there already is given as it stands.
             call: the contract's call.
         """
-        kept = self._journal.add(Sending(id=wish, sender=self.address, call=call))
-        self._wished.set()
+        kept = self._journal.add(Sending(id=errand, sender=self.address, call=call))
+        self._asked.set()
         return kept
 
-    def find(self, wish: str) -> Sending | None:
-        """Say how a wish stands."""
-        return self._journal.find(wish)
+    def find(self, errand: str) -> Sending | None:
+        """Say how an errand stands."""
+        return self._journal.find(errand)
 
-    async def wait_ended(self, wish: str) -> Sending:
-        """Wait until a wish has ended; somebody has to ``run`` meanwhile."""
+    async def wait_ended(self, errand: str) -> Sending:
+        """Wait until an errand has ended; somebody has to ``run`` meanwhile."""
         async with self._changed:
             while True:
-                found = self._journal.find(wish)
+                found = self._journal.find(errand)
                 if found is not None and found.is_ended:
                     return found
                 await self._changed.wait()
@@ -89,8 +89,8 @@ class Sender:
                 self.fault, pause_s = fault, min(2 * pause_s, POLL_S_MAX)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
-                    await self._wished.wait()
-            self._wished.clear()
+                    await self._asked.wait()
+            self._asked.clear()
 
     async def step(self) -> None:
         """Look once, and do what is to be done now.
@@ -120,11 +120,11 @@ class Sender:
     async def _advance(self, sending: Sending, *, head: int, nonce: int) -> Sending:
         if sending.nonce is None:
             return sending
-        standing = None
+        inclusion = None
         for attempt in reversed(sending.attempts):
             receipt = await self._chain.receipt(attempt.hash)
             if receipt is not None:
-                standing = Standing(
+                inclusion = Inclusion(
                     receipt.block_number,
                     receipt.block_hash,
                     receipt.is_success,
@@ -132,11 +132,11 @@ class Sender:
                     receipt.gas_price_wei,
                 )
                 break
-        seen = Seen(head=head, nonce_confirmed=nonce, standing=standing)
+        seen = Seen(head=head, nonce_confirmed=nonce, inclusion=inclusion)
         return await self._keep(sending, core.advance(sending, seen, self._policy))
 
     async def _begin(self, sending: Sending, *, head: int) -> None:
-        """Sign a wish for the first time, and hand it over."""
+        """Sign an errand for the first time, and hand it over."""
         try:
             estimate = await self._chain.estimate(sending.call, sender=self.address)
         except Reverted as refused:

@@ -1,12 +1,12 @@
-"""What is sent to a chain, from the wish to the block that nobody takes back.
+"""What is sent to a chain, from the errand to the block that nobody takes back.
 
     INTENDED ── sign ──> SIGNED ── hand over ──> SENT ── seen in a block ──> MINED
         │                  ^ │                    │ ^                         │ │
         │                  │ └──── offer more ────┘ └──── the block is gone ──┘ │
         v                                                                       v
-     REFUSED         DISPLACED (another transaction used the nonce)   CONFIRMED | REVERTED
+     REFUSED         USURPED (another transaction used the nonce)   CONFIRMED | REVERTED
 
-Each wish has one nonce for its whole life, and all that is ever signed for it carries
+Each errand has one nonce for its whole life, and all that is signed for it carries
 that nonce: a chain takes at most one of them, however often they are handed over. What
 comes next is written down before it is done. Time is counted in blocks, so that no
 clock matters.
@@ -35,11 +35,11 @@ class Phase(StrEnum):
     MINED = "mined"  # in a block that may still be taken back
     CONFIRMED = "confirmed"
     REVERTED = "reverted"  # mined, and the contract refused; the gas is paid
-    DISPLACED = "displaced"  # its nonce went to a transaction of another program
+    USURPED = "usurped"  # its nonce went to a transaction of another program
     REFUSED = "refused"  # it would fail or cost too much gas; nothing was signed
 
 
-ENDED = frozenset((Phase.CONFIRMED, Phase.REVERTED, Phase.DISPLACED, Phase.REFUSED))
+ENDED = frozenset((Phase.CONFIRMED, Phase.REVERTED, Phase.USURPED, Phase.REFUSED))
 UNDER_WAY = frozenset((Phase.SIGNED, Phase.SENT))
 
 
@@ -55,9 +55,9 @@ class Policy(Struct, frozen=True):
 
 
 class Sending(Struct, frozen=True):
-    """One wish, and all that was done for it."""
+    """One errand, and all that was done for it."""
 
-    id: str  # whoever wishes names it: the same name is the same wish
+    id: str  # whoever asks names it: the same name is the same errand
     sender: Address
     call: Call
     phase: Phase = Phase.INTENDED
@@ -86,7 +86,7 @@ class Sending(Struct, frozen=True):
         return self.attempts[-1].hash if self.attempts else NO_DIGEST
 
 
-class Standing(Struct, frozen=True):
+class Inclusion(Struct, frozen=True):
     """Where one of the attempts stands in the chain."""
 
     block_number: int
@@ -101,7 +101,7 @@ class Seen(Struct, frozen=True):
 
     head: int  # the newest block's number
     nonce_confirmed: int  # transactions of the sender up to the confirmed block
-    standing: Standing | None  # of whichever attempt is mined
+    inclusion: Inclusion | None  # of whichever attempt is mined
 
 
 class HandOver(Struct, frozen=True):
@@ -123,8 +123,8 @@ def advance(sending: Sending, seen: Seen, policy: Policy) -> Sending:
     """Take in what the chain shows. An ended sending stays as it is."""
     if sending.is_ended or sending.nonce is None:
         return sending
-    if seen.standing is not None:
-        return _stand(sending, seen.standing, seen, policy)
+    if seen.inclusion is not None:
+        return _stand(sending, seen.inclusion, seen, policy)
     if sending.phase is Phase.MINED:
         return replace(
             sending,
@@ -142,25 +142,27 @@ def advance(sending: Sending, seen: Seen, policy: Policy) -> Sending:
         return replace(sending, lost_at_block=lost_at)
     return replace(
         sending,
-        phase=Phase.DISPLACED,
+        phase=Phase.USURPED,
         lost_at_block=lost_at,
         reason="another program used this nonce with the same key; give it its own",
     )
 
 
-def _stand(sending: Sending, standing: Standing, seen: Seen, policy: Policy) -> Sending:
+def _stand(
+    sending: Sending, inclusion: Inclusion, seen: Seen, policy: Policy
+) -> Sending:
     phase, reason = Phase.MINED, ""
-    if standing.block_number + policy.confirmations <= seen.head:
+    if inclusion.block_number + policy.confirmations <= seen.head:
         phase = Phase.CONFIRMED
-        if not standing.is_success:
+        if not inclusion.is_success:
             phase, reason = Phase.REVERTED, "the contract refused"
     return replace(
         sending,
         phase=phase,
-        block_number=standing.block_number,
-        block_hash=standing.block_hash,
-        gas_used=standing.gas_used,
-        gas_price_wei=standing.gas_price_wei,
+        block_number=inclusion.block_number,
+        block_hash=inclusion.block_hash,
+        gas_used=inclusion.gas_used,
+        gas_price_wei=inclusion.gas_price_wei,
         lost_at_block=0,
         reason=reason,
     )
@@ -266,9 +268,9 @@ def bump_fees(last: Fees, suggested: Fees, policy: Policy) -> Fees | None:
 
 
 def find_next(sendings: Sequence[Sending]) -> Sending | None:
-    """Give the wish whose turn it is to be signed; None: none is, or one is under way.
+    """Give the errand whose turn it is to be signed; None: none is, or one is under way.
 
-    One after the other, in the order of the wishes: what a call needs is only known
+    One after the other, in the order of the errands: what a call needs is only known
     once the call before it has been mined.
     """
     if any(sending.phase in UNDER_WAY for sending in sendings):
