@@ -108,7 +108,7 @@ class SqliteJournal:
     def _read(self, where: str, value: str) -> tuple[Sending, ...]:
         with self._translated():
             rows = self._file.execute(
-                f"SELECT body FROM sending {where}",  # noqa: S608  # our own words
+                f"SELECT body FROM sending {where}",  # noqa: S608  # nosec B608
                 (value,),
             ).fetchall()
         try:
