@@ -29,6 +29,7 @@ demo: .venv/synced system ## a real job on three providers, one of which dies; t
 bench: .venv/synced-dev system-if-possible ## one benchmark: make bench NAME=overhead|lease_latency|log|install|idle|crash|recovery|data_plane|sandbox|log_postgres|packing|throughput|matching_scale|orders|determinism|hostile|vouchers|ledger
 	@test -n "$(NAME)" || { echo "make bench NAME=x, where x is one of:" $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))); exit 2; }
 	@test -f "benchmarks/$(NAME).py" || { echo "no benchmark is called $(NAME)"; exit 2; }
+	@[ "$(NAME)" != gas ] || $(MAKE) --no-print-directory .cache/usdc/installed || echo "going on without Circle's USDC"
 	@$(BIN)/python -m compileall -q src
 	@$(BIN)/python -m benchmarks.$(NAME)
 
@@ -133,6 +134,12 @@ system-if-possible:
 	@command -v npm >/dev/null || $(call apt_install,npm)
 	@mkdir -p .cache/anvil && cp .ci/anvil/package.json .ci/anvil/package-lock.json .cache/anvil/
 	@cd .cache/anvil && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
+
+# Circle's own USDC, for `make bench NAME=gas` alone.
+.cache/usdc/installed: .ci/usdc/package.json .ci/usdc/package-lock.json
+	@mkdir -p .cache/usdc && cp .ci/usdc/package.json .ci/usdc/package-lock.json .cache/usdc/
+	@cd .cache/usdc && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
 # As root, or with a sudo that asks for no password; otherwise one line that says what to do.

@@ -111,12 +111,15 @@ class EscrowHouse:
     """One escrow; every method is one transaction."""
 
     def __init__(self, *tokens: str, evm: Evm | None = None) -> None:
-        """Deploy; ``tokens`` are sources, one test USDC by default."""
+        """Deploy; ``tokens`` are sources or addresses, one test USDC by default."""
         self.evm = evm or Evm()
-        self.tokens = [self.evm.deploy(source) for source in tokens or (USDC,)]
+        self.tokens = [
+            token if token.startswith("0x") else self.evm.deploy(token)
+            for token in tokens or (USDC,)
+        ]
         self.escrow = self.evm.deploy("Escrow.vy", self.tokens)
-        self.token = self.tokens[0]
-        self.chain_id = 1  # what titanoboa calls itself
+        self.token, self.token_name = self.tokens[0], "Test USD"
+        self.chain_id = self.evm.chain_id
         self.domain = Domain(NO_DIGEST, self.chain_id, self.escrow)
         self.tenant, self.provider = key(1), key(2)
 
@@ -157,7 +160,7 @@ class EscrowHouse:
         """Sign a permit or an authorization of the test token."""
         separator = domain_separator(
             {
-                "name": "Test USD",
+                "name": self.token_name,
                 "version": "2",
                 "chainId": self.chain_id,
                 "verifyingContract": self.token,

@@ -67,6 +67,8 @@ def selector(signature: str) -> bytes:
 class Evm:
     """One chain, alone in its own environment."""
 
+    chain_id = 1  # what titanoboa calls itself
+
     def __init__(self) -> None:
         self.env = Env()
 
