@@ -35,8 +35,15 @@ struct Voucher:
 
 struct VoucherClaim:
     voucher: Voucher
-    signature: Bytes[128]
+    signature: Bytes[96]  # of 65; what is a little longer is skipped, not fatal
     totalClaimed: uint128
+
+
+# What a batch has claimed and not yet booked, for one receiver in one token.
+struct Due:
+    receiver: address
+    token: address
+    amount: uint256
 
 
 # Moves the payer's tokens here by whatever the payer signed; what arrives is counted.
@@ -80,10 +87,9 @@ event Deposited:
     amount: uint128
     balance: uint128
 
+# By how much, the one before it says; each byte here is paid a hundred times a batch.
 event Claimed:
     channelId: indexed(bytes32)
-    receiver: indexed(address)
-    amount: uint128
     totalClaimed: uint128
 
 # Why this voucher of a batch paid nothing; the others did not mind.
@@ -120,6 +126,7 @@ HALF_ORDER: constant(uint256) = (
     57896044618658097711785492504343953926418782139537452191302581570759080747168
 )
 LOW: constant(uint256) = 2**128 - 1
+PREFIX: constant(bytes2) = 0x1901
 
 DOMAIN_TYPEHASH: constant(bytes32) = keccak256(
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -348,16 +355,26 @@ def claim(voucherClaims: DynArray[VoucherClaim, 100]):
             stale is skipped, and an event says why; one over the deposit pays the rest.
     """
     separator: bytes32 = self._separator()
+    due: Due = empty(Due)
     for item: VoucherClaim in voucherClaims:
-        self._claim(
-            item, self._channel_id(item.voucher.channel, separator), msg.sender, separator
-        )
+        if (
+            due.receiver != item.voucher.channel.receiver
+            or due.token != item.voucher.channel.token
+        ):
+            self._book(due)
+            due = Due(
+                receiver=item.voucher.channel.receiver,
+                token=item.voucher.channel.token,
+                amount=0,
+            )
+        due.amount = unsafe_add(due.amount, self._claim(item, msg.sender, separator))
+    self._book(due)
 
 
 @external
 @nonreentrant
 def claimWithSignature(
-    voucherClaims: DynArray[VoucherClaim, 100], authorizerSignature: Bytes[128]
+    voucherClaims: DynArray[VoucherClaim, 100], authorizerSignature: Bytes[96]
 ):
     """
     @notice Claim for a receiver whose authorizer signed this batch; anybody sends it.
@@ -371,51 +388,91 @@ def claimWithSignature(
         self._batch_digest(entries, separator), authorizerSignature
     )
     assert signer != empty(address), "bad_signature"
+    due: Due = empty(Due)
     for item: VoucherClaim in voucherClaims:
-        self._claim(
-            item, self._channel_id(item.voucher.channel, separator), signer, separator
-        )
+        if (
+            due.receiver != item.voucher.channel.receiver
+            or due.token != item.voucher.channel.token
+        ):
+            self._book(due)
+            due = Due(
+                receiver=item.voucher.channel.receiver,
+                token=item.voucher.channel.token,
+                amount=0,
+            )
+        due.amount = unsafe_add(due.amount, self._claim(item, signer, separator))
+    self._book(due)
 
 
 @internal
-def _claim(item: VoucherClaim, channel_id: bytes32, claimant: address, separator: bytes32):
-    config: ChannelConfig = item.voucher.channel
-    if claimant != config.receiver and claimant != config.receiverAuthorizer:
-        log VoucherSkipped(channelId=channel_id, reason="not_payee")
-        return
+def _claim(item: VoucherClaim, claimant: address, separator: bytes32) -> uint256:
+    """
+    Claim one voucher; give what it brought, zero where it was skipped. It runs a hundred
+    times a batch, so it does by hand what `_channel_id` and `_recover` do elsewhere.
+    """
+    if (
+        claimant != item.voucher.channel.receiver
+        and claimant != item.voucher.channel.receiverAuthorizer
+    ):
+        return self._skip(item.voucher.channel, separator, "not_payee")
     if item.totalClaimed > item.voucher.maxClaimableAmount:
-        log VoucherSkipped(channelId=channel_id, reason="over_voucher")
-        return
+        return self._skip(item.voucher.channel, separator, "over_voucher")
+    channel_id: bytes32 = keccak256(
+        concat(
+            PREFIX,
+            separator,
+            keccak256(abi_encode(CHANNEL_TYPEHASH, item.voucher.channel)),
+        )
+    )
     packed: uint256 = self._channels[channel_id]
     balance: uint256 = packed & LOW
     claimed: uint256 = packed >> 128
-    total: uint256 = convert(item.totalClaimed, uint256)
-    if total <= claimed:
-        log VoucherSkipped(channelId=channel_id, reason="stale_voucher")
-        return
-    total = min(total, balance)
-    if total == claimed:
-        log VoucherSkipped(channelId=channel_id, reason="nothing_left")
-        return
-    payer: address = config.payerAuthorizer
+    total: uint128 = item.totalClaimed
+    if convert(total, uint256) <= claimed:
+        return self._skip(item.voucher.channel, separator, "stale_voucher")
+    if convert(total, uint256) > balance:
+        if balance == claimed:
+            return self._skip(item.voucher.channel, separator, "nothing_left")
+        total = convert(balance, uint128)
+    digest: bytes32 = keccak256(
+        concat(
+            PREFIX,
+            separator,
+            keccak256(
+                abi_encode(VOUCHER_TYPEHASH, channel_id, item.voucher.maxClaimableAmount)
+            ),
+        )
+    )
+    if len(item.signature) != 65:
+        return self._skip(item.voucher.channel, separator, "bad_signature")
+    # The byte behind s: what lies before it in this word is most of s.
+    v: uint256 = convert(extract32(item.signature, 33), uint256) & 255
+    s: uint256 = convert(extract32(item.signature, 32), uint256)
+    if (v != 27 and v != 28) or s > HALF_ORDER:
+        return self._skip(item.voucher.channel, separator, "bad_signature")
+    payer: address = item.voucher.channel.payerAuthorizer
     if payer == empty(address):
-        payer = config.payer
-    digest: bytes32 = self._voucher_digest(
-        channel_id, item.voucher.maxClaimableAmount, separator
-    )
-    if self._recover(digest, item.signature) != payer:
-        log VoucherSkipped(channelId=channel_id, reason="bad_signature")
-        return
-    amount: uint256 = total - claimed
-    self._channels[channel_id] = balance | (total << 128)
+        payer = item.voucher.channel.payer
+    # A payer is never the zero address, which is what no key recovers to.
+    if payer != ecrecover(digest, v, convert(extract32(item.signature, 0), uint256), s):
+        return self._skip(item.voucher.channel, separator, "bad_signature")
+    self._channels[channel_id] = balance | (convert(total, uint256) << 128)
+    log Claimed(channelId=channel_id, totalClaimed=total)
+    return unsafe_sub(convert(total, uint256), claimed)
+
+
+@internal
+def _skip(config: ChannelConfig, separator: bytes32, reason: String[16]) -> uint256:
+    log VoucherSkipped(channelId=self._channel_id(config, separator), reason=reason)
+    return 0
+
+
+@internal
+def _book(due: Due):
+    """Write what a batch has brought one receiver: once, not for each voucher."""
     # The low half cannot run over into the high one: it counts tokens that came in.
-    self._receivers[config.receiver][config.token] += amount
-    log Claimed(
-        channelId=channel_id,
-        receiver=config.receiver,
-        amount=convert(amount, uint128),
-        totalClaimed=convert(total, uint128),
-    )
+    if due.amount > 0:
+        self._receivers[due.receiver][due.token] += due.amount
 
 
 # ---- money out -------------------------------------------------------------------
@@ -460,7 +517,7 @@ def refundWithSignature(
     config: ChannelConfig,
     amount: uint128,
     nonce: uint256,
-    receiverAuthorizerSignature: Bytes[128],
+    receiverAuthorizerSignature: Bytes[96],
 ):
     """
     @notice As `refund`, by a signature of the receiver's authorizer that counts once.
@@ -643,7 +700,7 @@ def _compute_separator() -> bytes32:
 def _channel_id(config: ChannelConfig, separator: bytes32) -> bytes32:
     return keccak256(
         concat(
-            b"\x19\x01", separator, keccak256(abi_encode(CHANNEL_TYPEHASH, config))
+            PREFIX, separator, keccak256(abi_encode(CHANNEL_TYPEHASH, config))
         )
     )
 
@@ -653,7 +710,7 @@ def _channel_id(config: ChannelConfig, separator: bytes32) -> bytes32:
 def _voucher_digest(channel_id: bytes32, amount: uint128, separator: bytes32) -> bytes32:
     return keccak256(
         concat(
-            b"\x19\x01",
+            PREFIX,
             separator,
             keccak256(abi_encode(VOUCHER_TYPEHASH, channel_id, amount)),
         )
@@ -665,7 +722,7 @@ def _voucher_digest(channel_id: bytes32, amount: uint128, separator: bytes32) ->
 def _refund_digest(channel_id: bytes32, nonce: uint256, amount: uint128) -> bytes32:
     return keccak256(
         concat(
-            b"\x19\x01",
+            PREFIX,
             self._separator(),
             keccak256(abi_encode(REFUND_TYPEHASH, channel_id, nonce, amount)),
         )
@@ -693,7 +750,7 @@ def _batch_digest(entries: DynArray[bytes32, 100], separator: bytes32) -> bytes3
     listed: bytes32 = keccak256(slice(hashes, 64, 32 * len(entries)))
     return keccak256(
         concat(
-            b"\x19\x01", separator, keccak256(abi_encode(BATCH_TYPEHASH, listed))
+            PREFIX, separator, keccak256(abi_encode(BATCH_TYPEHASH, listed))
         )
     )
 
@@ -711,11 +768,12 @@ def _split(signature: Bytes[65]) -> (uint8, bytes32, bytes32):
 
 @internal
 @pure
-def _recover(digest: bytes32, signature: Bytes[128]) -> address:
+def _recover(digest: bytes32, signature: Bytes[96]) -> address:
     """Give who signed this, the zero address for what is no strict signature."""
     if len(signature) != 65:
         return empty(address)
-    v: uint256 = convert(slice(signature, 64, 1), uint256)
+    # The byte behind s: what lies before it in this word is most of s.
+    v: uint256 = convert(extract32(signature, 33), uint256) & 255
     s: uint256 = convert(extract32(signature, 32), uint256)
     if (v != 27 and v != 28) or s > HALF_ORDER:
         return empty(address)
