@@ -10,7 +10,7 @@ behind its proxy), as it was compiled into the npm package @offchainlabs/stablec
 import asyncio
 from collections.abc import Callable
 
-import eth_abi
+from eth_abi.abi import encode
 
 from benchmarks.rig.anvil_evm import SENDER, AnvilEvm
 from benchmarks.rig.frame import CACHE, close, console, show
@@ -198,11 +198,13 @@ def _measure_deposits(house: EscrowHouse) -> dict[str, int]:
     collector = evm.deploy("Eip3009Collector.vy", house.escrow)
     channel, salt = _channel(house, 2), salt + 1
     signature = authorized(channel, salt=salt, target=collector)
-    data = eth_abi.encode(
+    data = encode(
         ["uint256", "uint256", "uint256", "bytes"], [0, FOR_EVER, salt, signature]
     )
-    args = (encode_channel(channel), OPEN, collector, data)
-    gas["open by x402's collector"] = _gas(house.call(DEPOSIT, *args, by=relayer))
+    done = house.call(
+        DEPOSIT, encode_channel(channel), OPEN, collector, data, by=relayer
+    )
+    gas["open by x402's collector"] = _gas(done)
 
     channel = _channel(house, 4)
     permit = house.sign_token(
@@ -214,8 +216,8 @@ def _measure_deposits(house: EscrowHouse) -> dict[str, int]:
         nonce=0,
         deadline=FOR_EVER,
     )
-    args = (encode_channel(channel), OPEN, FOR_EVER, permit)
-    done = house.call(DEPOSIT_PERMIT, *args, by=tenant.address)
+    config = encode_channel(channel)
+    done = house.call(DEPOSIT_PERMIT, config, OPEN, FOR_EVER, permit, by=tenant.address)
     gas["open by EIP-2612 permit"] = _gas(done)
     return gas
 

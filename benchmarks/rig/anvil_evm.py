@@ -9,18 +9,18 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import eth_abi
+from eth_abi.abi import encode
 
 from contracts.write_artifacts import compile_contract
 from sublet.base.ids import Address
-from tests.contracts.evm import Done, Log, selector, split_types
+from tests.contracts.evm import Done, Evm, Log, selector, split_types
 
 RICH = hex(10**24)
 GAS = hex(20_000_000)
 SENDER: Address = "0x" + "99" * 20
 
 
-class AnvilEvm:
+class AnvilEvm(Evm):
     """One anvil; ``gas`` of what it did is exact."""
 
     def __init__(self, url: str, *, chain_id: int) -> None:
@@ -49,14 +49,15 @@ class AnvilEvm:
         self.ask("evm_increaseTime", seconds)
         self.ask("evm_mine")
 
-    def deploy(self, source: str, *args: Any) -> Address:
+    def deploy(self, source: str, *args: Any, at: Address = "") -> Address:
         """Deploy one of our contracts."""
         made = compile_contract(source)
-        inputs = next(
-            (item["inputs"] for item in made["abi"] if item["type"] == "constructor"),
-            [],
-        )
-        types = [item["type"] for item in inputs]
+        types = [
+            argument["type"]
+            for item in made["abi"]
+            if item["type"] == "constructor"
+            for argument in item["inputs"]
+        ]
         return self.deploy_code(made["bytecode"], types, args)
 
     def deploy_artifact(
@@ -74,7 +75,7 @@ class AnvilEvm:
 
     def deploy_code(self, code: str, types: list[str], args: Any) -> Address:
         """Deploy bytecode with the arguments of its constructor."""
-        data = code + eth_abi.encode(types, args).hex()
+        data = code + encode(types, args).hex()
         receipt = self._send({"data": data}, SENDER)
         self.deploy_gas = int(receipt["gasUsed"], 16)
         return str(receipt["contractAddress"])
@@ -83,7 +84,7 @@ class AnvilEvm:
         self, target: Address, signature: str, *args: Any, sender: Address = SENDER
     ) -> Done:
         """Call a function in a transaction."""
-        data = selector(signature) + eth_abi.encode(split_types(signature), args)
+        data = selector(signature) + encode(split_types(signature), args)
         return self.send(target, data, sender=sender)
 
     def send(self, target: Address, data: bytes, *, sender: Address) -> Done:

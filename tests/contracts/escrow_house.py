@@ -110,14 +110,14 @@ def encode_channel(channel: Channel) -> tuple[Any, ...]:
 class EscrowHouse:
     """One escrow; every method is one transaction."""
 
-    def __init__(self, *tokens: str, evm: Evm | None = None) -> None:
+    def __init__(self, *tokens: str, evm: Evm | None = None, at: Address = "") -> None:
         """Deploy; ``tokens`` are sources or addresses, one test USDC by default."""
         self.evm = evm or Evm()
         self.tokens = [
             token if token.startswith("0x") else self.evm.deploy(token)
             for token in tokens or (USDC,)
         ]
-        self.escrow = self.evm.deploy("Escrow.vy", self.tokens)
+        self.escrow = self.evm.deploy("Escrow.vy", self.tokens, at=at)
         self.token, self.token_name = self.tokens[0], "Test USD"
         self.chain_id = self.evm.chain_id
         self.domain = Domain(NO_DIGEST, self.chain_id, self.escrow)
@@ -297,7 +297,7 @@ _TOPICS = {
     keccak(signature.encode()): (name, types)
     for name, signature, types in (
         ("Deposited", "Deposited(bytes32,address,address,uint128,uint128)", 2),
-        ("Claimed", "Claimed(bytes32,address,uint128,uint128)", 2),
+        ("Claimed", "Claimed(bytes32,uint128)", 1),
         ("Skipped", "VoucherSkipped(bytes32,string)", 0),
         ("Settled", "Settled(address,address,address,uint128)", 1),
         ("WithdrawInitiated", "WithdrawInitiated(bytes32,uint128,uint256)", 2),

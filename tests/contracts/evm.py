@@ -81,9 +81,11 @@ class Evm:
         self.env.evm.patch.timestamp += seconds
         self.env.evm.patch.block_number += 1
 
-    def deploy(self, source: str, *args: Any) -> Address:
+    def deploy(self, source: str, *args: Any, at: Address = "") -> Address:
+        """Deploy a contract; ``at`` puts it where others expect one."""
+        place = boa.util.abi.Address(at) if at else None
         with boa.swap_env(self.env):
-            contract = compiled(source).deploy(*args)
+            contract = compiled(source).deploy(*args, override_address=place)
         return str(contract.address).lower()
 
     def read(self, target: Address, slot: int, *keys: bytes) -> int:

@@ -93,7 +93,7 @@ def _high_s(signature: bytes) -> bytes:
         pytest.param(lambda raw: raw[:64] + bytes((raw[64] - 27,)), id="v_0_1"),
         pytest.param(lambda raw: raw[:64], id="64_bytes"),
         pytest.param(lambda raw: raw + b"\0", id="66_bytes"),
-        pytest.param(lambda raw: raw + bytes(63), id="128_bytes"),
+        pytest.param(lambda raw: raw + bytes(31), id="96_bytes"),
         pytest.param(lambda raw: b"", id="empty"),
         pytest.param(lambda raw: bytes(65), id="zeros"),
         pytest.param(lambda raw: bytes(64) + b"\x1b", id="zero_r_s"),

@@ -236,9 +236,9 @@ def encode_event(event: ev.Event) -> tuple[list[str], bytes]:
                 two,
                 (amount, balance),
             )
-        case ev.Claimed(of, receiver, amount, total):
-            name = "Claimed(bytes32,address,uint128,uint128)"
-            topics, types, data = [of, word(receiver)], two, (amount, total)
+        case ev.Claimed(of, total):
+            name = "Claimed(bytes32,uint128)"
+            topics, types, data = [of], one, (total,)
         case ev.Skipped(of, reason):
             name = "VoucherSkipped(bytes32,string)"
             return [event_topic(name), of], encode_values("(string)", (reason,))

@@ -160,10 +160,10 @@ _EVENTS: Mapping[str, tuple[int, str, _Reader]] = {
         "(uint128,uint128)",
         lambda at, of: ev.Deposited(at[0], _address(at[1]), _address(at[2]), *of),
     ),
-    "Claimed(bytes32,address,uint128,uint128)": (
-        2,
-        "(uint128,uint128)",
-        lambda at, of: ev.Claimed(at[0], _address(at[1]), *of),
+    "Claimed(bytes32,uint128)": (
+        1,
+        "(uint128)",
+        lambda at, of: ev.Claimed(at[0], *of),
     ),
     "VoucherSkipped(bytes32,string)": (
         1,

@@ -1,13 +1,18 @@
 """Keys and signatures: only the one right signature is taken."""
 
 import copy
+import gzip
+import json
 import pickle
+from pathlib import Path
 
 import pytest
 
 from sublet.base.errors import PeerFault, Refused
 from sublet.wire.signature import CURVE_ORDER, HALF_ORDER, BadSignature, Key, recover
+from sublet.wire.typed_data import keccak
 
+VECTORS = Path(__file__).parents[2] / "vectors"
 SECRET = "0x" + "11" * 32
 DIGEST = "0x" + "22" * 32
 KEY = Key.from_hex(SECRET)
@@ -104,3 +109,25 @@ def test_key_takes_32_bytes_of_entropy() -> None:
     for entropy in (b"", b"\x11" * 31, b"\x11" * 33):
         with pytest.raises(Refused):
             Key.generate(entropy)
+
+
+def test_accounts_are_those_of_ethers() -> None:
+    cases = json.loads(
+        gzip.decompress((VECTORS / "ethers-accounts.json.gz").read_bytes())
+    )
+    signing = [case for case in cases if "privateKey" in case]
+    assert len(signing) > 1_000
+    for case in signing:
+        assert Key.from_hex(case["privateKey"]).address == case["address"].lower()
+
+
+def test_signs_personal_messages_as_others_do() -> None:
+    for case in json.loads((VECTORS / "eip191-personal.json").read_text()):
+        message = bytes.fromhex(case["messageHex"][2:])
+        prefix = f"\x19Ethereum Signed Message:\n{len(message)}".encode()
+        digest = "0x" + keccak(prefix + message).hex()
+        assert digest == case["digest"]
+        key = Key.from_hex(case["privateKey"])
+        assert key.address == case["signer"].lower()
+        assert "0x" + key.sign(digest).hex() == case["signature"]
+        assert recover(digest, bytes.fromhex(case["signature"][2:])) == key.address

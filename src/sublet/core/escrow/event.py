@@ -22,8 +22,6 @@ class Claimed(Struct, frozen=True):
     """A voucher was turned into what its receiver has earned."""
 
     channel_id: Digest
-    receiver: Address
-    amount: int
     total: int  # of the channel, afterwards
 
 

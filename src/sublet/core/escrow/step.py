@@ -121,7 +121,7 @@ def _claim(asked: op.Claim, state: EscrowState, at_s: int) -> Outcome:
         earned = state.earned(channel.receiver, channel.token)
         earned = change(earned, claimed=earned.claimed + amount)
         state = _with_earned(state, channel.receiver, channel.token, earned)
-        events.append(ev.Claimed(voucher.channel_id, channel.receiver, amount, total))
+        events.append(ev.Claimed(voucher.channel_id, total))
     return Outcome(state, tuple(events))
 
 
