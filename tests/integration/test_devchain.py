@@ -33,7 +33,8 @@ async def test_is_the_same_chain_after_a_restart(tmp_path: Path) -> None:
         assert again is not None and block is not None
         assert again.number >= block.number  # nothing was deployed anew
         assert await chain.chain.code(chain.collector)
-        await chain.fund(SOMEBODY, usdc=1)
+        async with DevChain(None, rpc_url=chain.rpc_url) as other:
+            await other.fund(SOMEBODY, usdc=1)
         assert await find_balance(chain.chain, chain.token, SOMEBODY) == 15_000_001
 
 

@@ -39,8 +39,16 @@ class DevChain:
 
     chain_id = CHAIN_ID
 
-    def __init__(self, folder: Path, *, port: int = 0) -> None:
-        """Take where its state is, and a port of the loopback; 0: a free one."""
+    def __init__(
+        self, folder: Path | None, *, port: int = 0, rpc_url: str = ""
+    ) -> None:
+        """Take where its state is, or the address of one that runs already.
+
+        Args:
+            folder: of a chain that is to be started; None where one runs.
+            port: of the loopback; 0: a free one.
+            rpc_url: of the one that runs.
+        """
         self._folder = folder
         self._port = port
         self._stack = AsyncExitStack()
@@ -49,7 +57,7 @@ class DevChain:
         self.token: Address = compute_contract(_DEPLOYER.address, 0)
         self.escrow: Address = compute_contract(_DEPLOYER.address, 1)
         self.collector: Address = compute_contract(_DEPLOYER.address, 2)
-        self.rpc_url = ""
+        self.rpc_url = rpc_url
 
     async def __aenter__(self) -> Self:
         """Start it, and deploy what is not there yet.
@@ -58,24 +66,23 @@ class DevChain:
             Refused: ``no_anvil``, with the way to get it.
             Unavailable: it does not start.
         """
-        program = find_anvil()
-        private_file.make_folder(self._folder)
         async with AsyncExitStack() as stack:
-            anvil = await stack.enter_async_context(
-                Anvil(
-                    program,
+            if self._folder is not None:
+                private_file.make_folder(self._folder)
+                anvil = Anvil(
+                    find_anvil(),
                     chain_id=CHAIN_ID,
                     port=self._port,
                     state=self._folder / "state.json",
                     options=("--state-interval", str(STATE_S)),
                 )
-            )
-            self.rpc_url = anvil.rpc_url
+                self.rpc_url = (await stack.enter_async_context(anvil)).rpc_url
             self.chain = await stack.enter_async_context(
                 RpcChain([self.rpc_url], chain_id=CHAIN_ID)
             )
             self._rpc = await stack.enter_async_context(JsonRpc([self.rpc_url]))
-            await self._deploy()
+            if self._folder is not None:
+                await self._deploy()
             self._stack = stack.pop_all()
         return self
 

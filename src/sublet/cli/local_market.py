@@ -25,6 +25,7 @@ from sublet.base.errors import Refused, SubletError, Unavailable
 SUBLET = (sys.executable, "-m", "sublet.cli.main")
 MACHINE_NAMES = "provider-{}"
 CPU_PRICES = ("0.010", "0.012", "0.015", "0.020", "0.030")  # USD an hour, in turn
+CHAIN_PORT = 8545  # as anvil has it; the settings of the parties name it
 FAUCET = "100.00"  # US dollars for each new tenant
 NOTICE_S = 2  # for a provider to end by itself; one with leases is told again
 GRACE_S = 10  # for a program that was told to stop, until it is killed
@@ -70,7 +71,14 @@ class LocalMarket:
     """Use it as a context: inside, the market serves; afterwards nothing runs."""
 
     def __init__(
-        self, home: Path, *, providers: int, tenant_home: Path, listen: str, say: Say
+        self,
+        home: Path,
+        *,
+        providers: int,
+        tenant_home: Path,
+        listen: str,
+        say: Say,
+        has_chain: bool = False,
     ) -> None:
         """Take what is wanted; nothing is started yet.
 
@@ -80,15 +88,19 @@ class LocalMarket:
             tenant_home: of the tenant that is funded and pointed here.
             listen: HOST:PORT of the node; port 0 takes any free one.
             say: told what is going on, a line at a time.
+            has_chain: money lies on a chain for development, which runs, too.
         """
         self.home = home
         self.tenant_home = tenant_home
         self.url = ""
         self.node: Program | None = None
+        self.chain: Program | None = None
         self.providers: list[Program] = []
         self._count = providers
         self._listen = listen
         self._say = say
+        self._has_chain = has_chain
+        self._rpc = ""
 
     def __enter__(self) -> Self:
         try:
@@ -112,8 +124,9 @@ class LocalMarket:
         Raises:
             Unavailable: it has ended.
         """
-        if self.node is not None:
-            self.node.check()
+        for program in (self.node, self.chain):
+            if program is not None:
+                program.check()
 
     def close(self) -> None:
         """Stop everything: providers first, so that they can say what they have to."""
@@ -121,26 +134,51 @@ class LocalMarket:
         stop(self.providers, signal.SIGINT, signal.SIGKILL)
         for provider in self.providers:
             end_jobs(provider.home)
-        stop([self.node] if self.node else [], signal.SIGTERM, signal.SIGKILL)
+        for program in (self.node, self.chain):
+            stop([program] if program else [], signal.SIGTERM, signal.SIGKILL)
 
     # ---- setting up -------------------------------------------------------------
 
     def _start(self) -> None:
+        escrow = self._start_chain() if self._has_chain else ()
         self._say("starting the node")
         node_home = self.home / "node"
         if not (node_home / "config.toml").exists():
-            run("node", "init", "--home", node_home, "--faucet", FAUCET)
+            money = escrow or ("--faucet", FAUCET)
+            run("node", "init", "--home", node_home, *money)
         self.node = start("node", node_home, "--listen", self._listen)
         self.url = read_ready(self.node)["url"]
         point_tenant(self.tenant_home, self.url)
         self._say("funding the tenant")
-        asyncio.run(fund_tenant(self.tenant_home, self.url))
+        if self._rpc:
+            self._fund(self.tenant_home)
+        else:
+            asyncio.run(fund_tenant(self.tenant_home, self.url))
         for number in range(1, self._count + 1):
             self._say(f"starting provider {number} of {self._count}")
             self.providers.append(self._start_provider(number))
         for provider in self.providers:
             read_ready(provider)
         asyncio.run(wait_offers(self.tenant_home, self.url, count=self._count))
+
+    def _start_chain(self) -> tuple[str, ...]:
+        """Start the chain; give what a new node has to know of it."""
+        self._say("starting the chain")
+        self.chain = start("devchain", self.home / "chain", "--port", str(CHAIN_PORT))
+        told = read_ready(self.chain)
+        self._rpc = told["rpc"]
+        return (
+            "--rpc", told["rpc"], "--chain-id", str(told["chain_id"]),
+            "--contract", told["contract"], "--token", told["token"],
+            "--confirmations", "0",
+        )  # fmt: skip
+
+    def _fund(self, home: Path) -> None:
+        """Give a party test USDC and gas."""
+        from sublet.adapter.key_file import load_or_create_key
+
+        address = load_or_create_key(home / "key").address
+        run("devchain", "fund", address, "--usdc", FAUCET, "--rpc", self._rpc)
 
     def _start_provider(self, number: int) -> Program:
         name = MACHINE_NAMES.format(number)
@@ -151,6 +189,10 @@ class LocalMarket:
                 "provider", "init", "--home", home, "--market", self.url,
                 "--name", name, "--cpu-price", price,
             )  # fmt: skip
+            if self._rpc:
+                name_chain(home, self._rpc)
+        if self._rpc:
+            self._fund(home)
         return start("provider", home)
 
 
@@ -295,6 +337,18 @@ def point_tenant(home: Path, url: str) -> None:
         return
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     place.write_text(f'market = "{url}"\n')
+
+
+def name_chain(home: Path, rpc: str) -> None:
+    """Let a new provider's settings name the chain."""
+    place = home / "config.toml"
+    text = place.read_text()
+    for before, after in (
+        ("\nrpc = []", f'\nrpc = ["{rpc}"]'),
+        ("\nconfirmations = 12", "\nconfirmations = 0"),
+    ):
+        text = text.replace(before, after, 1)
+    place.write_text(text)
 
 
 async def fund_tenant(home: Path, url: str) -> None:

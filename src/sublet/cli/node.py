@@ -34,16 +34,54 @@ def init(
     faucet: Annotated[
         str, typer.Option("--faucet", help="US dollars of credit for each new tenant.")
     ] = "0.00",
+    rpc: Annotated[
+        str,
+        typer.Option("--rpc", metavar="URL", help="Money lies on this RPC's chain."),
+    ] = "",
+    chain_id: Annotated[
+        int, typer.Option("--chain-id", min=0, help="Of that chain; Base is 8453.")
+    ] = 0,
+    contract: Annotated[
+        str, typer.Option("--contract", metavar="0x", help="The escrow contract there.")
+    ] = "",
+    token: Annotated[
+        str, typer.Option("--token", metavar="0x", help="The dollar token, as USDC.")
+    ] = "",
+    confirmations: Annotated[
+        int,
+        typer.Option("--confirmations", min=0, help="Blocks until a deposit counts."),
+    ] = 12,
 ) -> None:
-    """Make the operator's key, the checkpoint key and config.toml."""
+    """Make the operator's key, the checkpoint key and config.toml.
+
+    A market's money is credits of its own or, with --rpc, what lies in an escrow
+    contract that nobody controls.
+
+    \b
+    Examples:
+      sublet node init --faucet 10.00
+      sublet node init --rpc https://mainnet.base.org --chain-id 8453 \\
+        --contract 0x... --token 0x833589fcd6edb6e08f4c7c32d4f71b54bda02913
+    """
     from sublet.adapter.key_file import create_note_key, load_or_create_key
-    from sublet.node.config import CONFIG_FILE, parse_config, write_config
+    from sublet.node.config import (
+        CONFIG_FILE,
+        EscrowChoice,
+        compose_config,
+        write_config,
+    )
 
     home = home.expanduser()
     amount = parse_money(faucet, field="--faucet")
-    parse_config({"market": {"name": name}}, home=home)  # refuse before writing
+    escrow = None
+    if rpc or chain_id or contract or token:
+        escrow = EscrowChoice(
+            rpc, chain_id, contract.lower(), token.lower(), confirmations
+        )
+    # Refuse before writing.
+    compose_config(home, name=name, faucet=amount, escrow=escrow)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_config(home, name=name, faucet=amount)
+    write_config(home, name=name, faucet=amount, escrow=escrow)
     key = load_or_create_key(home / "key")
     create_note_key(home / "note_key", name=NOTE_KEY_NAME)
     where = "" if home == DEFAULT_HOME.expanduser() else f" --home {home}"

@@ -96,6 +96,7 @@ VERBS = {
     "port": Verb("files", "Reach a server that a running job runs."),
     "key": Verb("key", "Keep cold keys, encrypted; list yours.", is_group=True),
     "up": Verb("up", "Start a market for development, here.", is_group=True),
+    "devchain": Verb("devchain", "Run a chain to try the escrow on.", is_group=True),
     "provider": Verb("provider", "Offer this machine and earn.", is_group=True),
     "node": Verb("node", "Operate a market.", is_group=True),
     "witness": Verb("witness", "Watch and cosign markets' logs.", is_group=True),

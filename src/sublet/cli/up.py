@@ -38,6 +38,12 @@ def up(
     listen: Annotated[
         str, typer.Option("--listen", metavar="HOST:PORT", help="Of the node.")
     ] = "127.0.0.1:8470",
+    has_chain: Annotated[
+        bool,
+        typer.Option(
+            "--devchain", help="Money on a chain: anvil, an escrow, test USDC."
+        ),
+    ] = False,
     is_plain: Annotated[
         bool, typer.Option("--plain", help="Lines instead of a picture.")
     ] = False,
@@ -46,6 +52,10 @@ def up(
 
     Then, in another terminal, sublet run finds it by itself. Ctrl-C stops all of it;
     the market's log and everybody's keys stay in --home for the next time.
+
+    With --devchain, money lies on a chain of your own: providers are paid by an escrow
+    contract, and you have test USDC. A market has one rail for good: another --home
+    for the other.
     """
     console = Console(highlight=False)
     tenant_home = Path(os.environ.get("SUBLET_HOME") or "~/.sublet").expanduser()
@@ -55,6 +65,7 @@ def up(
         providers=providers,
         tenant_home=tenant_home,
         listen=listen,
+        has_chain=has_chain,
         say=lambda text: console.print(text, style="dim"),
     )
 

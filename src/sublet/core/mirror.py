@@ -3,12 +3,14 @@
 Not here: what else the operator says (``document``), how a node reads the chain.
 """
 
+from typing import Final
+
 from sublet.base.ids import Digest
 from sublet.core.member import Amount, Document, Salt, Seconds, Size
 
 # How the money of a market moves; its Market says which of them.
-CREDITS = "credits"  # issued by the operator, in the book alone
-ESCROW = "escrow"  # deposited in a contract on a chain, channel by channel
+CREDITS: Final = "credits"  # issued by the operator, in the book alone
+ESCROW: Final = "escrow"  # deposited in a contract on a chain, channel by channel
 
 
 class Mirror(Document, frozen=True, tag="Mirror"):

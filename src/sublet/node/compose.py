@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
+from sublet.adapter.chain_place import open_chain
 from sublet.adapter.key_file import load_key, load_note_key
 from sublet.adapter.presence_memory import MemoryPresence
 from sublet.adapter.vault_folder import FolderVault
@@ -18,6 +19,7 @@ from sublet.core.book.book import Book
 from sublet.core.book.step import check
 from sublet.core.document import AnyDocument, Entry, Fact, Market
 from sublet.core.merkle import leaf_hash
+from sublet.core.mirror import ESCROW
 from sublet.node.auth import Door
 from sublet.node.config import NodeConfig
 from sublet.node.controller.controllers import Controllers
@@ -29,6 +31,7 @@ from sublet.node.link import Links
 from sublet.node.lookout import Lookout
 from sublet.node.metered_log import MeteredLog, NodeLog
 from sublet.node.metrics import NodeMetrics
+from sublet.node.mirroring import Mirroring
 from sublet.node.openapi import compute_openapi
 from sublet.node.rate import RateLimit
 from sublet.node.relay import Relay
@@ -94,15 +97,44 @@ async def open_node(config: NodeConfig, *, clock: Clock) -> AsyncIterator[Node]:
                 clock=clock,
                 journal=Journal(),
             )
-            yield _make_node(
-                config, market, log, presence, metrics, clock, document, controllers
-            )
+            async with _open_mirroring(config, market, document, clock) as mirroring:
+                yield _make_node(
+                    config,
+                    market,
+                    log,
+                    presence,
+                    metrics,
+                    clock,
+                    document,
+                    controllers,
+                    mirroring,
+                )
         finally:
             await market.close()
     finally:
         vault.close()
         presence.close()
         log.close()
+
+
+@asynccontextmanager
+async def _open_mirroring(
+    config: NodeConfig, market: MarketService, document: Market, clock: Clock
+) -> AsyncIterator[Mirroring | None]:
+    """Open the chain where money lies on one; None on the credits rail."""
+    if document.rail != ESCROW:
+        yield None
+        return
+    async with open_chain(config.chain, chain_id=document.chain_id) as chain:
+        yield Mirroring(
+            market,
+            chain,
+            rules=document,
+            confirmations=config.chain.confirmations,
+            public_rpc=config.chain.public_rpc,
+            clock=clock,
+            journal=Journal(),
+        )
 
 
 def _open_stores(
@@ -169,6 +201,7 @@ def make_market(
         close_s=rules.close_s,
         settle_s=rules.settle_s,
         withdraw_delay_s=rules.withdraw_delay_s,
+        rail=rules.rail,
         signed_at_s=clock.now_s(),
         salt=secrets.randbits(SALT_BITS),
     )
@@ -293,6 +326,7 @@ def _make_node(
     clock: Clock,
     document: Market,
     controllers: Controllers,
+    mirroring: Mirroring | None,
 ) -> Node:
     limits, journal = config.limits, Journal()
     domain, proofs = Domain.of(document, market_id(document)), asyncio.Lock()
@@ -330,4 +364,5 @@ def _make_node(
         openapi=compute_openapi(ROUTES),
         proofs=proofs,
         lookout=Lookout(market, clock=clock),
+        mirroring=mirroring,
     )

@@ -9,25 +9,31 @@ Not here: keys (``adapter.key_file``), the Market document itself (``compose``).
 
 import difflib
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from sublet.adapter.chain_place import ChainPlace
 from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.ids import Address
 from sublet.base.toml import BadToml, parse_toml
 from sublet.base.units import MicroUsd, format_money, parse_money
 from sublet.core.member import ChainId, Delay, Span, Text
+from sublet.core.mirror import CREDITS, ESCROW
 from sublet.wire.note import COSIGNATURE, BadNote, split_key
 
 CONFIG_FILE = "config.toml"
 X402_CONTRACT: Address = "0x4020074e9df2ce1dee5a9c1b5c3f541d02a10003"
 DEVELOPMENT_CHAIN_ID = 31_337
 
+WITHDRAW_DELAY_S_MIN = 900  # as x402's contract has it
+
+Rail = Literal["credits", "escrow"]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Wait = Annotated[int, Meta(ge=1, le=3_600)]  # seconds
 Listen = Annotated[str, Meta(pattern=r"\A(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}\Z")]
@@ -43,6 +49,7 @@ class MarketRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     chain_id: ChainId = DEVELOPMENT_CHAIN_ID
     contract: Address = X402_CONTRACT
     token: Address | None = None  # the operator's address where none is given
+    rail: Rail = CREDITS
     accept_s: Span = 20
     deliver_s: Span = 60
     prepare_s: Span = 900
@@ -85,6 +92,7 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     witnesses: dict[str, str] = {}  # address of each, and its verifier key
     nodes: tuple[str, ...] = ()  # how clients reach the nodes of this market
     log: LogPlace = LogPlace()
+    chain: ChainPlace = ChainPlace()
     market: MarketRules = MarketRules()
     limits: NodeLimits = NodeLimits()
 
@@ -101,6 +109,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     witnesses: tuple[tuple[str, str], ...]  # (address, verifier key)
     nodes: tuple[str, ...]  # addresses, announced to clients
     log_url: str  # of a PostgreSQL database, or ""
+    chain: ChainPlace
     market: MarketRules
     market_given: frozenset[str]  # the rules that somebody wrote down
     limits: NodeLimits
@@ -142,7 +151,12 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
     """
     faults: list[SubletError] = []
     faults += _find_faults(table, _File, prefix="")
-    sections = (("log", LogPlace), ("market", MarketRules), ("limits", NodeLimits))
+    sections: tuple[tuple[str, type[Struct]], ...] = (
+        ("log", LogPlace),
+        ("chain", ChainPlace),
+        ("market", MarketRules),
+        ("limits", NodeLimits),
+    )
     for name, section in sections:
         faults += _find_faults(_table_of(table, name), section, prefix=f"{name}.")
     if faults:
@@ -162,6 +176,7 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
         for url in file.nodes
         if _NODE_URL.match(url) is None
     ]
+    faults += _check_rail(file, faucet)
     if file.limits.ping_s >= file.limits.lost_after_s:
         faults.append(_fault("limits.ping_s", "must be less than limits.lost_after_s"))
     elif file.limits.ping_s >= file.limits.gone_after_s:  # another node may hear it
@@ -178,28 +193,64 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
         witnesses=tuple(file.witnesses.items()),
         nodes=file.nodes,
         log_url=file.log.url,
+        chain=file.chain,
         market=file.market,
         market_given=frozenset(_table_of(table, "market")),
         limits=file.limits,
     )
 
 
-def write_config(home: Path, *, name: str, faucet: MicroUsd) -> None:
-    """Write a first ``config.toml`` with what people most often change.
+class EscrowChoice(Struct, frozen=True):
+    """What a new market on the escrow rail has to know."""
+
+    rpc: str
+    chain_id: int
+    contract: str
+    token: str
+    confirmations: int
+
+
+def compose_config(
+    home: Path, *, name: str, faucet: MicroUsd, escrow: EscrowChoice | None = None
+) -> str:
+    """Write a first configuration with what people most often change.
 
     Raises:
-        Refused: there is one already; it is not touched.
+        Faults: it would not be read back; all that is wrong is listed.
     """
-    # JSON strings are TOML basic strings, escapes included.
     text = (
         "# A Sublet market node. All settings: docs/reference/settings.md\n"
         'listen = "127.0.0.1:8470"\n'
         f'faucet = "{format_money(faucet).lstrip("$")}"  # for each new tenant\n\n'
         "[market]  # fixed by the first start: entry 0 of the log\n"
-        f"name = {msgspec.json.encode(name).decode()}\n"
+        f"name = {_text(name)}\n"
     )
+    if escrow is not None:
+        text += (
+            f'rail = "{ESCROW}"\n'
+            f"chain_id = {escrow.chain_id}\n"
+            f"contract = {_text(escrow.contract)}\n"
+            f"token = {_text(escrow.token)}\n"
+            f"\n[chain]\nrpc = [{_text(escrow.rpc)}]  # best first; several are safer\n"
+            f"confirmations = {escrow.confirmations}  # until a deposit counts\n"
+        )
+    parse_config(parse_toml(text), home=home)
+    return text
+
+
+def write_config(
+    home: Path, *, name: str, faucet: MicroUsd, escrow: EscrowChoice | None = None
+) -> None:
+    """Write a first ``config.toml``, for its owner's eyes: RPCs have keys in addresses.
+
+    Raises:
+        Refused: there is one already; it is not touched.
+        Faults: as ``compose_config`` says.
+    """
+    text = compose_config(home, name=name, faucet=faucet, escrow=escrow)
     try:
-        with (home / CONFIG_FILE).open("x", encoding="utf-8") as file:
+        fd = os.open(home / CONFIG_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise Refused(
@@ -207,6 +258,11 @@ def write_config(home: Path, *, name: str, faucet: MicroUsd) -> None:
             code="node_exists",
             field="--home",
         ) from None
+
+
+def _text(value: str) -> str:
+    # JSON strings are TOML basic strings, escapes included.
+    return msgspec.json.encode(value).decode()
 
 
 def is_local(host: str) -> bool:
@@ -257,6 +313,23 @@ def _parse_faucet(text: str, faults: list[SubletError]) -> MicroUsd:
     except Refused as error:
         faults.append(error)
         return MicroUsd(0)
+
+
+def _check_rail(file: _File, faucet: MicroUsd) -> list[SubletError]:
+    """Find what does not go together on the escrow rail."""
+    if file.market.rail != ESCROW:
+        return []
+    faults: list[SubletError] = []
+    if not file.chain.rpc:
+        faults.append(_fault("chain.rpc", "the escrow rail needs an RPC of its chain"))
+    if file.market.token is None:
+        faults.append(_fault("market.token", "the escrow rail needs a token, as USDC"))
+    if file.market.withdraw_delay_s < WITHDRAW_DELAY_S_MIN:
+        least = f"the contract takes no less than {WITHDRAW_DELAY_S_MIN}"
+        faults.append(_fault("market.withdraw_delay_s", least))
+    if faucet:
+        faults.append(_fault("faucet", "no node can give away what lies on a chain"))
+    return faults
 
 
 def _fault(key: str, text: str) -> Refused:

@@ -80,6 +80,7 @@ async def serve(
                 quicken(lambda: node.market.book, journal=node.journal),
                 node.cosigning.run(),
                 node.controllers.run(await _open_own_door(runner, running.url, config)),
+                *([node.mirroring.run()] if node.mirroring is not None else []),
                 node.market.wait_stopped(),
             )
         finally:

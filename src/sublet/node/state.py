@@ -15,6 +15,7 @@ from sublet.node.link import Links
 from sublet.node.lookout import Lookout
 from sublet.node.metered_log import NodeLog
 from sublet.node.metrics import NodeMetrics
+from sublet.node.mirroring import Mirroring
 from sublet.node.rate import RateLimit
 from sublet.node.relay import Relay
 from sublet.node.socket import Sockets
@@ -48,4 +49,5 @@ class Node:
     openapi: bytes  # the API's description, as JSON
     proofs: asyncio.Lock  # one at a time
     lookout: Lookout
+    mirroring: Mirroring | None  # on the escrow rail
     faucet: asyncio.Lock = field(default_factory=asyncio.Lock)

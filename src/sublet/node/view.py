@@ -42,6 +42,7 @@ async def get_market(node: Node, request: web.Request) -> web.StreamResponse:
             nodes=node.config.nodes,
             version=book.version,
             version_max=RULES_VERSION,
+            chain=node.mirroring.terms if node.mirroring is not None else None,
         )
     )
 

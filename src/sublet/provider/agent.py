@@ -100,6 +100,9 @@ class Agent:
             asyncio.create_task(self._supervise("owner_watch", self.owner_watch.run)),
             asyncio.create_task(self._supervise("scrutiny", self.scrutiny.run)),
         ]
+        if self.around.cashier is not None:
+            work = self.around.cashier.run
+            tasks.append(asyncio.create_task(self._supervise("cashier", work)))
         done = asyncio.create_task(self._wait_done())
         try:
             await done

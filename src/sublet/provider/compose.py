@@ -23,6 +23,7 @@ from sublet.provider import control
 from sublet.provider.agent import NODES_FILE, Agent
 from sublet.provider.bid_record import BidsMade
 from sublet.provider.bidder import Bidder, make_program
+from sublet.provider.cashier import open_cashier
 from sublet.provider.config import MARKET_FILE, Config, read_config
 from sublet.provider.data_plane import DataPlane
 from sublet.provider.declared import fill_in
@@ -151,11 +152,13 @@ async def open_agent(
     await installer.open()
     images = await _open_images(home, config, sandboxes, roster)
     urls = tuple(dict.fromkeys((*parse_urls(config.market), *_find_nodes(home))))
-    async with Connection(*urls, key=key, clock=clock, market=known) as node:
+    async with (
+        Connection(*urls, key=key, clock=clock, market=known) as node,
+        contextlib.AsyncExitStack() as stack,
+    ):
         market = await _learn_market(node, home, journal)
         domain = await node.domain()
         agent: Agent | None = None
-        instance = secrets.token_hex(16)
 
         async def submit(documents: tuple[Signed, ...]) -> tuple[Appended, ...]:
             return await node.submit_signed(*documents)
@@ -164,6 +167,25 @@ async def open_agent(
             if agent is not None:
                 agent.heard(signed, answer)
 
+        outbox = Outbox(home / "outbox", submit=submit, heard=heard, journal=journal)
+        till = Till(
+            home / "channels" / domain.market,
+            market=market,
+            domain=domain,
+            provider=key.address,
+        )
+        cashier = await stack.enter_async_context(
+            open_cashier(
+                home,
+                config.chain,
+                key=key,
+                market=market,
+                domain=domain,
+                till=till,
+                outbox=outbox,
+                journal=journal,
+            )
+        )
         around = Surroundings(
             home=home,
             key=key,
@@ -174,41 +196,55 @@ async def open_agent(
             scratches=scratches,
             clock=clock,
             journal=journal,
-            outbox=Outbox(home / "outbox", submit=submit, heard=heard, journal=journal),
-            till=Till(
-                home / "channels" / domain.market,
-                market=market,
-                domain=domain,
-                provider=key.address,
-            ),
+            outbox=outbox,
+            till=till,
+            cashier=cashier,
             seal_key=SealKey.load_or_create(home / SEAL_KEY_FILE),
             install=_adapt(installer, make_opener(images, config.images)),
             images=images.probe(),
             records=roster.records,
             paid=roster.paid,
         )
-        offering = Offering(
-            home / "offers.json", around, ssh_host_key=public_line(host_key)
-        )
-        bidder = _make_bidder(around, offering)
-        roster.attach(around, find_offer=offering.find, find_bid=bidder.find)
-        data_plane = DataPlane(
-            _make_options(roster, host_key, journal), journal=journal
-        )
-        make_link = partial(
-            MarketLink, key=key, domain=domain, clock=clock, instance=instance
-        )
-        links = NodeLinks(urls, make=make_link, journal=journal)
-        agent = Agent(
-            around,
-            connection=node,
-            links=links,
-            roster=roster,
-            offering=offering,
-            bidder=bidder,
-            data_plane=data_plane,
+        agent, data_plane = _make_agent(
+            around, node=node, urls=urls, roster=roster, host_key=host_key
         )
         yield agent, data_plane
+
+
+def _make_agent(
+    around: Surroundings,
+    *,
+    node: Connection,
+    urls: tuple[str, ...],
+    roster: Roster,
+    host_key: asyncssh.SSHKey,
+) -> tuple[Agent, DataPlane]:
+    home = around.home
+    offering = Offering(
+        home / "offers.json", around, ssh_host_key=public_line(host_key)
+    )
+    bidder = _make_bidder(around, offering)
+    roster.attach(around, find_offer=offering.find, find_bid=bidder.find)
+    data_plane = DataPlane(
+        _make_options(roster, host_key, around.journal), journal=around.journal
+    )
+    make_link = partial(
+        MarketLink,
+        key=around.key,
+        domain=around.domain,
+        clock=around.clock,
+        instance=secrets.token_hex(16),
+    )
+    agent = Agent(
+        around,
+        connection=node,
+        links=NodeLinks(urls, make=make_link, journal=around.journal),
+        roster=roster,
+        offering=offering,
+        bidder=bidder,
+        data_plane=data_plane,
+    )
+    return agent, data_plane
 
 
 def _make_bidder(around: Surroundings, offering: Offering) -> Bidder:

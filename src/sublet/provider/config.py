@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from sublet.adapter.chain_place import ChainPlace, make_policy
 from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.toml import BadToml, parse_toml
 from sublet.base.units import (
@@ -106,6 +107,7 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     images: ImagesFile = ImagesFile()
     rules: RulesFile = RulesFile()
     bids: BidsFile = BidsFile()
+    chain: ChainPlace = ChainPlace()
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -136,6 +138,7 @@ class Config(Struct, frozen=True, kw_only=True):
     images: ImageRules = ImageRules()  # what images jobs may run in
     rules: Rules = Rules()  # when it is on offer
     bids: BidRules = BidRules()  # for live orders
+    chain: ChainPlace = ChainPlace()  # in a market on the escrow rail
 
     @property
     def gpu_parts(self) -> tuple[str, ...]:
@@ -212,7 +215,12 @@ def parse_config(table: dict[str, object]) -> Config:
         images=read_images(file.images, reader.faults),
         rules=read_rules(file.rules, reader.faults),
         bids=read_bids(file.bids, reader.faults),
+        chain=file.chain,
     )
+    try:
+        make_policy(config.chain)
+    except Refused as fault:
+        reader.faults.append(fault)
     if config.rules.gpu_alone and config.declared.gpu_sharing:
         reader.faults.append(
             Refused(
@@ -313,7 +321,18 @@ voucher = "{config.voucher_s}s"  # between two payments
 {compose_egress(config.egress)}
 {compose_images(config.images)}
 {compose_rules(config.rules)}
-{compose_bids(config.bids)}"""
+{compose_bids(config.bids)}
+{_compose_chain(config.chain)}"""
+
+
+def _compose_chain(place: ChainPlace) -> str:
+    rpc = ", ".join(_text(url) for url in place.rpc)
+    return f"""\
+[chain]  # only where the market's money lies on one
+rpc = [{rpc}]  # best first, such as "https://mainnet.base.org"; several are safer
+confirmations = {place.confirmations}  # blocks until a deposit counts
+fee_max_gwei = {_text(place.fee_max_gwei)}  # a transaction pays no more for its gas
+"""
 
 
 def make_offer(

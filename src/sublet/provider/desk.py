@@ -15,6 +15,7 @@ from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.base.errors import SubletError, Unavailable
 from sublet.base.ids import NO_DIGEST
 from sublet.core.egress import EgressTable
+from sublet.core.lease.phase import Lease
 from sublet.provider.conversation import Conversation
 from sublet.provider.cover import Cover, open_job
 from sublet.provider.lease_state import Fact, Stage
@@ -53,6 +54,7 @@ class Desk:
         self.way_out = WayOut(folder.path, around.config.egress)
         self.ended = asyncio.Event()  # nothing runs; what the job said is complete
         self.is_hurried = False  # the owner waits for nobody
+        self._funded = asyncio.Event()
         self._facts: asyncio.Queue[Fact] = asyncio.Queue()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -81,6 +83,20 @@ class Desk:
             self.folder.write_record(self.record)
         except Unavailable as fault:
             self.warn("disk_failed", why=fault.message)
+
+    def take_lease(self, lease: Lease) -> None:
+        """Keep the market's newer word on the lease."""
+        # Once its money was there, only a next phase says that it has gone.
+        is_funded = lease.is_funded or (
+            self.record.lease.is_funded and lease.phase is self.record.lease.phase
+        )
+        self.update(lease=replace(lease, is_funded=is_funded))
+        if is_funded:
+            self._funded.set()
+
+    async def wait_funded(self) -> None:
+        """Wait until the market says that the lease's money is there."""
+        await self._funded.wait()
 
     # ---- the job ------------------------------------------------------------------
 

@@ -111,7 +111,36 @@ class Effects:
             await asyncio.to_thread(self._reception.watch.pass_over_resumed)
         spec, environment = await ready(desk, manifest, folder=desk.folder, say=say)
         desk.update(environment=environment)
+        if not desk.record.lease.is_funded:
+            say("waiting for the deposit on the chain")
+            await self._wait_funded()
+        await self._check_funded()
         await desk.sandbox.start(spec, folder=desk.folder.job)
+
+    async def _wait_funded(self) -> None:
+        """Wait for the market's word, or for the chain's that there will be none."""
+        desk, cashier = self._desk, self._around.cashier
+        if cashier is None:
+            await desk.wait_funded()
+            return
+        lost = asyncio.create_task(cashier.wait_lost(desk.record.lease.id))
+        funded = asyncio.create_task(desk.wait_funded())
+        try:
+            done, _ = await asyncio.wait(
+                (lost, funded), return_when=asyncio.FIRST_COMPLETED
+            )
+            for one in done:
+                one.result()
+        finally:
+            lost.cancel()
+            funded.cancel()
+
+    async def _check_funded(self) -> None:
+        """Look at the chain, too: a job that nobody pays for is not begun."""
+        lease = self._desk.record.lease
+        if self._around.cashier is not None and lease.hold:
+            channel = self._around.till.channel(lease)
+            await self._around.cashier.check_funded(lease, channel)
 
     def _open(self, outer: Manifest) -> Manifest:
         """Open a sealed job and its folders; blocks."""

@@ -60,6 +60,10 @@ class Reception:
         check_wanted(manifest.egress, desk.around.config.egress)
         check_image(manifest, desk.around)
         check_order(said.order, desk.record.lease, domain=desk.around.domain)
+        if said.deposit is not None and desk.around.cashier is not None:
+            await desk.around.cashier.take_deposit(
+                desk.record.lease, channel=said.channel, deposit=said.deposit
+            )
         async with self.room:
             stage = desk.record.stage
             if stage not in (Stage.ACCEPTED, Stage.DELIVERING):

@@ -146,7 +146,7 @@ class LeaseRunner:
             return
         if is_older(lease, than=self.record.lease):
             return  # a node that is behind says what another has said before
-        self.desk.update(lease=lease)
+        self.desk.take_lease(lease)
         if lease.phase is Phase.SETTLED:
             self.desk.tell(ls.MarketSettled())
         elif lease.phase is Phase.CLOSING:

@@ -10,6 +10,7 @@ from sublet.base.ids import Address
 from sublet.core.document import AnyDocument
 from sublet.core.lease.phase import Lease
 from sublet.provider import meter
+from sublet.provider.cashier import Cashier
 from sublet.provider.config import Config
 from sublet.provider.journal import Journal
 from sublet.provider.outbox import Outbox
@@ -62,6 +63,7 @@ class Surroundings:
     install: Install
     images: Probe  # whether jobs can run in images of their own here
     records: Callable[[], Sequence[LeaseRecord]]  # all leases, oldest first
+    cashier: Cashier | None  # on the escrow rail
     paid: Callable[[Lease], int]  # what the lease's channel has paid, micro-USD
 
     @property

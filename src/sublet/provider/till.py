@@ -15,11 +15,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sublet.base.errors import PeerFault, Unavailable
-from sublet.base.ids import Address
+from sublet.base.ids import Address, Digest
 from sublet.core.document import Channel, Market, Voucher
 from sublet.core.lease.phase import Lease
 from sublet.provider.account import Line
 from sublet.provider.record import write_atomic
+from sublet.service.claimer import BestVoucher
 from sublet.wire import codec
 from sublet.wire.channel import channel_of
 from sublet.wire.message import Paid, Signed
@@ -72,13 +73,11 @@ class Till:
         """
         drawer = self._open(lease.line)
         if paid.channel is not None and drawer.channel is None:
-            self._check_signer(paid.channel, lease.tenant)
-            if paid.channel.document != self._channel(lease):
-                raise BadVoucher("the channel is not the one of this pair")
+            self.check_channel(lease, paid.channel)
             drawer = replace(drawer, channel=paid.channel)
         voucher = paid.voucher.document
         if not isinstance(voucher, Voucher) or voucher.channel_id != digest(
-            self._channel(lease), self._domain
+            self.channel(lease), self._domain
         ):
             raise BadVoucher("the voucher is not one of this pair's channel")
         self._check_signer(paid.voucher, lease.authorizer)
@@ -90,6 +89,38 @@ class Till:
             )
         self._close(lease.line, drawer)
         return drawer.total
+
+    def check_channel(self, lease: Lease, signed: Signed) -> Channel:
+        """Check that a lease's tenant signed the channel of this pair; give it.
+
+        Raises:
+            BadVoucher: it is another one, or another one's.
+            PeerFault: the signature is none.
+        """
+        self._check_signer(signed, lease.tenant)
+        channel = self.channel(lease)
+        if signed.document != channel:
+            raise BadVoucher("the channel is not the one of this pair")
+        return channel
+
+    def best_vouchers(self) -> dict[Digest, BestVoucher]:
+        """Give the best voucher of each channel, by the channel's id; blocks.
+
+        Raises:
+            Unavailable: a drawer cannot be read.
+        """
+        best: dict[Digest, BestVoucher] = {}
+        for path in sorted(self._folder.glob("0x*.json")):
+            drawer = _read(path)
+            if drawer.voucher is None or drawer.channel is None:
+                continue
+            channel = drawer.channel.document
+            assert isinstance(channel, Channel)  # it was checked when it came
+            signature = bytes.fromhex(drawer.voucher.signature[2:])
+            best[digest(channel, self._domain)] = BestVoucher(
+                channel, drawer.total, signature
+            )
+        return best
 
     def hand_in(self, lease: Lease, put: PutDocument) -> None:
         """Give the highest voucher to the market, where it has not had it yet.
@@ -112,7 +143,8 @@ class Till:
                 f"signed by {signer}, not by {expected}", code="wrong_signer"
             )
 
-    def _channel(self, lease: Lease) -> Channel:
+    def channel(self, lease: Lease) -> Channel:
+        """Name the channel that pays a lease."""
         return channel_of(
             self._market,
             self._domain.market,
@@ -123,15 +155,7 @@ class Till:
 
     def _open(self, line: Line) -> Drawer:
         if line not in self._drawers:
-            try:
-                raw = self._path(line).read_bytes()
-                self._drawers[line] = msgspec.json.decode(raw, type=Drawer)
-            except FileNotFoundError:
-                self._drawers[line] = Drawer()
-            except (OSError, msgspec.MsgspecError) as exc:
-                raise Unavailable(
-                    f"cannot read {self._path(line)}: {exc}", code="disk_failed"
-                ) from exc
+            self._drawers[line] = _read(self._path(line))
         return self._drawers[line]
 
     def _close(self, line: Line, drawer: Drawer) -> None:
@@ -145,3 +169,12 @@ class Till:
         payer, _, authorizer = line
         name = payer if authorizer == payer else f"{payer}-{authorizer}"
         return self._folder / f"{name}.json"
+
+
+def _read(path: Path) -> Drawer:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Drawer)
+    except FileNotFoundError:
+        return Drawer()
+    except (OSError, msgspec.MsgspecError) as exc:
+        raise Unavailable(f"cannot read {path}: {exc}", code="disk_failed") from exc

@@ -17,6 +17,7 @@ from sublet.core.document import AnyDocument
 from sublet.core.egress import EgressTable
 from sublet.core.lease.phase import Lease
 from sublet.core.member import Seconds
+from sublet.wire.deposit import ChainTerms, Deposit
 
 PROTOCOL_VERSION = 1
 
@@ -99,6 +100,7 @@ class MarketInfo(Message, frozen=True):
     nodes: tuple[str, ...] = ()  # addresses of this market's nodes; () for this one
     version: int = 1  # of the rules that hold in this market
     version_max: int = 1  # that this node reads
+    chain: ChainTerms | None = None  # on the escrow rail
 
 
 class QuotedMachine(Message, frozen=True):
@@ -361,6 +363,8 @@ class Deliver(Message, frozen=True, tag="deliver", tag_field="type"):
     half: str = ""  # 64 hex digits
     nonce: str = ""  # 32 hex digits
     own: Own | None = None  # of a gang's member; the order commits to none of it
+    channel: Signed | None = None  # with a deposit into it
+    deposit: Deposit | None = None  # on the escrow rail, where the channel lacks money
 
     def __repr__(self) -> str:
         return f"Deliver({self.manifest!r})"

@@ -8,6 +8,7 @@ from sublet.base.errors import Faults, Refused
 from sublet.base.units import MicroUsd
 from sublet.node.config import (
     X402_CONTRACT,
+    EscrowChoice,
     is_local,
     parse_config,
     read_config,
@@ -76,9 +77,28 @@ def test_near_miss_is_suggested() -> None:
 
 
 def test_written_config_reads_back(tmp_path: Path) -> None:
-    write_config(tmp_path, name='the "best"\n', faucet=MicroUsd(0))
-    with pytest.raises(Refused):
-        read_config(tmp_path)  # no control characters in a name
+    write_config(tmp_path, name='the "best"', faucet=MicroUsd(0))
+    assert read_config(tmp_path).market.name == 'the "best"'
+    with pytest.raises(Faults):  # no control characters in a name
+        write_config(tmp_path / "other", name="worst\n", faucet=MicroUsd(0))
+
+
+def test_escrow_needs_its_chain(tmp_path: Path) -> None:
+    with pytest.raises(Faults) as caught:
+        parse_config({"faucet": "1.00", "market": {"rail": "escrow"}}, home=tmp_path)
+    assert {fault.field for fault in caught.value.faults} == {
+        "chain.rpc",
+        "market.token",
+        "faucet",
+    }
+    choice = EscrowChoice(
+        "https://rpc.example/SECRET", 8453, "0x" + "1" * 40, "0x" + "2" * 40, 5
+    )
+    write_config(tmp_path, name="m", faucet=MicroUsd(0), escrow=choice)
+    config = read_config(tmp_path)
+    assert (config.market.rail, config.chain.confirmations) == ("escrow", 5)
+    assert "SECRET" not in repr(config)
+    assert (tmp_path / "config.toml").stat().st_mode & 0o777 == 0o600
 
 
 def test_flags_win_over_file(tmp_path: Path) -> None:

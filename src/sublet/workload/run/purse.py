@@ -6,18 +6,23 @@ from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from sublet.base.errors import PeerFault
+from sublet.base.errors import PeerFault, Unavailable
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Channel, Voucher
 from sublet.core.job import bill
 from sublet.core.job.bill import ChannelRecord
 from sublet.core.lease.phase import Lease, Phase
+from sublet.core.mirror import ESCROW
 from sublet.sdk.connection import Connection
 from sublet.wire.channel import channel_of
-from sublet.wire.message import Paid, Signed
+from sublet.wire.deposit import ChainTerms, sign_deposit, token_domain
+from sublet.wire.message import Deliver, Paid, Signed
 from sublet.wire.typed_data import digest
 from sublet.workload.run.work import Mandate
+
+ASK_AGAIN_S = 1.0
 
 Change = Callable[[ChannelRecord], tuple[ChannelRecord, int]]
 
@@ -85,6 +90,50 @@ class Purse:
         return Paid(
             voucher=await self._connection.sign(voucher), channel=account.channel
         )
+
+    async def add_deposit(self, lease: Lease, word: Deliver) -> Deliver:
+        """Give what a provider is told, with what the lease's channel lacks.
+
+        Never more than the lease may cost; the same lease's deposit counts once.
+
+        Raises:
+            PeerFault: the market does not say of which token, or nobody here signs for
+                the payer.
+        """
+        market = await self._connection.learn_market()
+        amount = min(lease.deposit_due, lease.hold)
+        if market.rail != ESCROW or not amount:
+            return word
+        account = await self._account(lease.provider)
+        channel = account.channel.document
+        if (
+            not isinstance(channel, Channel)
+            or channel.payer != self._connection.key.address
+        ):
+            raise PeerFault("only the tenant itself signs deposits", code="no_deposit")
+        domain = await self._connection.domain()
+        signed = sign_deposit(
+            lease,
+            channel,
+            domain=domain,
+            token=token_domain(await self._find_terms(), domain, market.token),
+            valid_before_s=lease.matched_at_s + market.deliver_s + 2 * market.prepare_s,
+            amount=amount,
+            key=self._connection.key,
+        )
+        return replace(word, channel=account.channel, deposit=signed)
+
+    async def _find_terms(self) -> ChainTerms:
+        """Ask in which domain the token's messages are signed, until somebody answers."""
+        while True:
+            try:
+                terms = (await self._connection.market()).chain
+            except Unavailable:
+                await asyncio.sleep(ASK_AGAIN_S)
+                continue
+            if terms is None:
+                raise PeerFault("the market names no token", code="no_chain")
+            return terms
 
     async def close(self, lease: Lease) -> None:
         """Note that a lease is over; twice is harmless."""

@@ -188,7 +188,7 @@ class Runner:
                 case order.WatchLease():
                     self._watch(one.lease_id)
                 case order.Deliver():
-                    await self._talks[one.lease_id].deliver()
+                    self._talks[one.lease_id].deliver()
                 case order.SignVoucher():
                     await self._pay(one)
                 case order.SignKept():
@@ -259,6 +259,7 @@ class Runner:
             self._talks[lease_id] = Talk(
                 lease=self._desk.leases[lease_id],
                 word=self._desk.word(lease_id),
+                add_deposit=self._purse.add_deposit,
                 domain=await self._desk.domain(),
                 blobs=self._work.blobs,
                 folder=self._home.job_folder(self._work.id),

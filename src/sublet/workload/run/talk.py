@@ -55,6 +55,7 @@ from sublet.workload.run.log_copy import Log
 
 LOGS_S = 30.0  # for the rest of the logs, once the program is over
 
+AddDeposit = Callable[[Lease, Deliver], Awaitable[Deliver]]
 Say = Callable[[fact.Fact], None]
 Show = Callable[[event.AnyEvent], Awaitable[None]]
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -68,6 +69,7 @@ class Talk:
         *,
         lease: Lease,
         word: Deliver,
+        add_deposit: AddDeposit,
         domain: Domain,
         blobs: Blobs,
         folder: Path,
@@ -92,6 +94,7 @@ class Talk:
         self._word = word
         self._manifest = join_own(word.manifest, word.own)
         self._folder = folder
+        self._add_deposit = add_deposit
         self._domain = domain
         self._blobs = blobs
         self._key = key
@@ -177,23 +180,28 @@ class Talk:
 
     async def send(self, message: TenantSays) -> None:
         """Say something to the provider; ChannelLost: there is no channel just now."""
+        await self._require().say(message)
+
+    def _require(self) -> JobChannel:
         if self._channel is None:
             raise ChannelLost("there is no channel to the provider just now")
-        await self._channel.say(message)
+        return self._channel
 
     # ---- orders -----------------------------------------------------------------
 
-    async def deliver(self) -> None:
-        """Send the manifest; the logs are followed from where they were."""
-        if self._channel is None:
-            return  # it broke in between, and that was said
-        with contextlib.suppress(ChannelLost):
-            await self._channel.say(self._half.deliver(self._word))
-            if self._changes.asked is not None:
-                await self._channel.say(self._changes.asked)
+    def deliver(self) -> None:
+        """Send the manifest and what pays for it; the logs are followed on."""
+        self._start(self._deliver())
+
+    async def _deliver(self) -> None:
+        word = await self._add_deposit(self.lease, self._half.deliver(self._word))
+        channel = self._require()
+        await channel.say(word)
+        if self._changes.asked is not None:
+            await channel.say(self._changes.asked)
         for log in self.logs:
             if not log.done.is_set():
-                pieces = self._channel.follow_log(log.stream, offset=log.offset)
+                pieces = channel.follow_log(log.stream, offset=log.offset)
                 self._start(log.follow(pieces, wrote=self._wrote, warn=self._warn))
 
     def fetch_outputs(self) -> None:
@@ -217,10 +225,9 @@ class Talk:
     # ---- listening --------------------------------------------------------------
 
     async def _listen(self) -> None:
-        if self._channel is None:
-            raise ChannelLost("there is no channel to the provider just now")
+        channel = self._require()
         while True:
-            await self._hear(await self._channel.hear())
+            await self._hear(await channel.hear())
 
     async def _hear(self, said: JobSays) -> None:
         match said:
@@ -288,13 +295,12 @@ class Talk:
     # ---- what takes its time ----------------------------------------------------
 
     async def _upload(self, said: Missing) -> None:
-        if self._channel is None:
-            return
+        channel = self._require()
         trees = (self._manifest.inputs, self._manifest.resume, *self._changes.trees())
         if size := check_missing(said, size_chunks(*trees)):
             await self._show(event.Uploading(at_ms=self._now_ms(), bytes=size))
-            await self._channel.put_chunks(said.chunks, blobs=self._blobs)
-        await self._channel.say(Uploaded())
+            await channel.put_chunks(said.chunks, blobs=self._blobs)
+        await channel.say(Uploaded())
 
     async def _store_checkpoint(self, said: Checkpointed) -> None:
         check_files(said.tree, asked=(), bytes_max=self.lease.disk_bytes)
@@ -315,10 +321,8 @@ class Talk:
 
     async def _fetch(self, tree: Tree) -> str:
         """Fetch a tree's chunks; say why this machine cannot take them, or nothing."""
-        if self._channel is None:
-            raise ChannelLost("there is no channel to the provider just now")
         try:
-            await self._channel.get_chunks(size_chunks(tree), blobs=self._blobs)
+            await self._require().get_chunks(size_chunks(tree), blobs=self._blobs)
         except Unavailable as fault:
             if isinstance(fault, ChannelLost):
                 raise
