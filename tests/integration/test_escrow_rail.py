@@ -343,6 +343,34 @@ async def test_hour_of_silence_loses_nothing() -> None:
         assert (await state(house)).claimed == DOLLAR
 
 
+async def test_dear_gas_does_not_hold_an_urgent_claim_up() -> None:
+    """A claim is stuck below the cap; then gas is dear, and the tenant withdraws."""
+    async with lend_escrow("fake") as house:
+        chain = house.chain
+        assert isinstance(chain, MemoryChain)
+        await house.deposit(3_000 * DOLLAR)
+        house.hand.mine(CONFIRMATIONS)
+        house.hand.set_automine(on=False)
+        provider = Provider(house)
+        provider.hold(2_000 * DOLLAR)
+        assert await provider.step() == ["claim"]
+        house.hand.set_automine(on=True)
+        chain.base_fee_wei = 2 * POLICY.fee_max_wei
+        for _ in range(2 * POLICY.patience_blocks):
+            house.hand.mine()
+            await provider.step()
+        assert (await state(house)).claimed == 0
+        call = escrow_call.initiate_withdraw(
+            house.escrow.address, house.channel, 2_500 * DOLLAR
+        )
+        house.hand.fund(house.tenant.address)
+        assert (await house.send(house.tenant, call)).is_success
+        provider.hold(2_600 * DOLLAR)
+        assert await provider.step() == ["claim"]
+        await provider.settle_down()
+        assert (await state(house)).claimed == 2_600 * DOLLAR
+
+
 async def test_voucher_beyond_the_deposit_takes_what_is_there(
     house: EscrowHouse,
 ) -> None:

@@ -100,7 +100,11 @@ class Claimer:
         price = await self._price()
         errands = []
         for batch in plan_batches(held, gas_price=price):
-            errand = await self._errand(_name(batch), self._words.claim(batch.claims))
+            errand = await self._errand(
+                _name(batch),
+                self._words.claim(batch.claims),
+                fee_max_wei=batch.fee_max_wei(price),
+            )
             if errand is not None:
                 self._sent[errand.id] = batch
                 errands.append(errand)
@@ -161,13 +165,15 @@ class Claimer:
                 errands.append(errand)
         return errands
 
-    async def _errand(self, name: str, call: Call) -> Sending | None:
+    async def _errand(
+        self, name: str, call: Call, *, fee_max_wei: int = 0
+    ) -> Sending | None:
         """Ask for a call, again where it came to nothing; None: it is under way."""
         for number in range(TRIES_MAX):
             errand = f"{name} {number}"
             before = self._sender.find(errand)
             if before is None:
-                return await self._sender.submit(errand, call)
+                return await self._sender.submit(errand, call, fee_max_wei=fee_max_wei)
             if before.phase not in (Phase.USURPED, Phase.REVERTED, Phase.REFUSED):
                 return None
         return None

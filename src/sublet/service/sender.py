@@ -54,14 +54,18 @@ class Sender:
         self._changed = asyncio.Condition()
         self._asked = asyncio.Event()
 
-    async def submit(self, errand: str, call: Call) -> Sending:
+    async def submit(self, errand: str, call: Call, *, fee_max_wei: int = 0) -> Sending:
         """Ask for a call. It is on the disk when this returns, and is sent soon.
 
         Args:
             errand: its name; one that is there already is given as it stands.
             call: the contract's call.
+            fee_max_wei: what a unit of gas may cost, where it is urgent and that is
+                more than the policy allows; what waits before it may cost as much.
         """
-        kept = self._journal.add(Sending(id=errand, sender=self.address, call=call))
+        kept = self._journal.add(
+            Sending(errand, self.address, call, fee_max_wei=fee_max_wei)
+        )
         self._asked.set()
         return kept
 
@@ -111,11 +115,12 @@ class Sender:
         sendings = tuple(
             [await self._advance(one, head=head, nonce=nonce) for one in sendings]
         )
+        policy = core.raise_cap(self._policy, sendings)
         for sending in sendings:
-            await self._carry_on(sending, head=head)
+            await self._carry_on(sending, policy, head=head)
         sendings = self._journal.list_open(self.address)
         if (waiting := core.find_next(sendings)) is not None:
-            await self._begin(waiting, head=head)
+            await self._begin(waiting, policy, head=head)
 
     async def _advance(self, sending: Sending, *, head: int, nonce: int) -> Sending:
         if sending.nonce is None:
@@ -135,19 +140,19 @@ class Sender:
         seen = Seen(head=head, nonce_confirmed=nonce, inclusion=inclusion)
         return await self._keep(sending, core.advance(sending, seen, self._policy))
 
-    async def _begin(self, sending: Sending, *, head: int) -> None:
+    async def _begin(self, sending: Sending, policy: Policy, *, head: int) -> None:
         """Sign an errand for the first time, and hand it over."""
         try:
             estimate = await self._chain.estimate(sending.call, sender=self.address)
         except Reverted as refused:
             await self._keep(sending, core.refuse(sending, refused.message))
             return
-        gas = core.choose_gas(estimate, self._policy)
+        gas = core.choose_gas(estimate, policy)
         if gas is None:
-            reason = f"it needs {estimate} gas, and {self._policy.gas_max} are allowed"
+            reason = f"it needs {estimate} gas, and {policy.gas_max} are allowed"
             await self._keep(sending, core.refuse(sending, reason))
             return
-        fees = core.choose_fees(await self._chain.fees(), self._policy)
+        fees = core.choose_fees(await self._chain.fees(), policy)
         if fees is None:
             await self._keep(sending, core.wait(sending, "gas costs more than allowed"))
             return
@@ -163,13 +168,11 @@ class Sender:
         await self._keep(sending, kept)
         await self._hand_over(kept, signed, head=head)
 
-    async def _carry_on(self, sending: Sending, *, head: int) -> None:
+    async def _carry_on(self, sending: Sending, policy: Policy, *, head: int) -> None:
         if sending.phase not in core.UNDER_WAY or sending.nonce is None:
             return
         suggested = await self._chain.fees()
-        order = core.decide(
-            sending, head=head, suggested=suggested, policy=self._policy
-        )
+        order = core.decide(sending, head=head, suggested=suggested, policy=policy)
         if isinstance(order, core.OfferMore):
             nonce, gas = sending.nonce, sending.gas
             signed = self._sign(

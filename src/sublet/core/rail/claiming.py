@@ -90,6 +90,14 @@ class Batch(Struct, frozen=True):
     held: tuple[Held, ...]
     is_urgent: bool
 
+    def fee_max_wei(self, gas_price: GasPrice | None) -> int:
+        """Give what a unit of gas may cost: half of what an urgent claim brings."""
+        if not self.is_urgent or gas_price is None:
+            return 0
+        gas = CLAIM_GAS + VOUCHER_GAS * len(self.held)
+        due = sum(one.due for one in self.held if one.is_urgent)
+        return due * _WEI_PER_ETHER // (2 * gas * gas_price.ether_usd)
+
     @property
     def claims(self) -> tuple[VoucherClaim, ...]:
         """In the contract's words."""

@@ -60,6 +60,7 @@ class Sending(Struct, frozen=True):
     id: str  # whoever asks names it: the same name is the same errand
     sender: Address
     call: Call
+    fee_max_wei: int = 0  # that it may cost beyond the policy's, being urgent
     phase: Phase = Phase.INTENDED
     nonce: int | None = None
     gas: int = 0  # units, at most
@@ -267,13 +268,22 @@ def bump_fees(last: Fees, suggested: Fees, policy: Policy) -> Fees | None:
     return None if fees.max_wei > policy.fee_max_wei else fees
 
 
+def raise_cap(policy: Policy, sendings: Sequence[Sending]) -> Policy:
+    """Let all that is open cost what the most urgent of it may cost.
+
+    What is urgent waits for the nonces before it: those have to be mined, too.
+    """
+    highest = max((one.fee_max_wei for one in sendings), default=0)
+    return replace(policy, fee_max_wei=max(policy.fee_max_wei, highest))
+
+
 def find_next(sendings: Sequence[Sending]) -> Sending | None:
     """Give the errand whose turn it is to be signed; None: none is, or one is under way.
 
-    One after the other, in the order of the errands: what a call needs is only known
-    once the call before it has been mined.
+    One after the other, urgent ones first, then in the order of the errands: what a
+    call needs is only known once the call before it has been mined.
     """
     if any(sending.phase in UNDER_WAY for sending in sendings):
         return None
-    waiting = (one for one in sendings if one.phase is Phase.INTENDED)
-    return next(waiting, None)
+    waiting = [one for one in sendings if one.phase is Phase.INTENDED]
+    return max(waiting, key=lambda one: one.fee_max_wei, default=None)

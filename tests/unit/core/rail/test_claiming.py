@@ -111,3 +111,12 @@ def test_settles_when_it_is_worth_it() -> None:
     assert not is_settling_worth(Earned(claimed=cost, settled=1), gas_price=PRICE)
     assert not is_settling_worth(Earned(), gas_price=GasPrice(0, MicroUsd(1)))
     assert is_settling_worth(Earned(claimed=DOLLAR), gas_price=None)
+
+
+def test_urgent_claim_may_cost_half_of_what_it_brings() -> None:
+    (urgent,) = plan_batches([hold(most=DOLLAR, withdrawing=1)], gas_price=PRICE)
+    dearer = GasPrice(urgent.fee_max_wei(PRICE), PRICE.ether_usd)
+    assert dearer.cost(CLAIM_GAS + VOUCHER_GAS) == DOLLAR // 2
+    assert urgent.fee_max_wei(None) == 0
+    (calm,) = plan_batches([hold(most=100 * ONE)], gas_price=PRICE)
+    assert calm.fee_max_wei(PRICE) == 0

@@ -22,6 +22,7 @@ from sublet.core.rail.sending import (
     find_next,
     mark_handed,
     mark_signed,
+    raise_cap,
     refuse,
 )
 from sublet.core.rail.transaction import Call, Fees, SignedTransaction
@@ -129,6 +130,15 @@ def test_one_after_the_other() -> None:
     mined = replace(SENT, phase=Phase.MINED)
     assert find_next([mined, two]) == two
     assert find_next([]) is None
+
+
+def test_urgent_one_goes_first_and_lifts_the_cap_of_all() -> None:
+    urgent = replace(ERRAND, id="urgent", fee_max_wei=5_000)
+    assert find_next([ERRAND, urgent]) == urgent
+    assert raise_cap(POLICY, [ERRAND, urgent]).fee_max_wei == 5_000
+    assert raise_cap(POLICY, [ERRAND]) == raise_cap(POLICY, []) == POLICY
+    cheap = replace(urgent, fee_max_wei=5)
+    assert raise_cap(POLICY, [cheap]).fee_max_wei == POLICY.fee_max_wei
 
 
 def test_gas_and_fees_keep_their_caps() -> None:
