@@ -12,7 +12,7 @@ import pytest
 
 from sublet.adapter.chain_rpc import RpcChain
 from sublet.adapter.journal_sqlite import SqliteJournal
-from sublet.base.errors import Unavailable
+from sublet.base.errors import Refused, Unavailable
 from sublet.core.rail.sending import Phase, Policy, Sending
 from sublet.core.rail.transaction import Call
 from sublet.service.sender import Sender
@@ -225,6 +225,50 @@ async def test_no_gas_money_waits_for_some(lent: Lent) -> None:
     lent.hand.fund(poor.address)
     assert (await finish(lent, sender, "say")).phase is Phase.CONFIRMED
     assert await count_said(lent, echo, b"\x07" * 32) == 1
+
+
+async def test_journal_of_another_chain_is_said_and_sends_nothing(
+    lent: Lent,
+) -> None:
+    echo = await lent.deploy_echo(KEY)
+    journal = MemoryJournal()
+    past = Sending("old", KEY.address, Call(echo), phase=Phase.CONFIRMED, nonce=41)
+    journal.add(past)
+    sender = make_sender(lent.chain, journal, KEY)
+    await sender.submit("say", Call(echo, b"\x07" * 32))
+    for _ in range(2):
+        await sender.step()
+        lent.hand.mine()
+    waiting = sender.find("say")
+    assert waiting is not None and waiting.phase is Phase.INTENDED
+    assert "knows 42 transactions of this key and the chain 1" in waiting.reason
+    assert await lent.chain.nonce(KEY.address) == 1
+
+
+async def test_refusal_of_an_rpc_stops_nobody() -> None:
+    async with lend_chain("fake") as lent:
+        chain = lent.chain
+        assert isinstance(chain, MemoryChain)
+        lent.hand.fund(KEY.address)
+        echo = await lent.deploy_echo(KEY)
+        sender = make_sender(chain, MemoryJournal(), KEY)
+        refusals = iter(range(3))
+
+        def refuse(question: str) -> None:
+            if question == "estimate" and next(refusals, None) is not None:
+                raise Refused("the RPC refuses eth_estimateGas", code="rpc_refused")
+
+        chain.fail = refuse
+        runner = asyncio.create_task(sender.run(poll_s=0.001))
+        try:
+            await sender.submit("say", Call(echo, b"\x07" * 32))
+            async with asyncio.timeout(WAIT_S):
+                while not (found := sender.find("say")) or not found.is_ended:
+                    chain.mine()
+                    await asyncio.sleep(0.001)
+        finally:
+            runner.cancel()
+        assert found.phase is Phase.CONFIRMED and next(refusals, None) is None
 
 
 async def test_silent_chain_loses_nothing() -> None:

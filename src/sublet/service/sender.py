@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from sublet.base.errors import PeerFault, Unavailable
+from sublet.base.errors import PeerFault, Refused, SubletError, Unavailable
 from sublet.base.ids import Address
 from sublet.core.rail import sending as core
 from sublet.core.rail.sending import Inclusion, Policy, Seen, Sending
@@ -46,7 +46,7 @@ class Sender:
             policy: what it may cost.
         """
         self.address = address
-        self.fault: PeerFault | Unavailable | None = None  # of the last look, if any
+        self.fault: SubletError | None = None  # of the last look, if any
         self._chain = chain
         self._journal = journal
         self._sign = sign
@@ -89,7 +89,7 @@ class Sender:
             try:
                 await self.step()
                 self.fault, pause_s = None, poll_s
-            except (Unavailable, PeerFault) as fault:
+            except (Refused, Unavailable, PeerFault) as fault:
                 self.fault, pause_s = fault, min(2 * pause_s, POLL_S_MAX)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
@@ -156,10 +156,16 @@ class Sender:
         if fees is None:
             await self._keep(sending, core.wait(sending, "gas costs more than allowed"))
             return
-        nonce = max(
-            await self._chain.nonce(self.address),
-            self._journal.next_nonce(self.address),
-        )
+        nonce = await self._chain.nonce(self.address)
+        if nonce < (known := self._journal.next_nonce(self.address)):
+            if not self._has_nonces():
+                reason = (
+                    f"the journal knows {known} transactions of this key and the chain "
+                    f"{nonce}: the RPC lags behind, or the journal is of another chain"
+                )
+                await self._keep(sending, core.wait(sending, reason))
+                return
+            nonce = known
         signed = self._sign(
             Transaction(self._chain.chain_id, nonce, sending.call, gas, fees)
         )
@@ -167,6 +173,11 @@ class Sender:
         kept = core.mark_signed(sending, signed, nonce=nonce, gas=gas, head=head)
         await self._keep(sending, kept)
         await self._hand_over(kept, signed, head=head)
+
+    def _has_nonces(self) -> bool:
+        """Say whether some of what is open may not be counted by the chain yet."""
+        sendings = self._journal.list_open(self.address)
+        return any(sending.nonce is not None for sending in sendings)
 
     async def _carry_on(self, sending: Sending, policy: Policy, *, head: int) -> None:
         if sending.phase not in core.UNDER_WAY or sending.nonce is None:
