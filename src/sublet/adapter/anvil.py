@@ -17,7 +17,8 @@ from typing import Self
 
 from sublet.base.errors import Refused, Unavailable
 
-PACKAGE = "@foundry-rs/anvil-linux-amd64@1.7.1"
+PACKAGE = "@foundry-rs/anvil@1.7.1"
+_OF_TESTS = Path(".cache/anvil/node_modules")  # where `make test` puts it
 START_S = 60.0
 STOP_S = 20.0  # for anvil to write its state
 _LOOK_S = 0.03
@@ -34,22 +35,14 @@ def find_anvil(root: Path | None = None) -> Path:
     Raises:
         Refused: ``no_anvil``, with the way to get it.
     """
-    if found := shutil.which("anvil"):
-        return Path(found)
+    if on_path := shutil.which("anvil"):
+        return Path(on_path)
     here = root or Path.cwd()
     for folder in (here, *here.parents):
-        for place in (
-            "node_modules/.bin/anvil",
-            ".cache/anvil/node_modules/.bin/anvil",
-        ):
-            # Its wrapper in JavaScript would start node, and leave anvil behind.
-            for program in (
-                folder
-                / place.replace(
-                    ".bin/anvil", "@foundry-rs/anvil-linux-amd64/bin/anvil"
-                ),
-                folder / place,
-            ):
+        for modules in (folder / "node_modules", folder / _OF_TESTS):
+            # The binary itself first: the wrapper in JavaScript leaves it behind.
+            found = sorted(modules.glob("@foundry-rs/anvil-*/bin/anvil"))
+            for program in (*found, modules / ".bin" / "anvil"):
                 if os.access(program, os.X_OK):
                     return program
     raise Refused(
