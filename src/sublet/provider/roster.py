@@ -17,6 +17,7 @@ from sublet.provider.bid_record import BidMade
 from sublet.provider.commitment import NotOurs, check_match, choose_uid, make_terms
 from sublet.provider.earnings import add_lease, read_earnings, write_earnings
 from sublet.provider.lease_state import OCCUPYING, MarketSettled, Stage
+from sublet.provider.promise_file import Promises
 from sublet.provider.record import LeaseFolder, LeaseRecord
 from sublet.provider.runner import LeaseRunner
 from sublet.provider.surroundings import Surroundings, draw_salt
@@ -37,6 +38,7 @@ class Roster:
     def __init__(self, folder: Path) -> None:
         """Take the folder of the leases; ``attach`` and ``load`` come next."""
         self._folder = folder
+        self._promises = Promises(folder.parent / "promises.json")
         self._runners: dict[Digest, LeaseRunner] = {}
         self._tasks: dict[Digest, asyncio.Task[None]] = {}
         self._coming: dict[
@@ -171,6 +173,8 @@ class Roster:
                 self._coming[lease.id] = coming
                 return
             self._check(lease, self.records())
+            now_s = around.clock.now_s()
+            self._promises.keep(lease, now_s=now_s, here=self._runners)
             folder = LeaseFolder(self._folder / lease.id)
             uid = choose_uid((r.uid for r in self.records()), first=FIRST_UID)
             offer = self._find_offer(lease.offer_id)
@@ -185,7 +189,7 @@ class Roster:
             )
             return
         if lease.phase is Phase.MATCHED:
-            terms = make_terms(lease, now_s=around.clock.now_s(), salt=draw_salt())
+            terms = make_terms(lease, now_s=now_s, salt=draw_salt())
             around.put(terms)
         self._run(LeaseRunner(record, folder, around))
 
@@ -272,9 +276,19 @@ class Roster:
             # The supervisor: one lease that breaks does not take the others along.
             self._get_around().journal.error("lease_broke", lease=lease_id[:12])
         if runner.record.stage is Stage.GONE:
+            self._keep_promise(runner.record.lease)
             del self._runners[lease_id]
             del self._tasks[lease_id]
         self._changed.set()
+
+    def _keep_promise(self, lease: Lease) -> None:
+        """Remember a lease that leaves: it may have been signed for until just now."""
+        around = self._get_around()
+        try:
+            now_s = around.clock.now_s()
+            self._promises.keep(lease, now_s=now_s, here=self._runners)
+        except SubletError as fault:
+            around.journal.warn("promise_lost", why=fault.message)
 
     async def close(self) -> None:
         """Let go of all leases; their jobs go on, for the next agent to find."""
