@@ -15,6 +15,7 @@ from sublet.adapter.chain_rpc import RpcChain
 from sublet.base.errors import Refused
 from sublet.core.rail.sending import Policy
 
+DEVELOPMENT_CHAIN_ID = 31_337  # of anvil and the like
 GWEI = 10**9
 FEE_MAX_GWEI = "5"
 

@@ -25,7 +25,7 @@ from sublet.base.errors import Refused, SubletError, Unavailable
 SUBLET = (sys.executable, "-m", "sublet.cli.main")
 MACHINE_NAMES = "provider-{}"
 CPU_PRICES = ("0.010", "0.012", "0.015", "0.020", "0.030")  # USD an hour, in turn
-CHAIN_PORT = 8545  # as anvil has it; the settings of the parties name it
+CHAIN_PORT = 8545  # as anvil has it
 FAUCET = "100.00"  # US dollars for each new tenant
 NOTICE_S = 2  # for a provider to end by itself; one with leases is told again
 GRACE_S = 10  # for a program that was told to stop, until it is killed
@@ -79,6 +79,7 @@ class LocalMarket:
         listen: str,
         say: Say,
         has_chain: bool = False,
+        chain_port: int = CHAIN_PORT,
     ) -> None:
         """Take what is wanted; nothing is started yet.
 
@@ -89,6 +90,7 @@ class LocalMarket:
             listen: HOST:PORT of the node; port 0 takes any free one.
             say: told what is going on, a line at a time.
             has_chain: money lies on a chain for development, which runs, too.
+            chain_port: of that chain; the settings of the parties name it.
         """
         self.home = home
         self.tenant_home = tenant_home
@@ -100,7 +102,8 @@ class LocalMarket:
         self._listen = listen
         self._say = say
         self._has_chain = has_chain
-        self._rpc = ""
+        self._chain_port = chain_port
+        self.rpc = ""  # of the chain
 
     def __enter__(self) -> Self:
         try:
@@ -150,7 +153,7 @@ class LocalMarket:
         self.url = read_ready(self.node)["url"]
         point_tenant(self.tenant_home, self.url)
         self._say("funding the tenant")
-        if self._rpc:
+        if self.rpc:
             self._fund(self.tenant_home)
         else:
             asyncio.run(fund_tenant(self.tenant_home, self.url))
@@ -164,13 +167,14 @@ class LocalMarket:
     def _start_chain(self) -> tuple[str, ...]:
         """Start the chain; give what a new node has to know of it."""
         self._say("starting the chain")
-        self.chain = start("devchain", self.home / "chain", "--port", str(CHAIN_PORT))
+        port = str(self._chain_port)
+        self.chain = start("devchain", self.home / "chain", "--port", port)
         told = read_ready(self.chain)
-        self._rpc = told["rpc"]
+        self.rpc = told["rpc"]
         return (
             "--rpc", told["rpc"], "--chain-id", str(told["chain_id"]),
             "--contract", told["contract"], "--token", told["token"],
-            "--confirmations", "0",
+            "--confirmations", "0", "--public-rpc", told["rpc"],
         )  # fmt: skip
 
     def _fund(self, home: Path) -> None:
@@ -178,7 +182,7 @@ class LocalMarket:
         from sublet.adapter.key_file import load_or_create_key
 
         address = load_or_create_key(home / "key").address
-        run("devchain", "fund", address, "--usdc", FAUCET, "--rpc", self._rpc)
+        run("devchain", "fund", address, "--usdc", FAUCET, "--rpc", self.rpc)
 
     def _start_provider(self, number: int) -> Program:
         name = MACHINE_NAMES.format(number)
@@ -189,9 +193,9 @@ class LocalMarket:
                 "provider", "init", "--home", home, "--market", self.url,
                 "--name", name, "--cpu-price", price,
             )  # fmt: skip
-            if self._rpc:
-                name_chain(home, self._rpc)
-        if self._rpc:
+            if self.rpc:
+                name_chain(home, self.rpc)
+        if self.rpc:
             self._fund(home)
         return start("provider", home)
 

@@ -51,6 +51,12 @@ def init(
         int,
         typer.Option("--confirmations", min=0, help="Blocks until a deposit counts."),
     ] = 12,
+    public_rpc: Annotated[
+        str,
+        typer.Option(
+            "--public-rpc", metavar="URL", help="An RPC that tenants may use."
+        ),
+    ] = "",
 ) -> None:
     """Make the operator's key, the checkpoint key and config.toml.
 
@@ -76,7 +82,7 @@ def init(
     escrow = None
     if rpc or chain_id or contract or token:
         escrow = EscrowChoice(
-            rpc, chain_id, contract.lower(), token.lower(), confirmations
+            rpc, chain_id, contract.lower(), token.lower(), confirmations, public_rpc
         )
     # Refuse before writing.
     compose_config(home, name=name, faucet=amount, escrow=escrow)

@@ -204,6 +204,24 @@ def drain(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     )
 
 
+@app.command()
+def claim(home: HomeOption = DEFAULT_HOME) -> None:
+    """Claim on the chain all that tenants have vouched for, and be paid.
+
+    The agent does so by itself once it is worth the gas, and at once when a tenant
+    takes its deposit back. Only where the market's money lies on a chain.
+    """
+    from sublet.base.errors import Refused
+    from sublet.provider import control
+
+    if b"unknown word" in control.ask(home.expanduser(), "claim"):
+        raise Refused(
+            "this market's money is credits; there is nothing to claim on a chain",
+            code="wrong_rail",
+        )
+    Console(highlight=False).print("Claiming; see the agent's journal, or the chain.")
+
+
 # ---- reading ------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from sublet.adapter.chain_place import ChainPlace
+from sublet.adapter.chain_place import DEVELOPMENT_CHAIN_ID, ChainPlace
 from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.ids import Address
 from sublet.base.toml import BadToml, parse_toml
@@ -29,7 +29,6 @@ from sublet.wire.note import COSIGNATURE, BadNote, split_key
 
 CONFIG_FILE = "config.toml"
 X402_CONTRACT: Address = "0x4020074e9df2ce1dee5a9c1b5c3f541d02a10003"
-DEVELOPMENT_CHAIN_ID = 31_337
 
 WITHDRAW_DELAY_S_MIN = 900  # as x402's contract has it
 
@@ -208,6 +207,7 @@ class EscrowChoice(Struct, frozen=True):
     contract: str
     token: str
     confirmations: int
+    public_rpc: str = ""
 
 
 def compose_config(
@@ -233,6 +233,7 @@ def compose_config(
             f"token = {_text(escrow.token)}\n"
             f"\n[chain]\nrpc = [{_text(escrow.rpc)}]  # best first; several are safer\n"
             f"confirmations = {escrow.confirmations}  # until a deposit counts\n"
+            f"public_rpc = {_text(escrow.public_rpc)}  # that tenants may use, too\n"
         )
     parse_config(parse_toml(text), home=home)
     return text

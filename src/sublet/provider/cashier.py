@@ -9,6 +9,7 @@ Not here: when a claim is worth it (``core.rail.claiming``), vouchers (``till``)
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,6 +21,7 @@ from sublet.adapter.escrow_chain import ChainEscrow, find_token_domain
 from sublet.adapter.journal_sqlite import SqliteJournal
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
+from sublet.base.units import MicroUsd
 from sublet.core.document import Channel, Market
 from sublet.core.lease.phase import NOT_FUNDED, Lease
 from sublet.core.mirror import ESCROW
@@ -41,6 +43,7 @@ from sublet.wire.transaction import sign_transaction
 from sublet.wire.typed_data import Domain, digest
 
 LOOK_S = 2.0
+HURRIED = 30  # looks after the owner asked
 CHECKS = 60  # looks at the chain before a job is given up
 LOOK_S_MAX = 60.0  # while the chain does not answer
 JOURNAL_FILE = "chain.db"
@@ -82,8 +85,10 @@ class Cashier:
                     market.contract, receiver=receiver, token=token
                 ),
             ),
-            ether_usd=lambda: None,
+            ether_usd=self._price_ether,
         )
+        self._hurried = 0  # looks at which everything that is due is claimed
+        self._asked = asyncio.Event()
         self._token: TokenDomain | None = None
 
     async def run(self) -> None:
@@ -105,17 +110,30 @@ class Cashier:
                 if not is_away:
                     self._journal.warn("chain_away", why=fault.message)
                 pause_s, is_away = min(2 * pause_s, LOOK_S_MAX), True
-            await asyncio.sleep(pause_s)
+            self._hurried = max(0, self._hurried - 1)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._asked.wait()
+            self._asked.clear()
+
+    def claim_all(self) -> None:
+        """Claim and settle whatever is due from now on, whatever the gas, for a while."""
+        self._hurried = HURRIED
+        self._asked.set()
+
+    def _price_ether(self) -> MicroUsd | None:
+        # For nothing, everything is worth its gas; unknown, a dollar is.
+        return MicroUsd(0) if self._hurried else None
 
     async def look(self) -> None:
-        """Look at the chain once, and wish for what is to be claimed.
+        """Look at the chain once, and submit what is to be claimed.
 
         Raises:
             Unavailable: it does not answer; nothing is lost.
             PeerFault: what it says makes no sense.
         """
         vouchers = await asyncio.to_thread(self._till.best_vouchers)
-        changes, wishes = await self._claimer.step(vouchers)
+        changes, errands = await self._claimer.step(vouchers)
         for change in changes:
             if change.state.withdrawing:
                 self._journal.warn(
@@ -123,8 +141,8 @@ class Cashier:
                     channel=change.channel_id[:12],
                     amount=change.state.withdrawing,
                 )
-        for wish in wishes:
-            self._journal.info("claiming", wish=wish.id.partition(" ")[0])
+        for errand in errands:
+            self._journal.info("claiming", errand=errand.id.partition(" ")[0])
 
     # ---- deposits -----------------------------------------------------------------
 
@@ -157,7 +175,7 @@ class Cashier:
                 signature=bytes.fromhex(deposit.signature[2:]),
             ),
         )
-        await self._sender.submit(_wish(lease.id), call)
+        await self._sender.submit(_errand(lease.id), call)
 
     async def wait_lost(self, lease_id: Digest) -> None:
         """Return never, unless a lease's deposit comes to nothing.
@@ -165,7 +183,7 @@ class Cashier:
         Raises:
             Refused: ``not_funded``, with the chain's reason.
         """
-        ended = await self._sender.wait_ended(_wish(lease_id))
+        ended = await self._sender.wait_ended(_errand(lease_id))
         if ended.phase is Phase.CONFIRMED:
             await asyncio.Event().wait()  # the market's word is on its way
         raise Refused(
@@ -216,7 +234,7 @@ class Cashier:
         return self._token
 
 
-def _wish(lease_id: Digest) -> str:
+def _errand(lease_id: Digest) -> str:
     return f"deposit {lease_id}"
 
 

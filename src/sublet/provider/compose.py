@@ -346,6 +346,9 @@ def _answer(agent: Agent, word: str) -> bytes:
     if word == "drain":
         agent.drain()
         return msgspec.json.encode(read_status(agent))
+    if word == "claim" and agent.around.cashier is not None:
+        agent.around.cashier.claim_all()
+        return msgspec.json.encode(read_status(agent))
     return b'{"fault":"unknown word"}'
 
 

@@ -1,0 +1,168 @@
+"""``sublet escrow``: a tenant's deposits on the chain."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sublet.cli.option import HOME, HomeOption, JsonOption, MarketOption, make_client
+
+if TYPE_CHECKING:
+    from sublet.workload.escrow import Holdings, TenantEscrow
+
+app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+
+RpcOption = Annotated[
+    str,
+    typer.Option(
+        "--rpc",
+        envvar="SUBLET_RPC",
+        metavar="URL",
+        help="Of the market's chain; default: the one that the market names.",
+    ),
+]
+ProviderArgument = Annotated[
+    str,
+    typer.Argument(metavar="PROVIDER", help="Its address, as sublet escrow has it."),
+]
+_GWEI = 10**9
+
+
+@app.callback()
+def show(
+    ctx: typer.Context,
+    rpc: RpcOption = "",
+    as_json: JsonOption = False,
+    market: MarketOption = None,
+    home: HomeOption = HOME,
+) -> None:
+    """Show what of yours lies on the chain, in the wallet and in which channel.
+
+    Jobs deposit by themselves what they may cost, and what they leave pays for the next
+    one on the same machine. To have it back, ask; the provider then has a day or so (the
+    market says how long) to claim what you owe it.
+
+    \b
+    Examples:
+      sublet escrow
+      sublet escrow deposit 0x1234... 25.00
+      sublet escrow withdraw 0x1234...
+      sublet escrow finish 0x1234...
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    _print(_ask(market, home, rpc, lambda escrow: escrow.read()), as_json=as_json)
+
+
+@app.command()
+def deposit(
+    provider: ProviderArgument,
+    usd: Annotated[str, typer.Argument(metavar="USD", help="How much.")],
+    rpc: RpcOption = "",
+    market: MarketOption = None,
+    home: HomeOption = HOME,
+) -> None:
+    """Put more into the channel to a provider, before a job asks for it."""
+    from sublet.base.units import format_money, parse_money
+
+    amount, party = parse_money(usd, field="USD"), _party(provider)
+    _ask(market, home, rpc, lambda escrow: escrow.deposit(party, amount))
+    typer.echo(f"{format_money(amount)} more in the channel to {party}")
+
+
+@app.command()
+def withdraw(
+    provider: ProviderArgument,
+    usd: Annotated[
+        str | None,
+        typer.Option("--amount", metavar="USD", help="How much; all of it by default."),
+    ] = None,
+    rpc: RpcOption = "",
+    market: MarketOption = None,
+    home: HomeOption = HOME,
+) -> None:
+    """Ask money back of a channel; jobs that it was to pay for end.
+
+    It comes with sublet escrow finish, once the provider has had its time to claim.
+    """
+    import time
+
+    from sublet.base.units import parse_money
+
+    party = _party(provider)
+    amount = None if usd is None else parse_money(usd, field="--amount")
+    ready_s = _ask(market, home, rpc, lambda escrow: escrow.withdraw(party, amount))
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ready_s))
+    typer.echo(f"asked back; yours from {when} on: sublet escrow finish {party}")
+
+
+@app.command()
+def finish(
+    provider: ProviderArgument,
+    rpc: RpcOption = "",
+    market: MarketOption = None,
+    home: HomeOption = HOME,
+) -> None:
+    """Take what was asked back, once the delay is over."""
+    from sublet.base.units import format_money
+
+    party = _party(provider)
+    amount = _ask(market, home, rpc, lambda escrow: escrow.finish(party))
+    typer.echo(f"{format_money(amount)} are in your wallet again")
+
+
+def _party(text: str) -> str:
+    from sublet.workload.run.particular import parse_address
+
+    return parse_address(text, "PROVIDER")
+
+
+def _ask(
+    market: str | None,
+    home: Path,
+    rpc: str,
+    ask: "Callable[[TenantEscrow], Awaitable[Any]]",
+) -> Any:
+    from sublet.workload.escrow import open_escrow
+
+    async def run() -> Any:
+        async with (
+            make_client(market, home) as client,
+            open_escrow(client, rpc=rpc) as escrow,
+        ):
+            return await ask(escrow)
+
+    return asyncio.run(run())
+
+
+def _print(found: "Holdings", *, as_json: bool) -> None:
+    import msgspec
+
+    from sublet.base.units import format_money
+    from sublet.cli.output import format_table
+
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+        return
+    typer.echo(
+        f"address  {found.address}\n"
+        f"chain    {found.chain_id}\n"
+        f"token    {found.token}\n"
+        f"wallet   {format_money(found.wallet)}\n"
+        f"gas      {found.gas_wei // _GWEI} gwei"
+    )
+    if not found.channels:
+        typer.echo("no channels yet: the first job with a provider opens one", err=True)
+        return
+    rows = [
+        (
+            line.provider,
+            format_money(line.balance - line.claimed),
+            format_money(line.claimed),
+            format_money(line.withdrawing),
+        )
+        for line in found.channels
+    ]
+    typer.echo("\n" + format_table(("PROVIDER", "LEFT", "CLAIMED", "ASKED BACK"), rows))
