@@ -57,6 +57,8 @@ def sample_columns(
     [5, -1, 6, 7]
     >>> sample_columns([(0, 5), (19, 7)], first_s=0, last_s=20, columns=4, hold_s=9)
     [5, 5, -1, 7]
+    >>> sample_columns([(0, 5), (1, 6)], first_s=0, last_s=1, columns=4, hold_s=9)
+    [5, 5, 5, 6]
     """
     found = [-1] * columns
     span_s = max(1, last_s - first_s)
@@ -64,7 +66,7 @@ def sample_columns(
     rest = [point for point in reversed(points) if first_s <= point[0] <= last_s]
     for column in range(columns):
         start_s = first_s + column * span_s // columns
-        end_s = first_s + (column + 1) * span_s // columns
+        end_s = max(first_s + (column + 1) * span_s // columns, start_s + 1)
         while rest and (rest[-1][0] < end_s or column == columns - 1):
             held_s, held = rest.pop()
             found[column] = held

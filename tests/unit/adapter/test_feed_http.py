@@ -39,7 +39,10 @@ ANSWERS = [
     (web.Response(status=401), "feed_refused"),
     (web.Response(status=403), "feed_refused"),
     (web.Response(status=500), "feed_down"),
-    (web.Response(status=302, headers={"Location": "/elsewhere"}), "feed_down"),
+    (
+        web.Response(status=302, headers={"Location": "/v2/updates/price/latest"}),
+        "feed_down",
+    ),
     (web.Response(body=b"{" * (ANSWER_BYTES_MAX + 1)), "bad_price"),
     (web.Response(body=b"\xff\xfe"), "bad_price"),
     (web.Response(body=b"", headers={"Content-Encoding": "gzip"}), "bad_price"),

@@ -17,9 +17,7 @@ from sublet.base.limits import CLOCK_SKEW_S_MAX, TEXT_LENGTH_MAX, TIME_S_MAX
 E8 = 100_000_000  # of these are one US dollar
 PRICE_E8_MAX = 10**9 * E8  # a billion dollars for one token
 SOURCES_MIN = 2  # that have to agree before there is a price
-OFF_BPS_MAX = (
-    150  # hundredths of a percent that a source may be unsure, or off the median
-)
+OFF_BPS_MAX = 150  # hundredths of a percent: how unsure, or off the median
 FRESH_S_MAX = 172_800  # the longest that any source lets a price stand: two days
 
 STALE = "stale"

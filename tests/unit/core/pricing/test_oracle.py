@@ -127,6 +127,22 @@ def test_calm_that_nobody_watched_ends_no_halt() -> None:
     assert (later.guard, later.calm_since_s) == (Guard.HALT, -1)
 
 
+def test_calm_begins_anew_after_a_gap() -> None:
+    halted = play([*flat(3 * E8, 60), *flat(2 * E8, 50)])[-1]
+    assert (halted.guard, halted.calm_since_s > 0) == (Guard.HALT, True)
+    gap_s = 600  # short enough for an average, too long to know what went on
+    at_s = halted.judged_at_s + gap_s
+    later = take_round(halted, make_round(at_s, *(2 * E8,) * 3))
+    assert later.average_e8
+    assert (later.guard, later.calm_since_s) == (Guard.HALT, at_s)
+
+
+def test_three_percent_off_is_no_calm() -> None:
+    wobble = [(price,) * 3 for price in (1_940, 2_060) * 60]
+    seen = play([*flat(3_000, 60), *wobble])
+    assert {watch.guard for watch in seen[60:]} == {Guard.HALT}
+
+
 def test_dollar_below_its_peg() -> None:
     """Synthetic: shaped as a dollar's token that is doubted over a weekend."""
     par, doubted, lost = 99_980_000, 99_400_000, 96_900_000
