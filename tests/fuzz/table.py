@@ -2,6 +2,7 @@
 
 from tests.fuzz import (
     image_targets,
+    paper_targets,
     price_targets,
     proxy_targets,
     statement_targets,
@@ -12,5 +13,5 @@ from tests.fuzz.target import TARGETS
 
 __all__ = ["TARGETS"]
 
-_ = image_targets, price_targets, proxy_targets
+_ = image_targets, paper_targets, price_targets, proxy_targets
 _ = statement_targets, text_targets, wire_targets

@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from sublet.cli.dispute import app, write_dispute
-from sublet.cli.dispute_report import make_report
+from sublet.cli.dispute_report import DisputeReport, make_report
 from sublet.core.document import GiveBack, ProviderLost, Resume, Stop
 from sublet.core.lease.phase import Lease
 from sublet.core.merkle import Subtrees, inclusion_proof, root_of
+from sublet.wire.codec import encode
 from sublet.wire.cosignature import WitnessKey, add_signatures
+from sublet.wire.manifest import commitment
 from tests.fakes.world import World, make_key, move, submit
 from tests.integration.audited_log import few
 from tests.integration.dispute_house import (
@@ -30,7 +33,9 @@ from tests.integration.dispute_house import (
     collect,
     played,
 )
+from tests.integration.node_house import running_node, stock
 from tests.style.test_light_install import WALL
+from tests.unit.wire.test_manifest import MANIFEST
 
 
 def run(*arguments: str | Path) -> tuple[int, str]:
@@ -264,3 +269,49 @@ def test_witness_that_is_named_must_have_cosigned() -> None:
     assert report.cosigned == {witness.verifier_key: MADE_S}
     report = make_report(raw, witnesses=[stranger.verifier_key])
     assert (report.is_good, report.code) == (False, "unwitnessed")
+
+
+async def _with_manifest(world: World, service: object) -> Lease:
+    order = replace(world.order().document, manifest=commitment(MANIFEST))
+    lease = await move(service, world.say(order, world.tenant))
+    await move(service, world.terms(lease))
+    return await move(service, world.delivery(lease))
+
+
+def test_manifest_is_there_only_where_it_was_given() -> None:
+    world, log, lease = played(_with_manifest)
+    gathered = collect(log, lease.id)
+
+    def report_of(manifest: str) -> DisputeReport:
+        raw = write_dispute(
+            gathered, key=world.tenant, made_at_s=MADE_S, manifest=manifest
+        )
+        assert (MANIFEST.salt in raw.decode()) is bool(manifest)
+        return make_report(raw)
+
+    said = encode(MANIFEST).decode()
+    assert report_of("").has_manifest is False
+    assert any("manifest is private" in each for each in report_of("").not_proven)
+    assert report_of(said).has_manifest is True
+    assert report_of(said).outcome.phase == "preparing"
+    other = said.replace(MANIFEST.salt, MANIFEST.salt[::-1])
+    # It has the same salt's letters, and is another manifest.
+    wrong = write_dispute(gathered, key=world.tenant, made_at_s=MADE_S, manifest=other)
+    assert make_report(wrong).code == "wrong_manifest"
+
+
+async def test_asks_a_running_market(tmp_path: Path) -> None:
+    async with running_node(tmp_path / "node", World()) as guest:
+        await stock(guest)
+        world = guest.world
+        (result,) = await guest.accept(world.order())
+        assert result.lease is not None
+        await guest.accept(world.terms(result.lease))
+        key = tmp_path / "key"
+        key.write_text(world.tenant.to_hex())
+        key.chmod(0o600)
+        place = tmp_path / "evidence.json"
+        wishes = ("--market", guest.url, "--key", key, "--output", place, "--json")
+        code, text = await asyncio.to_thread(run, result.lease.id, *wishes)
+        assert (code, json.loads(text)["outcome"]["phase"]) == (0, "accepted")
+        assert (await asyncio.to_thread(run, "verify", place))[0] == 0

@@ -127,6 +127,11 @@ FORGERIES = [
         ),
         "bad_told",
     ),
+    (
+        "a voucher that no older lease took from",
+        lambda: changed(told=replace(DISPUTE.told, before=-1)),
+        "bad_field",
+    ),
     ("no manifest of this order", lambda: changed(manifest="{}"), "missing_field"),
     (
         "a voucher of nobody's",

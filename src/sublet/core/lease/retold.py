@@ -30,6 +30,7 @@ from sublet.core.lease import table
 from sublet.core.lease.phase import REVOKED, Lease, Phase
 from sublet.core.lease.piece import is_lease_of
 from sublet.core.lease.sentence import tell, tell_end
+from sublet.core.member import Amount, Seconds
 
 SECONDS_PER_HOUR = 3_600
 
@@ -47,11 +48,11 @@ class BadRetelling(PeerFault):
 class Told(Struct, frozen=True, forbid_unknown_fields=True):
     """What only the whole log tells of a lease; whoever replays it can check."""
 
-    matched_at_s: int = 0  # when the book made the lease
-    hold: int = 0  # micro-USD that it set aside
-    until_s: int = 0  # when its slice was another's; 0: never
+    matched_at_s: Seconds = 0  # when the book made the lease
+    hold: Amount = 0  # micro-USD that it set aside
+    until_s: Seconds = 0  # when its slice was another's; 0: never
     displaced_by: Digest = NO_DIGEST  # the order that got its slice
-    before: int = 0  # micro-USD of the channel's voucher that older leases take
+    before: Amount = 0  # micro-USD of the channel's voucher that older leases take
 
 
 class Heard(Struct, frozen=True):
@@ -338,7 +339,7 @@ class _Teller:
             told.matched_at_s < order.at_s
             or told.matched_at_s > self._now_s
             or (is_instant and told.matched_at_s != order.at_s)
-            or not 0 <= told.hold <= document.total_max
+            or told.hold > document.total_max
         ):
             raise BadRetelling(
                 "when the lease was matched, or what was held for it, cannot be as told",
