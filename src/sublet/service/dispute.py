@@ -201,7 +201,7 @@ class _Gatherer:
             self._remember(entry)
         for outcome in taken.outcomes:
             if isinstance(outcome, LeaseMoved) and outcome.lease.id == self._lease_id:
-                self._move(outcome.lease)
+                self._move(outcome.lease, entry)
         if self._is_about(entry, was):
             if isinstance(document, Resume):
                 self._keep(self._last)
@@ -214,7 +214,13 @@ class _Gatherer:
         Where no terms were signed, nothing ties offer and channel to the order.
         """
         kept = [self.kept[index] for index in sorted(self.kept)]
-        if any(isinstance(each.fact.document, LeaseTerms) for each in kept):
+        is_taken = any(
+            isinstance(each.fact.document, LeaseTerms)
+            and each.fact.document.lease_id == self._lease_id
+            and not each.void
+            for each in kept
+        )
+        if is_taken:
             return kept
         loose = Offer | Channel | Voucher | ProviderLost
         return [each for each in kept if not isinstance(each.fact.document, loose)]
@@ -230,7 +236,7 @@ class _Gatherer:
         if entry is not None:
             self.kept[entry.index] = entry
 
-    def _move(self, lease: Lease) -> None:
+    def _move(self, lease: Lease, entry: _Kept) -> None:
         was, told, self.lease = self.lease, self.told, lease
         if was is None:
             self.order_id = lease.order
@@ -242,8 +248,11 @@ class _Gatherer:
         if lease.phase in (Phase.MATCHED, Phase.ACCEPTED):
             told = replace(told, until_s=lease.until_s)
         if lease.displaced_by != told.displaced_by:
-            told = replace(told, displaced_by=lease.displaced_by)
+            told = replace(
+                told, displaced_by=lease.displaced_by, displaced_at=entry.index
+            )
             self._keep(self._early.get(lease.displaced_by))
+            self._keep(entry)
         if lease.phase is Phase.SETTLED and (was is None or was.phase != lease.phase):
             channel = self._book.find_channel(lease.line)
             vouched = 0 if channel is None else channel.vouched

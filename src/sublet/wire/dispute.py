@@ -188,7 +188,7 @@ def open_dispute(raw: bytes) -> Opened:
         operator=heard[0].fact.signer,
         checkpoint=checkpoint,
         note=note,
-        heard=_sort_out(dispute, checkpoint, heard, others),
+        heard=sort_out(dispute, checkpoint, heard, others),
         others=others,
         manifest=_read_manifest(dispute, heard),
     )
@@ -293,7 +293,7 @@ def _read_manifest(dispute: Dispute, heard: Sequence[Heard]) -> Manifest | None:
 # ---- what belongs in it -------------------------------------------------------------
 
 
-def _sort_out(
+def sort_out(
     dispute: Dispute,
     checkpoint: Checkpoint,
     heard: Sequence[Heard],
@@ -308,7 +308,9 @@ def _sort_out(
     sorted_out = []
     for each in heard:
         is_clock = each.index != 0 and not about.is_about(each.fact)
-        is_needed = each.index + 1 in resumes or each.index + 1 == checkpoint.size
+        is_needed = each.index == dispute.told.displaced_at or (
+            each.index + 1 in {*resumes, checkpoint.size}
+        )
         if is_clock and not is_needed:
             raise BadDispute(
                 f"entry {each.index}, {type(each.fact.document).__name__}, does not "

@@ -24,13 +24,14 @@ from sublet.core.document import (
     ProviderLost,
     Resume,
     Revocation,
+    Stop,
     Voucher,
 )
 from sublet.core.lease import table
 from sublet.core.lease.phase import REVOKED, Lease, Phase
 from sublet.core.lease.piece import is_lease_of
 from sublet.core.lease.sentence import tell, tell_end
-from sublet.core.member import Amount, Seconds
+from sublet.core.member import Amount, Seconds, Size
 
 SECONDS_PER_HOUR = 3_600
 
@@ -52,6 +53,7 @@ class Told(Struct, frozen=True, forbid_unknown_fields=True):
     hold: Amount = 0  # micro-USD that it set aside
     until_s: Seconds = 0  # when its slice was another's; 0: never
     displaced_by: Digest = NO_DIGEST  # the order that got its slice
+    displaced_at: Size = 0  # the entry at which it did; 0: none
     before: Amount = 0  # micro-USD of the channel's voucher that older leases take
 
 
@@ -138,6 +140,7 @@ class _Teller:
         self._order = next((f for f in facts if f.id == order_id), None)
         self._now_s = 0
         self._last_index = -1
+        self._displaced_s = 0  # when another order got the slice; 0: not yet
         if self._order is None or not isinstance(self._order.document, Order):
             raise BadRetelling(f"the order {order_id} is missing", code="no_order")
         if not is_lease_of(lease_id, order_id):
@@ -154,6 +157,8 @@ class _Teller:
             self._pass_time(heard)
             if not heard.is_clock:
                 self._take(heard)
+        if heard.index and heard.index == self._told.displaced_at:
+            self._displace(heard)
         self._last_index = heard.index
 
     # ---- time ---------------------------------------------------------------------
@@ -191,32 +196,40 @@ class _Teller:
         elif isinstance(document, table.LeaseDocument):
             if self.lease is None and isinstance(document, LeaseTerms):
                 self.lease = self._match(heard, document)
+                if self._displaced_s:
+                    self.lease = self._give_notice(self.lease)
             self._step(heard, document)
         elif isinstance(document, Voucher):
             self.vouched = max(self.vouched, document.max_claimable_amount)
             if self.lease is not None:
                 self._move(self.lease)
             self._write(heard, tell(document, self.lease))
-        elif isinstance(document, Order):
-            self._hear_order(heard, document)
+        elif isinstance(document, Order) and heard.fact.id == self._order_id:
+            self._write(heard, tell(document, None))
         elif isinstance(document, ProviderLost | Revocation):
             self._end(heard)
         elif isinstance(document, Channel):
             self._write(heard, tell(document, self.lease))
 
-    def _hear_order(self, heard: Heard, order: Order) -> None:
-        if heard.fact.id == self._order_id:
-            self._write(heard, tell(order, None))
-        elif heard.fact.id == self._told.displaced_by and self.lease is not None:
-            self.lease = table.displace(
-                self.lease,
-                order_id=heard.fact.id,
-                at_s=self._now_s,
-                market=self._market,
-            )
-            self._write(heard, "another order got the slice; the lease has its notice")
+    def _displace(self, heard: Heard) -> None:
+        self._displaced_s = self._now_s  # perhaps before the terms came
+        if self.lease is None or not table.may_displace(self.lease):
+            return
+        self.lease = self._give_notice(self.lease)
+        self._write(heard, "another order gets the slice: notice", what="displaced")
+
+    def _give_notice(self, lease: Lease) -> Lease:
+        return table.displace(
+            lease,
+            order_id=self._told.displaced_by,
+            at_s=self._displaced_s,
+            market=self._market,
+        )
 
     def _step(self, heard: Heard, document: table.LeaseDocument) -> None:
+        if self.lease is None and isinstance(document, Stop):
+            self._write(heard, tell(document, None))  # before anyone took the order
+            return
         try:
             if self.lease is None:
                 raise Refused("no terms were signed before it", code="illegal_step")
