@@ -123,8 +123,13 @@ FORGERIES = [
     (
         "the time of the match",
         lambda: changed(
-            told=replace(DISPUTE.told, matched_at_s=DISPUTE.told.matched_at_s + 1)
+            told=replace(DISPUTE.told, matched_at=DISPUTE.told.matched_at + 2)
         ),
+        "life_has_gap",
+    ),
+    (
+        "what was held",
+        lambda: changed(told=replace(DISPUTE.told, hold=1_000_001)),
         "bad_told",
     ),
     (

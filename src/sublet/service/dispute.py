@@ -240,7 +240,8 @@ class _Gatherer:
         was, told, self.lease = self.lease, self.told, lease
         if was is None:
             self.order_id = lease.order
-            told = replace(told, matched_at_s=lease.matched_at_s, hold=lease.hold)
+            told = replace(told, matched_at=entry.index, hold=lease.hold)
+            self._keep(entry)
             channel_id = self._book.channel_of.get(lease.line, NO_DIGEST)
             for key in (lease.order, lease.offer_id, lease.delegation, channel_id):
                 self._keep(self._early.get(key))

@@ -7,7 +7,7 @@ so that phases and what is owed are recomputed, and not believed.
 Pure. Not here: whether the entries are in the log at all (``wire.dispute``).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -49,7 +49,7 @@ class BadRetelling(PeerFault):
 class Told(Struct, frozen=True, forbid_unknown_fields=True):
     """What only the whole log tells of a lease; whoever replays it can check."""
 
-    matched_at_s: Seconds = 0  # when the book made the lease
+    matched_at: Size = 0  # the entry at which the book made the lease
     hold: Amount = 0  # micro-USD that it set aside
     until_s: Seconds = 0  # when its slice was another's; 0: never
     displaced_by: Digest = NO_DIGEST  # the order that got its slice
@@ -120,7 +120,7 @@ class _Teller:
 
     def __init__(
         self,
-        heard: Iterable[Heard],
+        heard: Sequence[Heard],
         market: Market,
         lease_id: Digest,
         order_id: Digest,
@@ -140,7 +140,15 @@ class _Teller:
         self._order = next((f for f in facts if f.id == order_id), None)
         self._now_s = 0
         self._last_index = -1
-        self._displaced_s = 0  # when another order got the slice; 0: not yet
+        self._terms = next(
+            (
+                each.fact.document
+                for each in heard
+                if isinstance(each.fact.document, LeaseTerms)
+                and not (each.void or each.is_clock)
+            ),
+            None,
+        )
         if self._order is None or not isinstance(self._order.document, Order):
             raise BadRetelling(f"the order {order_id} is missing", code="no_order")
         if not is_lease_of(lease_id, order_id):
@@ -157,6 +165,8 @@ class _Teller:
             self._pass_time(heard)
             if not heard.is_clock:
                 self._take(heard)
+        if heard.index and heard.index == self._told.matched_at and self._terms:
+            self.lease = self._match(heard, self._terms)
         if heard.index and heard.index == self._told.displaced_at:
             self._displace(heard)
         self._last_index = heard.index
@@ -194,10 +204,6 @@ class _Teller:
         if heard.void:
             self._take_void(heard)
         elif isinstance(document, table.LeaseDocument):
-            if self.lease is None and isinstance(document, LeaseTerms):
-                self.lease = self._match(heard, document)
-                if self._displaced_s:
-                    self.lease = self._give_notice(self.lease)
             self._step(heard, document)
         elif isinstance(document, Voucher):
             self.vouched = max(self.vouched, document.max_claimable_amount)
@@ -212,19 +218,15 @@ class _Teller:
             self._write(heard, tell(document, self.lease))
 
     def _displace(self, heard: Heard) -> None:
-        self._displaced_s = self._now_s  # perhaps before the terms came
         if self.lease is None or not table.may_displace(self.lease):
             return
-        self.lease = self._give_notice(self.lease)
-        self._write(heard, "another order gets the slice: notice", what="displaced")
-
-    def _give_notice(self, lease: Lease) -> Lease:
-        return table.displace(
-            lease,
+        self.lease = table.displace(
+            self.lease,
             order_id=self._told.displaced_by,
-            at_s=self._displaced_s,
+            at_s=self._now_s,
             market=self._market,
         )
+        self._write(heard, "another order gets the slice: notice", what="displaced")
 
     def _step(self, heard: Heard, document: table.LeaseDocument) -> None:
         if self.lease is None and isinstance(document, Stop):
@@ -306,11 +308,11 @@ class _Teller:
         )
         if not is_within:
             raise BadRetelling(
-                f"the terms of entry {heard.index} go beyond the order or the offer",
+                "the terms go beyond the order or the offer",
                 code="terms_beyond_order",
             )
-        matched_at_s = self._check_told(made)
-        deadline_s = matched_at_s + self._market.accept_s
+        self._check_told(heard, made)
+        deadline_s = self._now_s + self._market.accept_s
         until_s = self._told.until_s
         is_delegated = order.delegation != NO_DIGEST
         return Lease(
@@ -333,9 +335,8 @@ class _Teller:
             ssh_key=order.ssh_key,
             ssh_host_key=offer.ssh_host_key,
             endpoint=offer.endpoint,
-            matched_at_s=matched_at_s,
-            # Deadlines that a Resume moved before the terms came are not counted again.
-            deadline_s=max(min(deadline_s, until_s or deadline_s), self._now_s + 1),
+            matched_at_s=self._now_s,
+            deadline_s=min(deadline_s, until_s or deadline_s),
             delegation=order.delegation,
             delegate=made.signer if is_delegated else NO_ADDRESS,
             order=self._order_id,
@@ -344,21 +345,20 @@ class _Teller:
             notice_s=order.notice_s,
         )
 
-    def _check_told(self, order: Fact) -> int:
-        told, document = self._told, order.document
+    def _check_told(self, heard: Heard, order: Fact) -> None:
+        document = order.document
         assert isinstance(document, Order)
         is_instant = document.mode == "instant" and document.machines == 1
+        is_early = self._now_s < order.at_s
         if (
-            told.matched_at_s < order.at_s
-            or told.matched_at_s > self._now_s
-            or (is_instant and told.matched_at_s != order.at_s)
-            or told.hold > document.total_max
+            is_early
+            or (is_instant and heard.fact.id != order.id)
+            or self._told.hold > document.total_max
         ):
             raise BadRetelling(
                 "when the lease was matched, or what was held for it, cannot be as told",
                 code="bad_told",
             )
-        return told.matched_at_s
 
     def _move(self, lease: Lease) -> None:
         """Take the next state, and settle as the book does what that makes due."""
