@@ -44,10 +44,14 @@ struct Holding:
     bonded: uint256
     unbonding: uint256
     unbondedAt: uint256  # seconds; when the unbonding part may leave
-    awarded: uint256  # to a tenant, for a contradiction
-    awardedTo: address
-    awardedAt: uint256  # when it may be paid
+    awarded: uint256  # to tenants, for contradictions; not paid yet
     reserved: uint256  # of all that, for open cases
+
+struct Award:
+    provider: address
+    tenant: address
+    amount: uint256
+    payableAt: uint256
 
 struct Case:
     provider: address
@@ -76,12 +80,13 @@ event Contradicted:
     provider: indexed(address)
     tenant: indexed(address)
     leaseId: indexed(bytes32)
+    awardId: uint256
     awarded: uint256
     burnt: uint256
     evidence: bytes32  # hash of the two digests
 
 event AwardPaid:
-    provider: indexed(address)
+    awardId: indexed(uint256)
     tenant: indexed(address)
     amount: uint256
 
@@ -141,6 +146,8 @@ QUORUM: public(immutable(uint256))
 APPEAL_QUORUM: public(immutable(uint256))
 
 holdings: public(HashMap[address, Holding])
+awards: public(HashMap[uint256, Award])
+awardCount: public(uint256)
 cases: public(HashMap[bytes32, Case])
 owed: public(HashMap[address, uint256])  # to tenants, by closed cases
 burnt: public(uint256)  # stays here, and is nobody's
@@ -310,21 +317,29 @@ def slashUsage(
 
 @internal
 def _slash(provider: address, tenant: address, lease_id: bytes32, evidence: bytes32):
+    # Awards that are not paid yet are no stake of the provider any more, and what open
+    # cases ask for is theirs: they came first. An old contradiction takes new stake,
+    # too: were it used up, its author would use it up while little is at stake.
     holding: Holding = self.holdings[provider]
-    assert holding.awarded == 0, "award_pending"
-    # What open cases ask for is theirs: they came first.
-    amount: uint256 = self._free(holding)
+    amount: uint256 = min(holding.bonded + holding.unbonding, self._free(holding))
     assert amount > 0, "nothing_left"
     self._take(provider, amount)
     share: uint256 = amount // 2
-    self.holdings[provider].awarded = share
-    self.holdings[provider].awardedTo = tenant
-    self.holdings[provider].awardedAt = block.timestamp + UNBONDING_S
+    award_id: uint256 = self.awardCount
+    self.awardCount = award_id + 1
+    self.awards[award_id] = Award(
+        provider=provider,
+        tenant=tenant,
+        amount=share,
+        payableAt=block.timestamp + UNBONDING_S,
+    )
+    self.holdings[provider].awarded += share
     self.burnt += amount - share
     log Contradicted(
         provider=provider,
         tenant=tenant,
         leaseId=lease_id,
+        awardId=award_id,
         awarded=share,
         burnt=amount - share,
         evidence=evidence,
@@ -333,19 +348,21 @@ def _slash(provider: address, tenant: address, lease_id: bytes32, evidence: byte
 
 @external
 @nonreentrant
-def payAward(provider: address):
+def payAward(awardId: uint256):
     """
     @notice After seven days, pay the tenant what a contradiction brought it, less what
-            open cases against the same provider ask for; anybody may.
+            open cases against the same provider ask for, or have taken; anybody may.
     """
-    holding: Holding = self.holdings[provider]
-    assert holding.awarded > 0, "nothing_left"
-    assert block.timestamp >= holding.awardedAt, "too_early"
-    amount: uint256 = min(holding.awarded, self._free(holding))
+    award: Award = self.awards[awardId]
+    assert award.amount > 0, "nothing_left"
+    assert block.timestamp >= award.payableAt, "too_early"
+    holding: Holding = self.holdings[award.provider]
+    amount: uint256 = min(min(award.amount, holding.awarded), self._free(holding))
     assert amount > 0, "case_open"
-    self.holdings[provider].awarded -= amount
-    log AwardPaid(provider=provider, tenant=holding.awardedTo, amount=amount)
-    self._push(holding.awardedTo, amount)
+    self.awards[awardId].amount -= amount
+    self.holdings[award.provider].awarded -= amount
+    log AwardPaid(awardId=awardId, tenant=award.tenant, amount=amount)
+    self._push(award.tenant, amount)
 
 
 # ---- cases -----------------------------------------------------------------------

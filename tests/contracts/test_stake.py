@@ -53,7 +53,7 @@ def test_two_terms_of_one_lease_cost_the_stake(house: StakeHouse) -> None:
     assert house.call("unbond(uint256)", STAKE // 4, by=house.provider.address).ok
     other = house.terms(price_hour=9_000_000, signed_at_s=NOW_S + 300, salt=2)
     assert house.slash_terms(house.terms(), other).ok
-    pay = ("payAward(address)", house.provider.address)
+    pay = ("payAward(uint256)", 0)
     assert house.call(*pay).fault == "too_early"
     house.evm.pass_s(7 * DAY_S)
     assert house.call(*pay).ok
@@ -133,13 +133,33 @@ def test_slashing_oneself_is_no_way_out(house: StakeHouse) -> None:
     # A case that comes later still takes it, while the seven days run.
     assert house.open_case(50 * DOLLAR)[0].ok
     house.evm.pass_s(7 * DAY_S)
-    assert house.call("payAward(address)", house.provider.address).fault == "case_open"
+    assert house.call("payAward(uint256)", 0).fault == "case_open"
     assert house.execute(case_id).ok
     assert house.call("pay(address)", house.tenant.address).ok
     assert house.balance(house.tenant.address) == 30 * DOLLAR
     assert house.balance(friend) == 0
     assert house.free() == 0
     assert house.call("burnt()").give("uint256") == 70 * DOLLAR - award
+
+
+def test_small_contradiction_gives_no_leave_for_a_large_one(house: StakeHouse) -> None:
+    """Neither an award that cannot be paid nor the same two documents bring peace."""
+    blocked = house.terms(tenant=key(67).address)
+    other = house.terms(tenant=key(67).address, price_hour=1)
+    banned = ("blacklist(address)", key(67).address)
+    assert house.evm.call(house.token, *banned).ok
+    assert house.slash_terms(blocked, other).ok
+    assert house.put(STAKE).ok
+    assert house.slash_terms(blocked, other).ok  # the same again
+    assert house.slash_terms(blocked, other).fault == "nothing_left"
+    assert house.put(STAKE).ok
+    assert house.slash_terms(house.terms(), house.terms(price_hour=1)).ok
+    assert house.call("burnt()").give("uint256") == 3 * STAKE // 2
+    house.evm.pass_s(7 * DAY_S)
+    assert house.call("payAward(uint256)", 0).fault == "blacklisted"
+    assert house.call("payAward(uint256)", 2).ok
+    assert house.call("payAward(uint256)", 2).fault == "nothing_left"
+    assert house.balance(house.tenant.address) == STAKE // 2
 
 
 # ---- cases ------------------------------------------------------------------------
