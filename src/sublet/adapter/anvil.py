@@ -146,5 +146,6 @@ class Anvil:
     async def _drain(self) -> None:
         """Read on, so that it never waits for a reader."""
         assert self._process is not None and self._process.stdout is not None
-        while await self._process.stdout.read(65_536):
+        stdout = self._process.stdout  # the process is let go of while it still prints
+        while await stdout.read(65_536):
             pass
