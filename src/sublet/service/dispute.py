@@ -246,6 +246,12 @@ class _Gatherer:
             for key in (lease.order, lease.offer_id, lease.delegation, channel_id):
                 self._keep(self._early.get(key))
             self._keep(self._early.get(_voucher_of(channel_id)))
+        if lease.is_funded and not (was is not None and was.is_funded):
+            told = replace(told, funded_at=entry.index)
+            self._keep(entry)
+        elif was is not None and was.is_funded and not lease.is_funded:
+            told = replace(told, unfunded_at=entry.index)
+            self._keep(entry)
         if lease.phase in (Phase.MATCHED, Phase.ACCEPTED):
             told = replace(told, until_s=lease.until_s)
         if lease.displaced_by != told.displaced_by:
@@ -258,9 +264,14 @@ class _Gatherer:
             channel = self._book.find_channel(lease.line)
             vouched = 0 if channel is None else channel.vouched
             # What the channel had paid; where it fell short, what older leases take.
-            is_covered = lease.paid == lease.owed
+            is_covered = lease.paid == lease.owed or (
+                was is not None
+                and was.phase is Phase.SETTLING
+                and was.reason == lease.reason
+            )
             before = (lease.channel_total if is_covered else vouched) - lease.paid
-            told = replace(told, before=before)
+            lacked = lease.owed - lease.paid if is_covered else 0
+            told = replace(told, before=before, lacked=lacked)
         self.told = told
 
     def _is_about(self, entry: _Kept, was: Lease | None) -> bool:

@@ -304,11 +304,12 @@ def sort_out(
     A file is no place to hide things in.
     """
     about, told = _About(dispute, [each.fact for each in heard], others), dispute.told
+    marked = {told.matched_at, told.displaced_at, told.funded_at, told.unfunded_at}
     resumes = {each.index for each in heard if isinstance(each.fact.document, Resume)}
     sorted_out = []
     for each in heard:
         is_clock = each.index != 0 and not about.is_about(each.fact)
-        is_needed = each.index in {told.matched_at, told.displaced_at} or (
+        is_needed = each.index in marked or (
             each.index + 1 in {*resumes, checkpoint.size}
         )
         if is_clock and not is_needed:

@@ -32,6 +32,7 @@ from sublet.core.lease.phase import REVOKED, Lease, Phase
 from sublet.core.lease.piece import is_lease_of
 from sublet.core.lease.sentence import tell, tell_end
 from sublet.core.member import Amount, Seconds, Size
+from sublet.core.mirror import CREDITS
 
 SECONDS_PER_HOUR = 3_600
 
@@ -54,7 +55,10 @@ class Told(Struct, frozen=True, forbid_unknown_fields=True):
     until_s: Seconds = 0  # when its slice was another's; 0: never
     displaced_by: Digest = NO_DIGEST  # the order that got its slice
     displaced_at: Size = 0  # the entry at which it did; 0: none
+    funded_at: Size = 0  # the entry at which its hold was covered; 0: never
+    unfunded_at: Size = 0  # the entry at which its tenant took that back; 0: none
     before: Amount = 0  # micro-USD of the channel's voucher that older leases take
+    lacked: Amount = 0  # micro-USD that a covering voucher found no deposit for
 
 
 class Heard(Struct, frozen=True):
@@ -169,6 +173,8 @@ class _Teller:
             self.lease = self._match(heard, self._terms)
         if heard.index and heard.index == self._told.displaced_at:
             self._displace(heard)
+        if heard.index:
+            self._fund(heard)
         self._last_index = heard.index
 
     # ---- time ---------------------------------------------------------------------
@@ -216,6 +222,18 @@ class _Teller:
             self._end(heard)
         elif isinstance(document, Channel):
             self._write(heard, tell(document, self.lease))
+
+    def _fund(self, heard: Heard) -> None:
+        """Follow the money of its channel, as the whole log tells it (rail ``escrow``)."""
+        lease, told = self.lease, self._told
+        if lease is None or lease.phase is Phase.SETTLED:
+            return
+        if heard.index == told.funded_at and not lease.is_funded:
+            self.lease = replace(lease, is_funded=True)
+            self._write(heard, "its channel holds what it may cost", what="funded")
+        if heard.index == told.unfunded_at:
+            self._move(table.unfund(lease, at_s=self._now_s, market=self._market))
+            self._write(heard, "the tenant takes its deposit back", what="unfunded")
 
     def _displace(self, heard: Heard) -> None:
         if self.lease is None or not table.may_displace(self.lease):
@@ -343,6 +361,8 @@ class _Teller:
             until_s=until_s,
             spot_max=order.price_hour_max if order.mode == "spot" else 0,
             notice_s=order.notice_s,
+            is_funded=self._market.rail == CREDITS
+            or self._told.funded_at == self._told.matched_at,
         )
 
     def _check_told(self, heard: Heard, order: Fact) -> None:
@@ -369,7 +389,8 @@ class _Teller:
         elif lease.phase is Phase.SETTLED:
             lease = replace(lease, paid=min(lease.owed, left), deadline_s=0)
         elif lease.phase is Phase.SETTLING and (not lease.owed or left >= lease.owed):
-            lease = replace(lease, phase=Phase.SETTLED, paid=lease.owed, deadline_s=0)
+            paid = max(0, lease.owed - self._told.lacked)
+            lease = replace(lease, phase=Phase.SETTLED, paid=paid, deadline_s=0)
         self.lease = lease
 
     def _write(
