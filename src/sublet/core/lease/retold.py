@@ -308,61 +308,15 @@ class _Teller:
     # ---- the lease ----------------------------------------------------------------
 
     def _match(self, heard: Heard, terms: LeaseTerms) -> Lease:
-        """Make the lease of what its three papers say: order, offer, terms."""
-        made, offered = self._order, self._offers.get(terms.offer_id)
-        assert made is not None
-        order = made.document
-        assert isinstance(order, Order)
-        if offered is None or not isinstance(offered.document, Offer):
-            raise BadRetelling(
-                f"the offer {terms.offer_id} of the terms is missing", code="no_order"
-            )
-        offer = offered.document
-        is_within = (
-            terms.tenant == order.tenant
-            and terms.provider == offered.signer
-            and terms.price_hour <= order.price_hour_max
-            and terms.duration_s <= order.duration_s_max
-        )
-        if not is_within:
-            raise BadRetelling(
-                "the terms go beyond the order or the offer",
-                code="terms_beyond_order",
-            )
-        self._check_told(heard, made)
-        deadline_s = self._now_s + self._market.accept_s
-        until_s = self._told.until_s
-        is_delegated = order.delegation != NO_DIGEST
-        return Lease(
-            id=self._lease_id,
-            offer_id=terms.offer_id,
-            tenant=order.tenant,
-            provider=offered.signer,
-            machine=offer.machine,
-            phase=Phase.MATCHED,
-            price_hour=terms.price_hour,
-            duration_s=terms.duration_s,
-            hold=self._told.hold,
-            cpus_milli=order.cpus_milli,
-            memory_bytes=order.memory_bytes,
-            disk_bytes=order.disk_bytes,
-            gpu_uuids=(),  # which of the offer's, no paper says
-            manifest=order.manifest,
-            sandbox=order.sandbox,
-            features=order.features,
-            ssh_key=order.ssh_key,
-            ssh_host_key=offer.ssh_host_key,
-            endpoint=offer.endpoint,
-            matched_at_s=self._now_s,
-            deadline_s=min(deadline_s, until_s or deadline_s),
-            delegation=order.delegation,
-            delegate=made.signer if is_delegated else NO_ADDRESS,
-            order=self._order_id,
-            until_s=until_s,
-            spot_max=order.price_hour_max if order.mode == "spot" else 0,
-            notice_s=order.notice_s,
-            is_funded=self._market.rail == CREDITS
-            or self._told.funded_at == self._told.matched_at,
+        assert self._order is not None
+        self._check_told(heard, self._order)
+        return _make_lease(
+            self._order,
+            self._offers.get(terms.offer_id),
+            terms,
+            told=self._told,
+            market=self._market,
+            now_s=self._now_s,
         )
 
     def _check_told(self, heard: Heard, order: Fact) -> None:
@@ -432,3 +386,64 @@ class _Teller:
             if any(signer == offer.signer for offer in self._offers.values())
             else "somebody else"
         )
+
+
+def _make_lease(
+    made: Fact,
+    offered: Fact | None,
+    terms: LeaseTerms,
+    *,
+    told: Told,
+    market: Market,
+    now_s: int,
+) -> Lease:
+    """Make the lease of what its three papers say: order, offer, terms."""
+    order = made.document
+    assert isinstance(order, Order)
+    if offered is None or not isinstance(offered.document, Offer):
+        raise BadRetelling(
+            f"the offer {terms.offer_id} of the terms is missing", code="no_order"
+        )
+    offer = offered.document
+    is_within = (
+        terms.tenant == order.tenant
+        and terms.provider == offered.signer
+        and terms.price_hour <= order.price_hour_max
+        and terms.duration_s <= order.duration_s_max
+    )
+    if not is_within:
+        raise BadRetelling(
+            "the terms go beyond the order or the offer", code="terms_beyond_order"
+        )
+    deadline_s = now_s + market.accept_s
+    is_delegated = order.delegation != NO_DIGEST
+    return Lease(
+        id=terms.lease_id,
+        offer_id=terms.offer_id,
+        tenant=order.tenant,
+        provider=offered.signer,
+        machine=offer.machine,
+        phase=Phase.MATCHED,
+        price_hour=terms.price_hour,
+        duration_s=terms.duration_s,
+        hold=told.hold,
+        cpus_milli=order.cpus_milli,
+        memory_bytes=order.memory_bytes,
+        disk_bytes=order.disk_bytes,
+        gpu_uuids=(),  # which of the offer's, no paper says
+        manifest=order.manifest,
+        sandbox=order.sandbox,
+        features=order.features,
+        ssh_key=order.ssh_key,
+        ssh_host_key=offer.ssh_host_key,
+        endpoint=offer.endpoint,
+        matched_at_s=now_s,
+        deadline_s=min(deadline_s, told.until_s or deadline_s),
+        delegation=order.delegation,
+        delegate=made.signer if is_delegated else NO_ADDRESS,
+        order=made.id,
+        until_s=told.until_s,
+        spot_max=order.price_hour_max if order.mode == "spot" else 0,
+        notice_s=order.notice_s,
+        is_funded=market.rail == CREDITS or told.funded_at == told.matched_at,
+    )
