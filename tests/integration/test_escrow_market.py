@@ -5,6 +5,7 @@ a job whose tenant takes its money back, and the money that comes back in the en
 """
 
 import asyncio
+import json
 import socket
 import subprocess
 import sys
@@ -44,6 +45,7 @@ async def test_money_goes_through_the_escrow(tmp_path: Path) -> None:
         async with AsyncClient(market.url, home=home) as client:
             await _pay_a_job(client, market)
             await _take_money_back(client, market)
+            await _account_for_it(client, market)
     finally:
         await asyncio.to_thread(market.close)
 
@@ -99,6 +101,25 @@ async def _take_money_back(client: AsyncClient, market: LocalMarket) -> None:
     assert back > 0
     spent = (await client.account()).spent
     assert found.wallet == 100_000_000 - spent
+
+
+async def _account_for_it(client: AsyncClient, market: LocalMarket) -> None:
+    """Both parties' statements, with the chain's lines, say the same as the chain."""
+    spent = (await client.account()).spent
+    url = ("--market", market.url)
+    own = _lines("--home", str(client.home.path), *url)
+    back = sum(amount for kind, amount in own if kind == "withdrawal")
+    paid_in = sum(amount for kind, amount in own if kind == "deposit")
+    assert paid_in - back == spent
+    its = _lines("--provider-home", str(market.providers[0].home))
+    assert sum(amount for kind, amount in its if kind == "claim") == spent
+
+
+def _lines(*argv: str) -> list[tuple[str, int]]:
+    lines = [
+        json.loads(text) for text in _sublet("escrow", "lines", *argv).splitlines()
+    ]
+    return [(line["kind"], int(line["amount"])) for line in lines]
 
 
 async def _read(client: AsyncClient) -> Holdings:

@@ -93,6 +93,10 @@ class SqliteJournal:
         """As the port says."""
         return self._read("WHERE sender = ? AND is_ended = 0 ORDER BY position", sender)
 
+    def list_all(self, sender: Address) -> tuple[Sending, ...]:
+        """List what a key has ever sent or wanted to, in the order of the wishes."""
+        return self._read("WHERE sender = ? ORDER BY position", sender)
+
     def next_nonce(self, sender: Address) -> int:
         """As the port says."""
         with self._translated():

@@ -10,6 +10,7 @@ import typer
 from sublet.cli.option import HOME, HomeOption, JsonOption, MarketOption, make_client
 
 if TYPE_CHECKING:
+    from sublet.sdk.connection import Connection
     from sublet.workload.escrow import Holdings, TenantEscrow
 
 app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
@@ -111,6 +112,71 @@ def finish(
     party = _party(provider)
     amount = _ask(market, home, rpc, lambda escrow: escrow.finish(party))
     typer.echo(f"{format_money(amount)} are in your wallet again")
+
+
+@app.command()
+def lines(
+    first: Annotated[
+        int, typer.Option("--from-block", min=0, help="The first block to look at.")
+    ] = 0,
+    ether_usd: Annotated[
+        str | None,
+        typer.Option("--ether-usd", metavar="USD", help="What gas is counted at."),
+    ] = None,
+    provider_home: Annotated[
+        Path | None,
+        typer.Option(
+            "--provider-home", metavar="FOLDER", help="Of a provider: its own lines."
+        ),
+    ] = None,
+    rpc: RpcOption = "",
+    market: MarketOption = None,
+    home: HomeOption = HOME,
+) -> None:
+    """Write what moved on the chain, for sublet statement --chain FILE.
+
+    \b
+    Example:
+      sublet escrow lines > chain.jsonl
+      sublet statement --year 2026 --chain chain.jsonl -o 2026.pdf
+    """
+    import msgspec
+
+    from sublet.base.units import parse_money
+    from sublet.workload.chain_lines import export_lines
+
+    price = None if ether_usd is None else parse_money(ether_usd, field="--ether-usd")
+
+    async def read() -> Any:
+        if provider_home is None:
+            client = make_client(market, home)
+            connection, journal = client.connection, client.home.path / "chain.db"
+        else:
+            connection = _connect_provider(provider_home.expanduser())
+            journal = provider_home.expanduser() / "chain.db"
+        async with connection:
+            return await export_lines(
+                connection,
+                journal=journal,
+                rpc=rpc,
+                first=first,
+                ether_usd=price,
+                say=lambda text: typer.echo(f"sublet: {text}", err=True),
+            )
+
+    for line in asyncio.run(read()):
+        typer.echo(msgspec.json.encode(line).decode())
+
+
+def _connect_provider(home: Path) -> "Connection":
+    from sublet.adapter.clock_system import SystemClock
+    from sublet.adapter.key_file import load_key
+    from sublet.provider.config import read_config
+    from sublet.sdk.connection import Connection
+    from sublet.sdk.nodes import parse_urls
+
+    urls = parse_urls(read_config(home).market)
+    return Connection(*urls, key=load_key(home / "key"), clock=SystemClock())
 
 
 def _party(text: str) -> str:

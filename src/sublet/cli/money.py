@@ -65,12 +65,14 @@ def _show(as_json: bool, market: str | None, home: Any, *, is_faucet: bool) -> N
     import msgspec
 
     from sublet.base.units import format_money
+    from sublet.core.mirror import ESCROW
 
     async def ask() -> Any:
         async with make_client(market, home) as client:
-            return await (client.faucet() if is_faucet else client.account())
+            found = await (client.faucet() if is_faucet else client.account())
+            return found, (await client.connection.learn_market()).rail
 
-    found = asyncio.run(ask())
+    found, rail = asyncio.run(ask())
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
         return
@@ -81,7 +83,11 @@ def _show(as_json: bool, market: str | None, home: Any, *, is_faucet: bool) -> N
         f"spent    {format_money(found.spent)}\n"
         f"earned   {format_money(found.earned)}"
     )
-    if not found.balance and not found.held and not is_faucet:
+    if rail == ESCROW:
+        typer.echo(
+            "That lies in channels; your wallet on the chain: sublet escrow", err=True
+        )
+    elif not found.balance and not found.held and not is_faucet:
         typer.echo("Where the market has a faucet: sublet wallet faucet", err=True)
 
 

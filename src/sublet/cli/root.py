@@ -54,6 +54,7 @@ LATE = (
     "sublet.sdk.work_folder",
     "sublet.workload.bill",
     "sublet.workload.client",
+    "sublet.workload.chain_lines",
     "sublet.workload.copy",
     "sublet.workload.escrow",
     "sublet.workload.orders",

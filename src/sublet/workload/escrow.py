@@ -28,6 +28,7 @@ from sublet.core.document import Channel, Market
 from sublet.core.mirror import ESCROW
 from sublet.core.rail.sending import Phase
 from sublet.core.rail.transaction import Call
+from sublet.sdk.connection import Connection
 from sublet.service.sender import Sender
 from sublet.wire import escrow_call
 from sublet.wire.channel import channel_of
@@ -210,6 +211,31 @@ class TenantEscrow:
             )
 
 
+async def find_rpc(connection: Connection, named: str) -> str:
+    """Give an RPC of a market's chain: what was named, or else what the market names.
+
+    Raises:
+        Refused: ``wrong_rail`` or ``no_rpc``.
+        Unavailable: the market does not answer.
+    """
+    market = await connection.learn_market()
+    if market.rail != ESCROW:
+        raise Refused(
+            "this market's money is credits; nothing of it lies on a chain",
+            code="wrong_rail",
+        )
+    if named:
+        return named
+    terms = (await connection.market()).chain
+    if terms is None or not terms.rpc:
+        raise Refused(
+            f"this market names no RPC of chain {market.chain_id}; give one with --rpc",
+            code="no_rpc",
+            field="--rpc",
+        )
+    return terms.rpc
+
+
 @asynccontextmanager
 async def open_escrow(
     client: AsyncClient, *, rpc: str = ""
@@ -225,19 +251,7 @@ async def open_escrow(
         Unavailable: market or disk do not answer.
     """
     market = await client.connection.learn_market()
-    if market.rail != ESCROW:
-        raise Refused(
-            "this market's money is credits; nothing of it lies on a chain",
-            code="wrong_rail",
-        )
-    terms = (await client.connection.market()).chain
-    named = rpc or (terms.rpc if terms is not None else "")
-    if not named:
-        raise Refused(
-            f"this market names no RPC of chain {market.chain_id}; give one with --rpc",
-            code="no_rpc",
-            field="--rpc",
-        )
+    named = await find_rpc(client.connection, rpc)
     is_dev = market.chain_id == DEVELOPMENT_CHAIN_ID
     place = ChainPlace(rpc=(named,), confirmations=0 if is_dev else CONFIRMATIONS)
     async with open_chain(place, chain_id=market.chain_id) as chain:

@@ -92,7 +92,7 @@ class Batch(Struct, frozen=True):
 
     def fee_max_wei(self, gas_price: GasPrice | None) -> int:
         """Give what a unit of gas may cost: half of what an urgent claim brings."""
-        if not self.is_urgent or gas_price is None:
+        if not self.is_urgent or gas_price is None or not gas_price.ether_usd:
             return 0
         gas = CLAIM_GAS + VOUCHER_GAS * len(self.held)
         due = sum(one.due for one in self.held if one.is_urgent)

@@ -16,10 +16,11 @@ from sublet.base import limits
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Address
 from sublet.core.book.mode import RESERVED
-from sublet.core.document import Delegation, Offer
+from sublet.core.document import Delegation, Market, Offer
 from sublet.core.gpu_kind import fits_any
 from sublet.core.job.record import JobRecord
 from sublet.core.job.state import Job
+from sublet.core.mirror import ESCROW
 from sublet.sdk.connection import Connection
 from sublet.sdk.detached_jobs import DetachedJobs
 from sublet.wire import codec, seal_kind
@@ -51,13 +52,13 @@ async def hand_over(tenant: Tenant, work: Work, *, expires_s: int) -> JobRecord:
     """Leave a job with the market; give what this home remembers of it.
 
     Raises:
-        Refused: a mode that wants the tenant there, no provider that fits and takes
+        Refused: a mode or a rail that wants the tenant there, no provider that fits and takes
             sealed jobs, or the market will not have it.
         Unavailable: the market does not answer. Nothing runs yet.
         PeerFault: the market shows an offer that its provider did not sign.
     """
-    _check_mode(work.terms.needs)
     connection, home = tenant.connection, tenant.home
+    _check_mode(work.terms.needs, await connection.learn_market())
     jobs, own = DetachedJobs(connection), connection.key.address
     keys = await find_seal_keys(connection, jobs, work.terms.needs)
     key = secrets.token_bytes(KEY_BYTES)
@@ -123,7 +124,7 @@ async def hand_over(tenant: Tenant, work: Work, *, expires_s: int) -> JobRecord:
     return record
 
 
-def _check_mode(needs: Needs) -> None:
+def _check_mode(needs: Needs, market: Market) -> None:
     """Refuse what a node cannot do for a tenant who is not there."""
     if needs.choose_s:
         raise refuse(
@@ -138,6 +139,13 @@ def _check_mode(needs: Needs) -> None:
             "a detached job may have to begin again elsewhere, when the reserved time is "
             "over; use instant, standing, live or spot",
             code="bad_mode",
+        )
+    if market.rail == ESCROW:
+        raise Refused(
+            "this market's money lies on a chain, and nobody but you can sign deposits; "
+            "run the job without --detach",
+            code="no_deposit",
+            field="--detach",
         )
 
 

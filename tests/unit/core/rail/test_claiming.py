@@ -113,6 +113,12 @@ def test_settles_when_it_is_worth_it() -> None:
     assert is_settling_worth(Earned(claimed=DOLLAR), gas_price=None)
 
 
+def test_gas_that_costs_nothing_needs_no_bound() -> None:
+    free = GasPrice(fee_wei=1, ether_usd=MicroUsd(0))
+    [batch] = plan_batches([hold(most=5, withdrawing=1)], gas_price=free)
+    assert batch.is_urgent and batch.fee_max_wei(free) == 0
+
+
 def test_urgent_claim_may_cost_half_of_what_it_brings() -> None:
     (urgent,) = plan_batches([hold(most=DOLLAR, withdrawing=1)], gas_price=PRICE)
     dearer = GasPrice(urgent.fee_max_wei(PRICE), PRICE.ether_usd)
