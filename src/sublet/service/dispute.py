@@ -36,6 +36,7 @@ from sublet.core.document import (
 from sublet.core.lease.phase import Lease, Phase
 from sublet.core.lease.retold import Told
 from sublet.core.merkle import Subtrees, leaf_hash
+from sublet.core.mirror import Mirror
 from sublet.service.audit import LogSource, Progress
 from sublet.service.ports import Codec, Row
 
@@ -222,13 +223,15 @@ class _Gatherer:
         )
         if is_taken:
             return kept
-        loose = Offer | Channel | Voucher | ProviderLost
+        loose = Offer | Channel | Voucher | Mirror | ProviderLost
         return [each for each in kept if not isinstance(each.fact.document, loose)]
 
     def _remember(self, entry: _Kept) -> None:
         document = entry.fact.document
         if isinstance(document, Order | Offer | Channel | Delegation):
             self._early[entry.fact.id] = entry
+        elif isinstance(document, Mirror):
+            self._early[f"mirror of {document.channel_id}"] = entry
         elif isinstance(document, Voucher):
             self._early[_voucher_of(document.channel_id)] = entry
 
@@ -246,6 +249,7 @@ class _Gatherer:
             for key in (lease.order, lease.offer_id, lease.delegation, channel_id):
                 self._keep(self._early.get(key))
             self._keep(self._early.get(_voucher_of(channel_id)))
+            self._keep(self._early.get(f"mirror of {channel_id}"))
         if lease.is_funded and not (was is not None and was.is_funded):
             told = replace(told, funded_at=entry.index)
             self._keep(entry)
@@ -286,7 +290,7 @@ class _Gatherer:
         if isinstance(document, Channel):
             line = (document.payer, document.receiver, document.payer_authorizer)
             return line == lease.line
-        if isinstance(document, Voucher):
+        if isinstance(document, Voucher | Mirror):
             return self._book.channel_of.get(lease.line) == document.channel_id
         if isinstance(document, ProviderLost):
             return document.provider == lease.provider

@@ -39,6 +39,7 @@ from sublet.core.lease.contradiction import Contradiction, Said, find_contradict
 from sublet.core.lease.retold import Heard, Retold, Told, retell
 from sublet.core.member import Seconds
 from sublet.core.merkle import leaf_hash, verify_inclusion
+from sublet.core.mirror import Mirror
 from sublet.wire.codec import (
     ENTRY_BYTES_MAX,
     DocumentCodec,
@@ -370,6 +371,9 @@ class _About:
     def _is_around(self, fact: Fact, document: AnyDocument) -> bool:
         if isinstance(document, Channel):
             return fact.id in self._channels and fact.signer == document.payer
+        if isinstance(document, Mirror):
+            is_ours = document.channel_id in self._channels
+            return is_ours and fact.signer == self._operator
         if isinstance(document, Resume):
             return fact.signer == self._operator
         if isinstance(document, ProviderLost):

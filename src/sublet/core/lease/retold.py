@@ -32,7 +32,7 @@ from sublet.core.lease.phase import REVOKED, Lease, Phase
 from sublet.core.lease.piece import is_lease_of
 from sublet.core.lease.sentence import tell, tell_end
 from sublet.core.member import Amount, Seconds, Size
-from sublet.core.mirror import CREDITS
+from sublet.core.mirror import CREDITS, Mirror
 
 SECONDS_PER_HOUR = 3_600
 
@@ -213,6 +213,12 @@ class _Teller:
             self._step(heard, document)
         elif isinstance(document, Voucher):
             self.vouched = max(self.vouched, document.max_claimable_amount)
+            if self.lease is not None:
+                self._move(self.lease)
+            self._write(heard, tell(document, self.lease))
+        elif isinstance(document, Mirror):
+            # What the chain has paid out was vouched for, whoever showed the voucher.
+            self.vouched = max(self.vouched, document.claimed)
             if self.lease is not None:
                 self._move(self.lease)
             self._write(heard, tell(document, self.lease))
