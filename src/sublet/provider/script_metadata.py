@@ -138,7 +138,7 @@ def check_requirement(text: object) -> str:
         )
     try:
         requirement = Requirement(text)
-    except (InvalidRequirement, RecursionError) as error:
+    except (InvalidRequirement, InvalidSpecifier, RecursionError) as error:
         line = " ".join(str(error).split())
         raise BadScriptMetadata(
             f"dependency {text!r} cannot be read: {line}"

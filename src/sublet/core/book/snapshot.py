@@ -140,7 +140,7 @@ def load(raw: bytes) -> Book:
         raise Broken(f"the snapshot is damaged: {error}; replay the log") from error
     try:
         return _make_book(state)
-    except (LookupError, ValueError) as error:
+    except (LookupError, ValueError, OverflowError) as error:
         # Offers, leases and channels that name one another, and one is not there.
         raise Broken(
             f"the snapshot contradicts itself ({error}); replay the log"
