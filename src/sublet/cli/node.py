@@ -44,7 +44,7 @@ def init(
     contract: Annotated[
         str, typer.Option("--contract", metavar="0x", help="The escrow contract there.")
     ] = "",
-    token: Annotated[
+    dollar: Annotated[
         str, typer.Option("--token", metavar="0x", help="The dollar token, as USDC.")
     ] = "",
     confirmations: Annotated[
@@ -80,9 +80,9 @@ def init(
     home = home.expanduser()
     amount = parse_money(faucet, field="--faucet")
     escrow = None
-    if rpc or chain_id or contract or token:
+    if rpc or chain_id or contract or dollar:
         escrow = EscrowChoice(
-            rpc, chain_id, contract.lower(), token.lower(), confirmations, public_rpc
+            rpc, chain_id, contract.lower(), dollar.lower(), confirmations, public_rpc
         )
     # Refuse before writing.
     compose_config(home, name=name, faucet=amount, escrow=escrow)

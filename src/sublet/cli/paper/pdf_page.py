@@ -1,7 +1,7 @@
 """A statement as PDF, by ReportLab: the extra ``sublet[pdf]``."""
 
 import io
-from xml.sax.saxutils import escape
+from html import escape
 
 from sublet.cli.paper.layout import COLUMNS, Paper
 
@@ -27,7 +27,7 @@ def write_pdf(paper: Paper, *, is_letter: bool = False) -> bytes:
     note = ParagraphStyle("note", plain, textColor=_GREY, spaceBefore=4)
 
     def write(text: str, style: ParagraphStyle = plain) -> Paragraph:
-        return Paragraph(escape(text), style)
+        return Paragraph(escape(text, quote=False), style)
 
     story = [write(paper.title, title), write(paper.number, note), Spacer(0, 5 * mm)]
     for label, lines in paper.heads:
