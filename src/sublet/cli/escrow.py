@@ -129,6 +129,9 @@ def lines(
             "--provider-home", metavar="FOLDER", help="Of a provider: its own lines."
         ),
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file; default: here.")
+    ] = None,
     rpc: RpcOption = "",
     market: MarketOption = None,
     home: HomeOption = HOME,
@@ -137,7 +140,7 @@ def lines(
 
     \b
     Example:
-      sublet escrow lines > chain.jsonl
+      sublet escrow lines --output chain.jsonl
       sublet statement --year 2026 --chain chain.jsonl -o 2026.pdf
     """
     import msgspec
@@ -164,8 +167,13 @@ def lines(
                 say=lambda text: typer.echo(f"sublet: {text}", err=True),
             )
 
-    for line in asyncio.run(read()):
-        typer.echo(msgspec.json.encode(line).decode())
+    text = "".join(
+        msgspec.json.encode(line).decode() + "\n" for line in asyncio.run(read())
+    )
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
 
 
 def _connect_provider(home: Path) -> "Connection":
