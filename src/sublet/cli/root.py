@@ -102,6 +102,7 @@ VERBS = {
     "devchain": Verb("devchain", "Run a chain to try the escrow on.", is_group=True),
     "provider": Verb("provider", "Offer this machine and earn.", is_group=True),
     "node": Verb("node", "Operate a market.", is_group=True),
+    "sell": Verb("sell", "Ask payment by x402 in front of an HTTP service."),
     "witness": Verb("witness", "Watch and cosign markets' logs.", is_group=True),
     "dispute": Verb("dispute", "Gather evidence about a lease, or check it.", True),
     "audit": Verb("audit", "Check a market's log: every match, every cent.", True),
