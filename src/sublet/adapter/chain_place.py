@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from sublet.adapter.chain_rpc import RpcChain
 from sublet.base.errors import Refused
+from sublet.base.units import MicroUsd, parse_money
 from sublet.core.rail.sending import Policy
 
 DEVELOPMENT_CHAIN_ID = 31_337  # of anvil and the like
@@ -29,6 +30,7 @@ class ChainPlace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rpc: Annotated[tuple[Url, ...], Meta(max_length=8)] = ()  # best first
     confirmations: Depth = 12  # blocks on top of one that counts as certain
     fee_max_gwei: str = FEE_MAX_GWEI  # a transaction pays no more for a unit of gas
+    ether_usd: str = ""  # what gas is counted at; "": nobody knows
     public_rpc: Url = ""  # of a node: an address that its tenants may use, too
 
     def __repr__(self) -> str:
@@ -57,6 +59,20 @@ def make_policy(place: ChainPlace) -> Policy:
             field="chain.fee_max_gwei",
         ) from None
     return Policy(fee_max_wei=int(fee), confirmations=place.confirmations)
+
+
+def find_ether_usd(place: ChainPlace) -> MicroUsd | None:
+    """Say what the chain's coin is counted at; None: nobody knows.
+
+    Raises:
+        Refused: ``bad_money``.
+
+    >>> find_ether_usd(ChainPlace(ether_usd="1917.00"))
+    1917000000
+    """
+    if not place.ether_usd:
+        return None
+    return parse_money(place.ether_usd, field="chain.ether_usd")
 
 
 @asynccontextmanager

@@ -60,6 +60,14 @@ def sell(
         int,
         typer.Option("--confirmations", min=0, help="Blocks until a deposit counts."),
     ] = 12,
+    ether_usd: Annotated[
+        str,
+        typer.Option(
+            "--ether-usd",
+            metavar="USD",
+            help="What gas is counted at: claims wait for 100 times that.",
+        ),
+    ] = "",
     home: Annotated[
         Path,
         typer.Option("--home", metavar="FOLDER", help="Of key, journal and tabs."),
@@ -92,7 +100,7 @@ def sell(
         price=_check_price(parse_money(price, field="--price")),
         free=tuple(free or ()),
         chain_id=chain_id,
-        place=ChainPlace(rpc=(rpc,), confirmations=confirmations),
+        place=ChainPlace(rpc=(rpc,), confirmations=confirmations, ether_usd=ether_usd),
         escrow=parse_address(escrow, "--escrow"),
         collector=parse_address(collector, "--collector"),
         token=parse_address(dollar, "--token"),

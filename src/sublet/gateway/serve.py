@@ -12,7 +12,13 @@ from pathlib import Path
 from aiohttp import web
 from msgspec import Struct
 
-from sublet.adapter.chain_place import ChainPlace, make_policy, open_chain
+from sublet.adapter import private_file
+from sublet.adapter.chain_place import (
+    ChainPlace,
+    find_ether_usd,
+    make_policy,
+    open_chain,
+)
 from sublet.adapter.chain_rpc import RpcChain
 from sublet.adapter.escrow_chain import ChainEscrow, find_token_domain
 from sublet.adapter.journal_sqlite import SqliteJournal
@@ -21,12 +27,12 @@ from sublet.adapter.tabs_folder import FolderTabs
 from sublet.adapter.x402_door import Door, SenderDepositor
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Address
-from sublet.base.units import MicroUsd
 from sublet.gateway.forward import BODY_BYTES_MAX, Forwarder
 from sublet.service.claimer import Claimer, Words
 from sublet.service.escrow_follower import Follower
 from sublet.service.sender import Sender
 from sublet.wire import escrow_call
+from sublet.wire.signature import Key
 from sublet.wire.transaction import sign_transaction
 from sublet.wire.x402 import Terms
 
@@ -71,8 +77,7 @@ async def serve(home: Path, sale: Sale, *, ready: Callable[[Selling], None]) -> 
         Refused: the chain has no such contract or token, or the address is taken.
         Unavailable: the chain does not answer at the start.
     """
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = load_or_create_key(home / "key")
+    key = await asyncio.to_thread(_open_home, home)
     async with AsyncExitStack() as stack:
         chain = await stack.enter_async_context(
             open_chain(sale.place, chain_id=sale.chain_id)
@@ -104,6 +109,11 @@ async def serve(home: Path, sale: Sale, *, ready: Callable[[Selling], None]) -> 
         async with asyncio.TaskGroup() as group:
             group.create_task(sender.run())
             group.create_task(_claim(chain, escrow, sender, tabs, sale))
+
+
+def _open_home(home: Path) -> Key:
+    private_file.make_folder(home)
+    return load_or_create_key(home / "key")
 
 
 async def _make_terms(chain: RpcChain, sale: Sale, *, receiver: Address) -> Terms:
@@ -156,9 +166,6 @@ async def _claim(
 ) -> None:
     """Claim when it is worth it, and at once where a payer withdraws."""
 
-    def price_ether() -> MicroUsd | None:
-        return None
-
     claimer = Claimer(
         chain,
         escrow,
@@ -170,7 +177,7 @@ async def _claim(
                 sale.escrow, receiver=receiver, token=token
             ),
         ),
-        ether_usd=price_ether,
+        ether_usd=lambda: find_ether_usd(sale.place),
     )
     pause_s = LOOK_S
     while True:

@@ -15,7 +15,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from sublet.adapter.chain_place import ChainPlace, make_policy, open_chain
+from sublet.adapter.chain_place import (
+    ChainPlace,
+    find_ether_usd,
+    make_policy,
+    open_chain,
+)
 from sublet.adapter.chain_rpc import RpcChain
 from sublet.adapter.escrow_chain import ChainEscrow, find_token_domain
 from sublet.adapter.journal_sqlite import SqliteJournal
@@ -60,6 +65,7 @@ class Cashier:
         market: Market,
         domain: Domain,
         confirmations: int,
+        ether_usd: MicroUsd | None,
         till: Till,
         outbox: Outbox,
         journal: Journal,
@@ -70,6 +76,7 @@ class Cashier:
         self._market = market
         self._domain = domain
         self._confirmations = confirmations
+        self._ether_usd = ether_usd
         self._till = till
         self._outbox = outbox
         self._journal = journal
@@ -123,7 +130,7 @@ class Cashier:
 
     def _price_ether(self) -> MicroUsd | None:
         # For nothing, everything is worth its gas; unknown, a dollar is.
-        return MicroUsd(0) if self._hurried else None
+        return MicroUsd(0) if self._hurried else self._ether_usd
 
     async def look(self) -> None:
         """Look at the chain once, and submit what is to be claimed.
@@ -280,6 +287,7 @@ async def open_cashier(
                 market=market,
                 domain=domain,
                 confirmations=place.confirmations,
+                ether_usd=find_ether_usd(place),
                 till=till,
                 outbox=outbox,
                 journal=journal,

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from sublet.adapter.chain_place import ChainPlace, make_policy
+from sublet.adapter.chain_place import ChainPlace, find_ether_usd, make_policy
 from sublet.base.errors import Faults, Refused, SubletError
 from sublet.base.toml import BadToml, parse_toml
 from sublet.base.units import (
@@ -219,6 +219,7 @@ def parse_config(table: dict[str, object]) -> Config:
     )
     try:
         make_policy(config.chain)
+        find_ether_usd(config.chain)
     except Refused as fault:
         reader.faults.append(fault)
     if config.rules.gpu_alone and config.declared.gpu_sharing:
@@ -332,6 +333,7 @@ def _compose_chain(place: ChainPlace) -> str:
 rpc = [{rpc}]  # best first, such as "https://mainnet.base.org"; several are safer
 confirmations = {place.confirmations}  # blocks until a deposit counts
 fee_max_gwei = {_text(place.fee_max_gwei)}  # a transaction pays no more for its gas
+ether_usd = {_text(place.ether_usd)}  # claim at 100 times the gas; "": from one dollar on
 """
 
 
