@@ -1,6 +1,7 @@
 """``sublet sell``: the real command before a real service, paid by x402's own client."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -43,6 +45,13 @@ async def upstream() -> AsyncIterator[str]:
             await stream.prepare(request)
             for number in range(3):
                 await stream.write(b"piece %d\n" % number)
+            return stream
+        if request.path == "/endless":
+            stream = web.StreamResponse()
+            await stream.prepare(request)
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    await stream.write(bytes(65_536))
             return stream
         if request.path == "/broken":
             return web.Response(status=500)
@@ -113,8 +122,9 @@ async def _buy(url: str, tabs: FolderTabs) -> None:
         assert tab.amount == 1_000  # what failed cost nothing
         streamed = await http.get(f"{url}/stream")
         assert streamed.text == "piece 0\npiece 1\npiece 2\n"
-        [tab] = tabs.list_tabs().values()
-        assert tab.amount == 2_000
+        async with asyncio.timeout(LINE_S):  # it is kept once all is through
+            while [tab.amount for tab in tabs.list_tabs().values()] != [2_000]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("path", ["//evil.example/x", "/\\evil.example", "/@evil"])
@@ -131,6 +141,37 @@ async def test_no_path_leads_to_another_host(path: str) -> None:
             # A proxy's form of a request names another host, and is refused.
             answer = await _ask(runner.addresses[0][1], "http://evil.example/")
             assert b" 400 " in answer.splitlines()[0] or b"400" in answer
+        finally:
+            await runner.cleanup()
+
+
+async def test_who_hangs_up_has_been_served() -> None:
+    served: list[int] = []
+    done = asyncio.Event()
+
+    @web.middleware
+    async def count(request: web.Request, handler: Any) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+            served.append(response.status)
+            return response
+        finally:
+            done.set()
+
+    async with upstream() as service, Forwarder(service) as forwarder:
+        app = web.Application(middlewares=[count])
+        app.router.add_get("/endless", forwarder.forward)
+        runner = web.AppRunner(app, shutdown_timeout=0)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            port = runner.addresses[0][1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n")
+            await reader.readexactly(1_000)
+            writer.transport.abort()
+            await asyncio.wait_for(done.wait(), LINE_S)
+            assert served == [200]
         finally:
             await runner.cleanup()
 

@@ -100,7 +100,10 @@ async def _pass_on(
     await response.prepare(request)
     try:
         async for piece in answer.content.iter_chunked(PIECE_BYTES):
-            await response.write(piece)
+            try:
+                await response.write(piece)
+            except ConnectionError:
+                return response  # the payer hung up; that makes nothing cheaper
     except (aiohttp.ClientError, TimeoutError, asyncio.CancelledError):
         # It has begun; breaking it off is the only way to say that it is not whole.
         if request.transport is not None:
