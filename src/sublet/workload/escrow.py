@@ -38,6 +38,7 @@ from sublet.wire.transaction import sign_transaction
 from sublet.wire.typed_data import Domain, digest
 from sublet.workload.client import AsyncClient
 
+WITHDRAW_TRIES = 3
 AUTHORIZED_S = 3_600  # that a deposit of one's own may take to be mined
 CONFIRMATIONS = 2  # for one's own eyes; parties that count on it have their own
 
@@ -134,6 +135,17 @@ class TenantEscrow:
         Raises:
             Refused: there is nothing to ask back, or the chain does not take it.
         """
+        for left in range(WITHDRAW_TRIES, 0, -1):
+            try:
+                await self._withdraw(provider, amount)
+                break
+            except Refused as fault:
+                # All that is left may be less by then: its provider claims meanwhile.
+                if amount is not None or fault.code != "not_taken" or left == 1:
+                    raise
+        return (await self._line(provider)).ready_at_s
+
+    async def _withdraw(self, provider: Address, amount: int | None) -> None:
         channel, domain = await self._channel(provider)
         line = await self._line(provider)
         wanted = line.balance - line.claimed if amount is None else amount
@@ -144,7 +156,6 @@ class TenantEscrow:
             )
         call = escrow_call.initiate_withdraw(domain.contract, channel, wanted)
         await self._send("withdraw", call)
-        return (await self._line(provider)).ready_at_s
 
     async def finish(self, provider: Address) -> int:
         """Take what was asked back, once the delay is over; give how much it was.
