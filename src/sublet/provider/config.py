@@ -334,6 +334,7 @@ rpc = [{rpc}]  # best first, such as "https://mainnet.base.org"; several are saf
 confirmations = {place.confirmations}  # blocks until a deposit counts
 fee_max_gwei = {_text(place.fee_max_gwei)}  # a transaction pays no more for its gas
 ether_usd = {_text(place.ether_usd)}  # claim at 100 times the gas; "": from one dollar on
+stake = {_text(place.stake)}  # the contract of your stake; "": the one that the market names
 """
 
 
