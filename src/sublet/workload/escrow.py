@@ -5,38 +5,27 @@ an RPC, and for what changes something also the chain's own coin for gas. Every
 transaction is in a journal first: Ctrl-C and another try send it once.
 """
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from msgspec import Struct
 
-from sublet.adapter.chain_place import (
-    DEVELOPMENT_CHAIN_ID,
-    ChainPlace,
-    make_policy,
-    open_chain,
-)
+from sublet.adapter.chain_place import DEVELOPMENT_CHAIN_ID, ChainPlace, open_chain
 from sublet.adapter.chain_rpc import RpcChain
 from sublet.adapter.escrow_chain import ChainEscrow, find_balance, find_token_domain
-from sublet.adapter.journal_sqlite import SqliteJournal
 from sublet.base.errors import Refused
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Channel, Market
 from sublet.core.mirror import ESCROW
-from sublet.core.rail.sending import Phase
-from sublet.core.rail.transaction import Call
 from sublet.sdk.connection import Connection
-from sublet.service.sender import Sender
 from sublet.wire import escrow_call
 from sublet.wire.channel import channel_of
 from sublet.wire.escrow_call import Authorization
 from sublet.wire.token_message import authorization
-from sublet.wire.transaction import sign_transaction
 from sublet.wire.typed_data import Domain, digest
 from sublet.workload.client import AsyncClient
+from sublet.workload.courier import JOURNAL_FILE, Courier, open_courier
 
 AUTHORIZED_S = 3_600  # that a deposit of one's own may take to be mined
 CONFIRMATIONS = 2  # for one's own eyes; parties that count on it have their own
@@ -68,12 +57,12 @@ class TenantEscrow:
     """One tenant's channels in one market; ``open_escrow`` makes it."""
 
     def __init__(
-        self, client: AsyncClient, chain: RpcChain, sender: Sender, *, market: Market
+        self, client: AsyncClient, chain: RpcChain, courier: Courier, *, market: Market
     ) -> None:
         """Take what it works with."""
         self._client = client
         self._chain = chain
-        self._sender = sender
+        self._courier = courier
         self._market = market
         self._escrow = ChainEscrow(chain, market.contract)
 
@@ -124,7 +113,7 @@ class TenantEscrow:
             domain.contract, channel, amount, signed
         )
         await self._client.connection.submit(channel)  # the book has to know it
-        await self._send("deposit", call)
+        await self._courier.send("deposit", call)
 
     async def withdraw(self, provider: Address, amount: int | None = None) -> int:
         """Ask money back; give the chain's time at which it can be had.
@@ -143,7 +132,7 @@ class TenantEscrow:
                 code="nothing_to_withdraw",
             )
         call = escrow_call.initiate_withdraw(domain.contract, channel, wanted)
-        await self._send("withdraw", call)
+        await self._courier.send("withdraw", call)
         return (await self._line(provider)).ready_at_s
 
     async def finish(self, provider: Address) -> int:
@@ -168,7 +157,7 @@ class TenantEscrow:
                 code="too_early",
             )
         call = escrow_call.finalize_withdraw(domain.contract, channel)
-        await self._send("finish", call)
+        await self._courier.send("finish", call)
         return before.balance - (await self._line(provider)).balance
 
     async def _line(self, provider: Address) -> ChannelLine:
@@ -194,21 +183,6 @@ class TenantEscrow:
             provider=provider,
         )
         return channel, domain
-
-    async def _send(self, what: str, call: Call) -> None:
-        errand = f"{what} {secrets.token_hex(8)}"
-        await self._sender.submit(errand, call)
-        running = asyncio.create_task(self._sender.run(poll_s=0.5))
-        try:
-            done = await self._sender.wait_ended(errand)
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-        if done.phase is not Phase.CONFIRMED:
-            raise Refused(
-                f"the chain did not take it: {done.reason or done.phase.value}",
-                code="not_taken",
-            )
 
 
 async def find_rpc(connection: Connection, named: str) -> str:
@@ -236,6 +210,12 @@ async def find_rpc(connection: Connection, named: str) -> str:
     return terms.rpc
 
 
+def make_place(rpc: str, *, chain_id: int) -> ChainPlace:
+    """Say how a person's own commands reach a chain."""
+    is_dev = chain_id == DEVELOPMENT_CHAIN_ID
+    return ChainPlace(rpc=(rpc,), confirmations=0 if is_dev else CONFIRMATIONS)
+
+
 @asynccontextmanager
 async def open_escrow(
     client: AsyncClient, *, rpc: str = ""
@@ -252,18 +232,10 @@ async def open_escrow(
     """
     market = await client.connection.learn_market()
     named = await find_rpc(client.connection, rpc)
-    is_dev = market.chain_id == DEVELOPMENT_CHAIN_ID
-    place = ChainPlace(rpc=(named,), confirmations=0 if is_dev else CONFIRMATIONS)
+    place = make_place(named, chain_id=market.chain_id)
     async with open_chain(place, chain_id=market.chain_id) as chain:
-        sent = SqliteJournal(client.home.path / "chain.db")
-        try:
-            sender = Sender(
-                chain,
-                sent,
-                address=client.key.address,
-                sign=partial(sign_transaction, key=client.key),
-                policy=make_policy(place),
-            )
-            yield TenantEscrow(client, chain, sender, market=market)
-        finally:
-            sent.close()
+        journal = client.home.path / JOURNAL_FILE
+        async with open_courier(
+            chain, place, key=client.key, journal=journal
+        ) as courier:
+            yield TenantEscrow(client, chain, courier, market=market)
