@@ -31,6 +31,7 @@ from sublet.core.document import Channel, Market
 from sublet.core.lease.phase import NOT_FUNDED, Lease
 from sublet.core.mirror import ESCROW
 from sublet.core.rail.sending import Phase, Sending
+from sublet.core.rail.transaction import Call
 from sublet.provider.journal import Journal
 from sublet.provider.outbox import Outbox
 from sublet.provider.till import Till
@@ -46,12 +47,12 @@ from sublet.wire.signature import Key
 from sublet.wire.token_message import TokenDomain
 from sublet.wire.transaction import sign_transaction
 from sublet.wire.typed_data import Domain, digest
+from sublet.workload.courier import JOURNAL_FILE
 
 LOOK_S = 2.0
 HURRIED = 30  # looks after the owner asked
 CHECKS = 60  # looks at the chain before a job is given up
 LOOK_S_MAX = 60.0  # while the chain does not answer
-JOURNAL_FILE = "chain.db"
 
 
 class Cashier:
@@ -150,6 +151,10 @@ class Cashier:
                 )
         for errand in errands:
             self._journal.info("claiming", errand=errand.id.partition(" ")[0])
+
+    async def send(self, errand: str, call: Call) -> Sending:
+        """Have a call of the owner's sent with the provider's key; say how it stands."""
+        return await self._sender.submit(errand, call)
 
     # ---- deposits -----------------------------------------------------------------
 

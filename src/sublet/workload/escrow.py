@@ -14,7 +14,7 @@ from msgspec import Struct
 from sublet.adapter.chain_place import DEVELOPMENT_CHAIN_ID, ChainPlace, open_chain
 from sublet.adapter.chain_rpc import RpcChain
 from sublet.adapter.escrow_chain import ChainEscrow, find_balance, find_token_domain
-from sublet.base.errors import Refused
+from sublet.base.errors import Refused, Unavailable
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Channel, Market
 from sublet.core.mirror import ESCROW
@@ -208,6 +208,28 @@ async def find_rpc(connection: Connection, named: str) -> str:
             field="--rpc",
         )
     return terms.rpc
+
+
+async def find_stake(connection: Connection) -> Address:
+    """Ask a market for its stake contract.
+
+    Raises:
+        Refused: ``no_stake``, it names none.
+        Unavailable: it does not answer, or has not seen its chain yet.
+    """
+    terms = (await connection.market()).chain
+    if terms is None:
+        raise Unavailable(
+            "this market's node has not reached its chain yet; try again soon",
+            code="chain_away",
+        )
+    if not terms.stake:
+        raise Refused(
+            "this market names no stake contract; name the one that you trust in "
+            "config.toml: [chain] stake, or with --stake",
+            code="no_stake",
+        )
+    return terms.stake
 
 
 def make_place(rpc: str, *, chain_id: int) -> ChainPlace:
