@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from sublet.base.errors import Refused
 from sublet.base.ids import Digest
+from sublet.cli.dispute_chain import collect, slash
 from sublet.cli.log_option import (
     JsonOption,
     LogOption,
@@ -163,6 +164,10 @@ def verify_dispute(
     else:
         show_report(report)
     raise typer.Exit(0 if report.is_good else 1)
+
+
+for verb in (slash, collect):
+    app.command()(verb)
 
 
 def write_dispute(
