@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sublet.base.errors import Refused
 from sublet.cli.chain_option import RpcOption, StakeOption
 from sublet.cli.log_option import JsonOption, MarketOption, read_file
 
 if TYPE_CHECKING:
+    from sublet.wire.case import CaseFile
     from sublet.wire.dispute import Judgement, Opened
     from sublet.wire.signature import Key
     from sublet.workload.slashing import Slashing
@@ -60,7 +62,7 @@ def slash(
         rpc=rpc,
         stake=stake,
         market=market,
-        opened=opened,
+        about=opened,
     )
     if as_json:
         typer.echo(msgspec.json.encode(done).decode())
@@ -130,26 +132,33 @@ def ask(
     *,
     key: Path | None,
     rpc: str,
-    stake: str,
     market: str,
-    opened: "Opened | None" = None,
+    stake: str = "",
+    about: "Opened | CaseFile | None" = None,
 ) -> Any:
     """Do something at the stake contract with a key of this machine."""
     from sublet.adapter.home_folder import Home
     from sublet.sdk.nodes import parse_urls
+    from sublet.wire.case import CaseFile
     from sublet.workload.run.particular import parse_address
     from sublet.workload.slashing import find_place, open_slashing
 
     signer, home = find_key(key)
     contract = parse_address(stake, "--stake") if stake else ""
+    chain_id, named, escrow = 0, "", ""
+    if isinstance(about, CaseFile):
+        chain_id, contract = about.chain_id, about.stake
+    elif about is not None:
+        chain_id, named = about.market.chain_id, about.dispute.market
+        escrow = about.market.contract
     folder = Path(os.environ.get("SUBLET_HOME") or "~/.sublet").expanduser()
     urls = parse_urls(market or Home(folder).read_config().market)
 
     async def run() -> Any:
         place = await find_place(
-            urls, key=signer, rpc=rpc, stake=contract, opened=opened
+            urls, key=signer, rpc=rpc, stake=contract, chain_id=chain_id, market=named
         )
-        async with open_slashing(place, key=signer, home=home, opened=opened) as it:
+        async with open_slashing(place, key=signer, home=home, escrow=escrow) as it:
             return await what(it)
 
     return asyncio.run(run())
@@ -158,3 +167,19 @@ def ask(
 def write_time(at_s: int) -> str:
     """Write a chain's time for people."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at_s))
+
+
+def write_file(place: Path, raw: bytes) -> None:
+    """Write what ``--output`` names.
+
+    Raises:
+        Refused: ``bad_output_file``.
+    """
+    try:
+        place.expanduser().write_bytes(raw)
+    except OSError as error:
+        raise Refused(
+            f"--output: {place} cannot be written ({error.strerror})",
+            code="bad_output_file",
+            field="--output",
+        ) from error

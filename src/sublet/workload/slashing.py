@@ -1,8 +1,8 @@
 """Take a stake by a file of evidence, and be paid out of it.
 
 Anybody may bring the file: the contract looks at documents and signatures itself, and
-pays the lease's tenant. Not here: which documents count (``wire.slash``), arbiters'
-cases (``workload.arbiters``).
+pays the lease's tenant; arbiters' cases go the same way. Not here: which documents
+count (``wire.slash``), what arbiters sign (``wire.case``).
 """
 
 from collections.abc import AsyncIterator
@@ -19,9 +19,10 @@ from sublet.base.errors import Refused
 from sublet.base.ids import Address, Digest
 from sublet.core.rail.sending import Sending
 from sublet.core.rail.transaction import Call
+from sublet.core.stake.state import Case
 from sublet.sdk.connection import Connection
 from sublet.wire import stake_call
-from sublet.wire.dispute import Opened
+from sublet.wire.case import CaseFile, keep_arbiters
 from sublet.wire.signature import Key
 from sublet.wire.slash import Slash
 from sublet.workload.courier import JOURNAL_FILE, check_gas, open_courier
@@ -103,6 +104,51 @@ class Slashing:
             payable_at_s=award.payable_at_s,
         )
 
+    async def open_case(self, case: CaseFile) -> Case:
+        """Open a case that a quorum has signed; give it as the chain has it.
+
+        Raises:
+            Refused: ``no_quorum``, ``case_known``, or the contract does not take it.
+        """
+        terms = await self.stake.terms()
+        case = keep_arbiters(case, terms.arbiters)
+        _check_quorum(len(case.opening), terms.quorum, "open a case")
+        if await self.stake.case(case.id) is not None:
+            raise Refused(f"case {case.id} was opened before", code="case_known")
+        await self.send("case", case.write_opening())
+        return await self._find_case(case.id)
+
+    async def execute_case(self, case: CaseFile) -> Case:
+        """Grant the tenant what a case asks for, after its three days.
+
+        Raises:
+            Refused: ``no_case``, ``too_early``, ``no_quorum`` after an appeal, or the
+                contract does not take it.
+        """
+        terms, known = await self.stake.terms(), await self._find_case(case.id)
+        block = await self._chain.block()
+        if not known.is_open:
+            raise Refused(f"case {case.id} is closed", code="no_case")
+        if block is not None and block.time_s < known.executable_at_s:
+            raise Refused(
+                f"its provider may appeal for {known.executable_at_s - block.time_s} s "
+                "more; try again then",
+                code="too_early",
+            )
+        case = keep_arbiters(case, terms.arbiters)
+        if known.is_appealed:
+            wanted = terms.appeal_quorum
+            _check_quorum(len(case.confirming), wanted, "uphold an appealed case")
+        call = case.write_execution(is_appealed=known.is_appealed)
+        await self.send("execute", call)
+        return known
+
+    async def _find_case(self, case_id: Digest) -> Case:
+        case = await self.stake.case(case_id)
+        if case is None:
+            raise Refused(f"case {case_id} was never opened", code="no_case")
+        return case
+
     async def collect_award(self, award_id: int) -> int:
         """Have a tenant paid what a contradiction brought it; give how much it was.
 
@@ -139,8 +185,23 @@ class Slashing:
         return amount
 
 
+def _check_quorum(count: int, quorum: int, what: str) -> None:
+    if count < quorum:
+        raise Refused(
+            f"{count} arbiters of this contract have signed, and {quorum} {what}; each "
+            "signs a copy with: sublet dispute sign, and all copies are named together",
+            code="no_quorum",
+        )
+
+
 async def find_place(
-    urls: tuple[str, ...], *, key: Key, rpc: str, stake: Address, opened: Opened | None
+    urls: tuple[str, ...],
+    *,
+    key: Key,
+    rpc: str = "",
+    stake: Address = "",
+    chain_id: int = 0,
+    market: Digest = "",
 ) -> Place:
     """Say where the stake is: what was named, or else what the market says.
 
@@ -149,36 +210,36 @@ async def find_place(
         key: to ask it with.
         rpc: of the chain, or "".
         stake: the contract, or "".
-        opened: the evidence that it is about; its market has to be this one.
+        chain_id: of which it has to be; 0: the market says.
+        market: whose id it has to be; "": any.
 
     Raises:
         Refused: ``wrong_market``, ``wrong_rail``, ``no_rpc`` or ``no_stake``.
         Unavailable: the market does not answer.
     """
-    if opened is not None and rpc and stake:  # nobody has to be asked
-        return Place(rpc, opened.market.chain_id, stake)
+    if rpc and stake and chain_id:  # nobody has to be asked
+        return Place(rpc, chain_id, stake)
     async with Connection(*urls, key=key, clock=SystemClock()) as connection:
-        market, domain = await connection.learn_market(), await connection.domain()
-        if opened is not None and opened.dispute.market != domain.market:
+        rules, domain = await connection.learn_market(), await connection.domain()
+        if market not in ("", domain.market) or chain_id not in (0, rules.chain_id):
             raise Refused(
-                f"the evidence is of market {opened.dispute.market}, and "
-                f"{connection.nodes.current} is {domain.market}; name the right one "
-                "with --market, or give --rpc and --stake",
+                f"the file is of another market or chain than {connection.nodes.current}"
+                "; name the right one with --market, or give --rpc and --stake",
                 code="wrong_market",
                 field="--market",
             )
         return Place(
             rpc=await find_rpc(connection, rpc),
-            chain_id=market.chain_id,
+            chain_id=rules.chain_id,
             stake=stake or await find_stake(connection),
         )
 
 
 @asynccontextmanager
 async def open_slashing(
-    place: Place, *, key: Key, home: Path, opened: Opened | None = None
+    place: Place, *, key: Key, home: Path, escrow: Address = ""
 ) -> AsyncIterator[Slashing]:
-    """Open a stake contract.
+    """Open a stake contract; ``escrow`` is the one that it has to be for, if any.
 
     Raises:
         Refused: ``bad_stake``, there is none, or it is not for the evidence's market.
@@ -189,7 +250,6 @@ async def open_slashing(
         chain = await stack.enter_async_context(
             open_chain(settings, chain_id=place.chain_id)
         )
-        if opened is not None:
-            stake = ChainStake(chain, place.stake)
-            await stake.check(escrow=opened.market.contract)
+        if escrow:
+            await ChainStake(chain, place.stake).check(escrow=escrow)
         yield Slashing(chain, settings, at=place.stake, key=key, home=home)
