@@ -87,6 +87,10 @@ def collect(
     key: KeyOption = None,
     rpc: RpcOption = "",
     stake: StakeOption = "",
+    chain_id: Annotated[
+        int,
+        typer.Option("--chain-id", min=0, help="With --rpc and --stake: no market."),
+    ] = 0,
     market: MarketOption = "",
 ) -> None:
     """Have a tenant paid out of a provider's stake; anybody may ask for an award."""
@@ -97,7 +101,9 @@ def collect(
             return await slashing.collect_owed()
         return await slashing.collect_award(award)
 
-    amount: int = ask(take, key=key, rpc=rpc, stake=stake, market=market)
+    amount: int = ask(
+        take, key=key, rpc=rpc, stake=stake, market=market, chain_id=chain_id
+    )
     whose = "your wallet" if award is None else "the tenant's wallet"
     typer.echo(f"{format_money(amount)} are in {whose}")
 
@@ -134,6 +140,7 @@ def ask(
     rpc: str,
     market: str,
     stake: str = "",
+    chain_id: int = 0,
     about: "Opened | CaseFile | None" = None,
 ) -> Any:
     """Do something at the stake contract with a key of this machine."""
@@ -145,7 +152,7 @@ def ask(
 
     signer, home = find_key(key)
     contract = parse_address(stake, "--stake") if stake else ""
-    chain_id, named, escrow = 0, "", ""
+    named = escrow = ""
     if isinstance(about, CaseFile):
         chain_id, contract = about.chain_id, about.stake
     elif about is not None:

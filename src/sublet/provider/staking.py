@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from sublet.adapter.chain_place import open_chain
+from sublet.adapter.chain_place import ChainPlace, open_chain
 from sublet.adapter.chain_rpc import RpcChain
 from sublet.adapter.clock_system import SystemClock
 from sublet.adapter.escrow_chain import find_balance
@@ -22,7 +22,7 @@ from sublet.base.units import format_money
 from sublet.core.mirror import ESCROW
 from sublet.core.stake.step import EXPIRY_S, TIMELOCK_S
 from sublet.provider import control
-from sublet.provider.config import Config, find_market, read_config
+from sublet.provider.config import find_market, read_config
 from sublet.provider.errand import AgentCourier
 from sublet.sdk.connection import Connection
 from sublet.sdk.nodes import parse_urls
@@ -68,11 +68,11 @@ class Staking:
     """One provider's stake; ``open_staking`` makes it."""
 
     def __init__(
-        self, home: Path, config: Config, chain: RpcChain, *, key: Key, at: Address
+        self, home: Path, place: ChainPlace, chain: RpcChain, *, key: Key, at: Address
     ) -> None:
         """Take what it works with; ``at`` is the contract."""
         self._home = home
-        self._place = config.chain
+        self._place = place
         self._chain = chain
         self._key = key
         self._own = key.address
@@ -270,4 +270,4 @@ async def open_staking(home: Path) -> AsyncIterator[Staking]:
             open_chain(config.chain, chain_id=market.chain_id)
         )
         await ChainStake(chain, at).check(escrow=market.contract, token=market.token)
-        yield Staking(home, config, chain, key=key, at=at)
+        yield Staking(home, config.chain, chain, key=key, at=at)
