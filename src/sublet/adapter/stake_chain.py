@@ -104,17 +104,22 @@ class ChainStake:
         return amount
 
     async def find_cases(
-        self, provider: Address, *, since_s: int
+        self, provider: Address, *, reserved: int, since_s: int
     ) -> tuple[tuple[Digest, Case], ...]:
-        """List the open cases against a provider; ``since_s``: none is older.
+        """List the open cases against a provider.
 
         They are looked for from the newest block backwards.
+
+        Args:
+            provider: against whom.
+            reserved: what they hold, in all: when that is found, none is left.
+            since_s: by the chain's time; none that is open is older.
         """
         found: list[tuple[Digest, Case]] = []
         head = await self._chain.block()
         last = head.number if head is not None else -1
         topics = ((stake_call.CASE_OPENED,), (), (stake_call.provider_topic(provider),))
-        while last >= 0:
+        while last >= 0 and sum(case.amount for _, case in found) < reserved:
             first = max(0, last - BLOCKS_PER_QUESTION + 1)
             for event in await self._events(topics, first=first, last=last):
                 if not isinstance(event, ev.CaseOpened):

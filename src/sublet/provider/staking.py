@@ -91,7 +91,9 @@ class Staking:
         cases: tuple[CaseLine, ...] = ()
         if holding.reserved:  # else none is open
             since_s = now_s - TIMELOCK_S - EXPIRY_S
-            found = await self._stake.find_cases(self._own, since_s=since_s)
+            found = await self._stake.find_cases(
+                self._own, reserved=holding.reserved, since_s=since_s
+            )
             cases = tuple(
                 CaseLine(
                     id=case_id,
