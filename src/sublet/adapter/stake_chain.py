@@ -55,14 +55,14 @@ class ChainStake:
             ) from None
         return StakeTerms(**said)
 
-    async def check(self, *, escrow: Address, token: Address = "") -> StakeTerms:
+    async def check(self, *, escrow: Address, dollar: Address = "") -> StakeTerms:
         """See that it is a stake for the markets of an escrow, and in this token.
 
         Raises:
             Refused: ``bad_stake``, it is another's.
         """
         terms = await self.terms()
-        if terms.escrow != escrow or token not in ("", terms.token):
+        if terms.escrow != escrow or dollar not in ("", terms.token):
             raise Refused(
                 f"the stake contract {self.address} is for the escrow {terms.escrow} and "
                 f"the token {terms.token}, and this market's are others",

@@ -151,7 +151,7 @@ class Mirroring:
         domain = await find_token_domain(self._chain, rules.token)
         if self._stake:
             stake = ChainStake(self._chain, self._stake)
-            await stake.check(escrow=rules.contract, token=rules.token)
+            await stake.check(escrow=rules.contract, dollar=rules.token)
         return ChainTerms(domain.name, domain.version, self._public_rpc, self._stake)
 
 

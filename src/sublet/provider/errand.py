@@ -5,6 +5,7 @@ Only the owner reaches the agent's socket, and whoever does could read the key a
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
@@ -13,8 +14,10 @@ from sublet.base.errors import Refused
 from sublet.core.rail.sending import Sending
 from sublet.core.rail.transaction import Call
 from sublet.provider import control
-from sublet.provider.cashier import Cashier
 from sublet.workload.courier import LOOK_S, check_taken, name_errand
+
+if TYPE_CHECKING:  # whoever asks an agent needs nothing of what it works with
+    from sublet.provider.cashier import Cashier
 
 SEND = "send"  # the word, with an Errand behind it
 
@@ -54,7 +57,7 @@ class AgentCourier:
             await asyncio.sleep(LOOK_S)
 
 
-async def take_errand(cashier: Cashier, text: str) -> bytes:
+async def take_errand(cashier: "Cashier", text: str) -> bytes:
     """Answer the owner's word in the agent."""
     try:
         errand = msgspec.json.decode(text, type=Errand)

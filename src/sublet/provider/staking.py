@@ -271,5 +271,5 @@ async def open_staking(home: Path) -> AsyncIterator[Staking]:
         chain = await stack.enter_async_context(
             open_chain(config.chain, chain_id=market.chain_id)
         )
-        await ChainStake(chain, at).check(escrow=market.contract, token=market.token)
+        await ChainStake(chain, at).check(escrow=market.contract, dollar=market.token)
         yield Staking(home, config.chain, chain, key=key, at=at)
