@@ -32,8 +32,8 @@ ISSUER_SAYS = {"over_funds", "over_allowance", "blacklisted"}
 NO_SIGNATURE = bytes(65)
 
 
-class Both:
-    """The contract and the model, side by side, and what a seed does to them."""
+class Sides:
+    """The contract and the model, side by side, and held against each other."""
 
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
@@ -54,7 +54,61 @@ class Both:
             approve = ("approve(address,uint256)", self.house.stake, 2**256 - 1)
             assert self.house.evm.call(self.house.token, *approve, sender=party).ok
 
-    # ---- one step -------------------------------------------------------------
+    def _send(self, call: Call, by: Address) -> Done:
+        assert call.to is not None
+        return self.house.evm.send(call.to, call.data, sender=by)
+
+    def compare(self, asked: op.Operation, done: Done) -> None:
+        """Do the same to the model, and hold the two against each other."""
+        try:
+            outcome = step(self.state, asked, at_s=self.house.evm.now_s)
+        except Refused as fault:
+            reason = "transfer_failed" if done.fault in ISSUER_SAYS else done.fault
+            assert reason == fault.code, asked
+            self.refusals.add(fault.code)
+        else:
+            assert done.ok, (done.fault, asked)
+            self.state = outcome.state
+            logs = tuple(
+                stake_call.read_event(
+                    ["0x" + topic.hex() for topic in log.topics], log.data
+                )
+                for log in done.logs
+                if log.address == self.house.stake
+            )
+            assert logs == outcome.events, asked
+        for provider in self.providers:
+            call = stake_call.ask_holding(self.house.stake, provider.address)
+            said = stake_call.read_holding(self._read(call))
+            assert said == self.state.holding(provider.address), asked
+        assert self.house.balance(self.house.stake) == self.state.held
+        check_stake(self.state)
+        self.compared += 1
+
+    def compare_all(self) -> None:
+        stake = self.house.stake
+        for number, award in enumerate(self.state.awards):
+            call = stake_call.ask_award(stake, number)
+            assert stake_call.read_award(self._read(call)) == award
+        for case_id, case in self.state.cases.items():
+            call = stake_call.ask_case(stake, case_id)
+            assert stake_call.read_case(self._read(call)) == case
+        for tenant in self.tenants:
+            said = self._read(stake_call.ask_owed(stake, tenant.address))
+            owed = self.state.owed.get(tenant.address, 0)
+            assert int.from_bytes(said, "big") == owed
+        for party in self.parties:
+            assert self.house.balance(party) == self.state.wallets.get(party, 0)
+        assert self.house.call("burnt()").give("uint256") == self.state.burnt
+
+    def _read(self, call: Call) -> bytes:
+        done = self._send(call, self.stranger.address)
+        assert done.ok, done.fault
+        return done.output
+
+
+class Both(Sides):
+    """What a seed does to both sides."""
 
     def go(self) -> None:
         """Do one thing to both."""
@@ -76,10 +130,6 @@ class Both:
         )
         names, weights = zip(*moves, strict=True)
         self.draw.choices(names, weights)[0]()
-
-    def _send(self, call: Call, by: Address) -> Done:
-        assert call.to is not None
-        return self.house.evm.send(call.to, call.data, sender=by)
 
     def _amount(self, about: int) -> int:
         return self.draw.choice(
@@ -294,60 +344,8 @@ class Both:
         days = (0.01, 1, 2, 3, 4, 17)
         self.house.evm.pass_s(int(DAY_S * self.draw.choice(days)))
 
-    # ---- the comparison -------------------------------------------------------
 
-    def compare(self, asked: op.Operation, done: Done) -> None:
-        """Do the same to the model, and hold the two against each other."""
-        try:
-            outcome = step(self.state, asked, at_s=self.house.evm.now_s)
-        except Refused as fault:
-            reason = "transfer_failed" if done.fault in ISSUER_SAYS else done.fault
-            assert reason == fault.code, asked
-            self.refusals.add(fault.code)
-        else:
-            assert done.ok, (done.fault, asked)
-            self.state = outcome.state
-            logs = tuple(
-                stake_call.read_event(
-                    ["0x" + topic.hex() for topic in log.topics], log.data
-                )
-                for log in done.logs
-                if log.address == self.house.stake
-            )
-            assert logs == outcome.events, asked
-        for provider in self.providers:
-            call = stake_call.ask_holding(self.house.stake, provider.address)
-            said = stake_call.read_holding(self._read(call))
-            assert said == self.state.holding(provider.address), asked
-        assert self.house.balance(self.house.stake) == self.state.held
-        check_stake(self.state)
-        self.compared += 1
-
-    def compare_all(self) -> None:
-        stake = self.house.stake
-        for number, award in enumerate(self.state.awards):
-            call = stake_call.ask_award(stake, number)
-            assert stake_call.read_award(self._read(call)) == award
-        for case_id, case in self.state.cases.items():
-            call = stake_call.ask_case(stake, case_id)
-            assert stake_call.read_case(self._read(call)) == case
-        for tenant in self.tenants:
-            said = self._read(stake_call.ask_owed(stake, tenant.address))
-            owed = self.state.owed.get(tenant.address, 0)
-            assert int.from_bytes(said, "big") == owed
-        for party in self.parties:
-            assert self.house.balance(party) == self.state.wallets.get(party, 0)
-        assert self.house.call("burnt()").give("uint256") == self.state.burnt
-
-    def _read(self, call: Call) -> bytes:
-        done = self._send(call, self.stranger.address)
-        assert done.ok, done.fault
-        return done.output
-
-
-@pytest.mark.timeout(
-    600
-)  # some tens of seconds of processor time, on a crowded machine
+@pytest.mark.timeout(600)  # half a minute of processor time each
 @pytest.mark.parametrize("seed", [1, 2])
 def test_stake_does_what_model_does(seed: int) -> None:
     both = Both(seed)
