@@ -28,6 +28,7 @@ from sublet.workload.client import AsyncClient
 from sublet.workload.courier import JOURNAL_FILE, Courier, open_courier
 
 AUTHORIZED_S = 3_600  # that a deposit of one's own may take to be mined
+TRIES = 3  # to ask for all that is left, while a provider claims
 CONFIRMATIONS = 2  # for one's own eyes; parties that count on it have their own
 
 
@@ -124,15 +125,23 @@ class TenantEscrow:
             Refused: there is nothing to ask back, or the chain does not take it.
         """
         channel, domain = await self._channel(provider)
-        line = await self._line(provider)
-        wanted = line.balance - line.claimed if amount is None else amount
-        if wanted <= 0:
-            raise Refused(
-                f"the channel to {provider} holds nothing of yours",
-                code="nothing_to_withdraw",
-            )
-        call = escrow_call.initiate_withdraw(domain.contract, channel, wanted)
-        await self._courier.send("withdraw", call)
+        for left in range(TRIES, 0, -1):
+            line = await self._line(provider)
+            wanted = line.balance - line.claimed if amount is None else amount
+            if wanted <= 0:
+                raise Refused(
+                    f"the channel to {provider} holds nothing of yours",
+                    code="nothing_to_withdraw",
+                )
+            call = escrow_call.initiate_withdraw(domain.contract, channel, wanted)
+            try:
+                await self._courier.send("withdraw", call)
+                break
+            except Refused:
+                # Where a claim came in between, all that is left is less than it was.
+                is_claimed = (await self._line(provider)).claimed > line.claimed
+                if amount is not None or not is_claimed or left == 1:
+                    raise
         return (await self._line(provider)).ready_at_s
 
     async def finish(self, provider: Address) -> int:
