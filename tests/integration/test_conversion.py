@@ -5,7 +5,6 @@ Both have sources of their own, which are recordings of the last minutes.
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from sublet.adapter.converter_chain import find_allowance
 from sublet.adapter.devchain import DevChain
 from sublet.adapter.escrow_chain import find_balance
 from sublet.adapter.key_file import create_key
-from sublet.core.pricing.reading import E8, Reading, Round
+from sublet.core.pricing.reading import E8
 from sublet.core.rail.transaction import Call
 from sublet.node.maker_wallet import read_wallet
 from sublet.service.chain_port import Receipt
@@ -38,41 +37,11 @@ from tests.integration.node_house import (
 from tests.integration.shell_house import Shell
 from tests.rig.anvil import need_anvil
 from tests.rig.chains import Lent
+from tests.rig.recorded_feeds import write_feeds
 from tests.style.tree import ROOT
 
 DOLLAR, WHOLE = 1_000_000, 10**18
-BEFORE_S, AFTER_S, EVERY_S = 2_700, 900, 60  # of the recordings
 SEEN_S = 60
-
-
-def write_feeds(place: Path, address: str, *, render: int, usdc: int = E8) -> Path:
-    """Write settings, and a recording in which two sources say this all the time."""
-    now_s = int(time.time())
-    rounds = [
-        Round(
-            at_s=at_s,
-            readings=tuple(
-                Reading(
-                    source=source,
-                    token=token,
-                    price_e8=price_e8,
-                    published_at_s=at_s,
-                    fresh_s=300,
-                )
-                for source in ("one", "other")
-                for token, price_e8 in (("RENDER", render), ("USDC", usdc))
-            ),
-        )
-        for at_s in range(now_s - BEFORE_S, now_s + AFTER_S, EVERY_S)
-    ]
-    lines = place.with_suffix(".jsonl")
-    lines.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in rounds))
-    place.write_text(
-        f'every = "5s"\nrecorded = "{lines.name}"\n'
-        f'[tokens.RENDER]\ndecimals = 18\naddress = "{address}"\n'
-        f"[tokens.USDC]\ndecimals = 6\ndollar = true\n"
-    )
-    return place
 
 
 class House:
