@@ -15,7 +15,8 @@ import pytest
 import vyper
 from msgspec.structs import replace
 
-from sublet.adapter.converter_chain import find_allowance
+from sublet.adapter.contract import load_contract
+from sublet.adapter.converter_chain import find_allowance, find_converter
 from sublet.adapter.devchain import DevChain
 from sublet.adapter.escrow_chain import find_balance
 from sublet.adapter.key_file import create_key
@@ -23,7 +24,7 @@ from sublet.core.pricing.reading import E8
 from sublet.core.rail.transaction import Call
 from sublet.node.maker_wallet import read_wallet
 from sublet.service.chain_port import Receipt
-from sublet.wire.abi import encode_call
+from sublet.wire.abi import encode_call, encode_values
 from sublet.wire.exchange import QuoteWish
 from sublet.wire.signature import Key
 from tests.fakes.world import TOKEN, World
@@ -71,7 +72,7 @@ class House:
 
 @asynccontextmanager
 async def running_house(
-    folder: Path, *, has_permits: bool = True
+    folder: Path, *, is_plain: bool = False
 ) -> AsyncIterator[House]:
     need_anvil()
     async with DevChain(folder / "chain") as chain:
@@ -79,7 +80,12 @@ async def running_house(
         make_home(home, world)
         maker = create_key(home / "maker")
         await chain.fund(maker.address, usdc=500 * DOLLAR)
-        render = chain.render if has_permits else await deploy_plain(chain, maker)
+        render, escrow = chain.render, chain.escrow
+        if is_plain:
+            render = await deploy_plain(chain, maker)
+            given = encode_values("(address[])", [[chain.token]])
+            code = bytes.fromhex(load_contract("escrow").bytecode[2:]) + given
+            escrow = (await send(chain, maker, Call(None, code))).contract or ""
         write_feeds(home / "prices.toml", render, render=2 * E8)
         settings: dict[str, Any] = {
             "chain": {"rpc": [chain.rpc_url], "confirmations": 0},
@@ -92,11 +98,14 @@ async def running_house(
             "market": {
                 "rail": "escrow",
                 "chain_id": chain.chain_id,
-                "contract": chain.escrow,
+                "contract": escrow,
                 "token": chain.token,
             },
         }
-        await read_wallet(make_config(home, **settings), allow=60 * DOLLAR)
+        config = make_config(home, **settings)
+        wallet = await read_wallet(config, allow=60 * DOLLAR, is_deploying=is_plain)
+        assert (wallet.converter == chain.converter) == (not is_plain)
+        assert (wallet.dollars, wallet.allowed) == (500 * DOLLAR, 60 * DOLLAR)
         async with running_node(home, world, **settings) as guest:
             shell = Shell(guest.url, folder)
             shell.home.mkdir()
@@ -120,7 +129,7 @@ async def deploy_plain(chain: DevChain, key: Key) -> str:
 
 async def send(chain: DevChain, key: Key, call: Call) -> Receipt:
     lent = Lent(chain.chain, hand=None)  # type: ignore[arg-type] # it only sends
-    receipt = await lent.send(await lent.sign(key, call, gas=3_000_000))
+    receipt = await lent.send(await lent.sign(key, call, gas=5_000_000))
     assert receipt.is_success
     return receipt
 
@@ -188,14 +197,15 @@ async def test_node_that_is_no_maker_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 async def test_token_without_permits_is_approved_first(tmp_path: Path) -> None:
-    async with running_house(tmp_path, has_permits=False) as house:
+    """In another escrow, whose converter the operator deploys."""
+    async with running_house(tmp_path, is_plain=True) as house:
         feeds = write_feeds(tmp_path / "own.toml", house.render, render=2 * E8)
         code, out, err = await house.convert("10", "--feeds", str(feeds))
         assert code == 0, err
         assert "$19.90 came into the channel" in out and "$19.90 are there now" in out
         assert err.count("for $19.90 in the channel") == 2  # asked anew once approved
         assert await house.renders(house.maker.address) == 10 * WHOLE
-        spender = house.chain.converter
+        spender = find_converter(house.guest.world.market.contract)
         left = await find_allowance(
             house.chain.chain,
             house.render,

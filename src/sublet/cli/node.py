@@ -255,10 +255,10 @@ def maker(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
 ) -> None:
-    """Show what the key of [convert] can give for tokens, or change it.
+    """Show what the maker's key in config.toml can give for tokens, or change it.
 
-    The dollars stay in its wallet; the converter takes them only against a quote that
-    this key has signed, and puts them into a tenant's channel. 0 lets it take nothing.
+    The dollars stay in its wallet. The converter takes them against quotes of this key
+    alone, and puts them into tenants' channels. 0 lets it take nothing.
 
     \b
     Examples:
