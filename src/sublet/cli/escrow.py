@@ -145,6 +145,7 @@ def lines(
     """
     import msgspec
 
+    from sublet.adapter.chain_sender import JOURNAL_FILE
     from sublet.base.units import parse_money
     from sublet.workload.chain_lines import export_lines
 
@@ -153,10 +154,10 @@ def lines(
     async def read() -> Any:
         if provider_home is None:
             client = make_client(market, home)
-            connection, journal = client.connection, client.home.path / "chain.db"
+            connection, journal = client.connection, client.home.path / JOURNAL_FILE
         else:
             connection = _connect_provider(provider_home.expanduser())
-            journal = provider_home.expanduser() / "chain.db"
+            journal = provider_home.expanduser() / JOURNAL_FILE
         async with connection:
             return await export_lines(
                 connection,

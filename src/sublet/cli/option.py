@@ -90,3 +90,21 @@ def make_client(market: str | None, home: Path) -> "AsyncClient":
             err=True,
         )
     return client
+
+
+def parse_listen(text: str, *, example: str) -> tuple[str, int]:
+    """Read ``--listen``: a host, in brackets where it is IPv6, and a port.
+
+    Raises:
+        Refused: ``bad_listen``; the message shows the example.
+    """
+    from sublet.base.errors import Refused
+
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) >= 1 << 16:
+        raise Refused(
+            f"--listen: {text[:80]!r} is not HOST:PORT, such as {example}",
+            code="bad_listen",
+            field="--listen",
+        )
+    return host.strip("[]"), int(port)

@@ -12,6 +12,8 @@ import msgspec
 import typer
 from rich.console import Console
 
+from sublet.cli.option import parse_listen
+
 if TYPE_CHECKING:
     from sublet.provider.agent import Agent
     from sublet.provider.sandboxes import SandboxReport
@@ -149,7 +151,7 @@ def start(
     from sublet.provider.scratches import make_scratches, make_vram
 
     send_to_stderr(is_json=as_json)
-    place = _parse_listen(listen) if listen else None
+    place = parse_listen(listen, example="0.0.0.0:2222") if listen else None
 
     def ready(agent: "Agent", port: int) -> None:
         _catch_signals(agent)
@@ -280,19 +282,6 @@ def _parse_cpus(text: str) -> int:
         )
     whole, _, rest = text.partition(".")
     return int(whole) * 1_000 + int(rest.ljust(3, "0"))
-
-
-def _parse_listen(text: str) -> tuple[str, int]:
-    from sublet.base.errors import Refused
-
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) < 1 << 16:
-        raise Refused(
-            f"--listen: {text[:80]!r} is not HOST:PORT, such as 0.0.0.0:2222",
-            code="bad_listen",
-            field="--listen",
-        )
-    return host.strip("[]"), int(port)
 
 
 def _host_name() -> str:

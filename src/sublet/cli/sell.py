@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from sublet.cli.option import parse_listen
+
 if TYPE_CHECKING:
     from sublet.gateway.serve import Sale
 
@@ -92,7 +94,7 @@ def sell(
     from sublet.gateway.serve import Sale
     from sublet.workload.run.particular import parse_address
 
-    host, port = _parse_listen(listen)
+    host, port = parse_listen(listen, example="0.0.0.0:8402")
     sale = Sale(
         upstream=_check_upstream(upstream),
         host=host,
@@ -157,16 +159,3 @@ def _check_upstream(text: str) -> str:
             field="URL",
         )
     return text
-
-
-def _parse_listen(text: str) -> tuple[str, int]:
-    from sublet.base.errors import Refused
-
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) >= 1 << 16:
-        raise Refused(
-            f"--listen: {text[:80]!r} is not HOST:PORT, such as 0.0.0.0:8402",
-            code="bad_listen",
-            field="--listen",
-        )
-    return host.strip("[]"), int(port)

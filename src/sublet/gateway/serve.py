@@ -6,34 +6,24 @@ Not here: what the door asks of whom (``adapter.x402_door``), flags (``cli.sell`
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 from msgspec import Struct
 
 from sublet.adapter import private_file
-from sublet.adapter.chain_place import (
-    ChainPlace,
-    find_ether_usd,
-    make_policy,
-    open_chain,
-)
+from sublet.adapter.chain_place import ChainPlace, find_ether_usd
 from sublet.adapter.chain_rpc import RpcChain
+from sublet.adapter.chain_sender import make_claimer, open_sender
 from sublet.adapter.escrow_chain import ChainEscrow, find_token_domain
-from sublet.adapter.journal_sqlite import SqliteJournal
 from sublet.adapter.key_file import load_or_create_key
 from sublet.adapter.tabs_folder import FolderTabs
 from sublet.adapter.x402_door import Door, SenderDepositor
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Address
 from sublet.gateway.forward import BODY_BYTES_MAX, Forwarder
-from sublet.service.claimer import Claimer, Words
-from sublet.service.escrow_follower import Follower
 from sublet.service.sender import Sender
-from sublet.wire import escrow_call
 from sublet.wire.signature import Key
-from sublet.wire.transaction import sign_transaction
 from sublet.wire.x402 import Terms
 
 LOOK_S = 5.0
@@ -79,17 +69,8 @@ async def serve(home: Path, sale: Sale, *, ready: Callable[[Selling], None]) -> 
     """
     key = await asyncio.to_thread(_open_home, home)
     async with AsyncExitStack() as stack:
-        chain = await stack.enter_async_context(
-            open_chain(sale.place, chain_id=sale.chain_id)
-        )
-        journal = SqliteJournal(home / "chain.db")
-        stack.callback(journal.close)
-        sender = Sender(
-            chain,
-            journal,
-            address=key.address,
-            sign=partial(sign_transaction, key=key),
-            policy=make_policy(sale.place),
+        chain, sender = await stack.enter_async_context(
+            open_sender(home, sale.place, chain_id=sale.chain_id, key=key)
         )
         tabs, escrow = FolderTabs(home / "tabs"), ChainEscrow(chain, sale.escrow)
         door = Door(
@@ -165,18 +146,11 @@ async def _claim(
     chain: RpcChain, escrow: ChainEscrow, sender: Sender, tabs: FolderTabs, sale: Sale
 ) -> None:
     """Claim when it is worth it, and at once where a payer withdraws."""
-
-    claimer = Claimer(
+    claimer = make_claimer(
         chain,
         escrow,
-        Follower(chain, escrow, confirmations=sale.place.confirmations),
         sender,
-        words=Words(
-            claim=partial(escrow_call.claim, sale.escrow),
-            settle=lambda receiver, token: escrow_call.settle(
-                sale.escrow, receiver=receiver, token=token
-            ),
-        ),
+        confirmations=sale.place.confirmations,
         ether_usd=lambda: find_ether_usd(sale.place),
     )
     pause_s = LOOK_S

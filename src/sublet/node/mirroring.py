@@ -9,6 +9,7 @@ Not here: what the book makes of it (``core.book.by_chain``).
 
 import asyncio
 import secrets
+from typing import TypedDict
 
 from sublet.adapter.chain_rpc import RpcChain
 from sublet.adapter.escrow_chain import ChainEscrow, find_token_domain
@@ -30,6 +31,14 @@ POLL_S = 1.0
 POLL_S_MAX = 30.0  # while nobody answers
 SALT_BITS = 63
 DECIMALS = 6  # of a token whose unit is a micro-USD
+
+
+class Amounts(TypedDict):
+    """What a mirror says of a channel, in micro-USD."""
+
+    balance: int
+    claimed: int
+    withdrawing: int
 
 
 class Mirroring:
@@ -94,33 +103,22 @@ class Mirroring:
         await self._follower.look()
         seen = self._follower.cursor
         for channel_id, state in seen.channels.items():
-            said = self._read(channel_id, state, seen)
-            if _differs(said, channels[channel_id]):
-                await self._say(said)
+            said = _count(state)
+            if said != _count_known(channels[channel_id]):
+                await self._say(channel_id, said, seen)
 
-    def _read(self, channel_id: Digest, state: ChannelState, seen: Cursor) -> Mirror:
-        return Mirror(
+    async def _say(self, channel_id: Digest, said: Amounts, seen: Cursor) -> None:
+        mirror = Mirror(
             channel_id=channel_id,
-            # What lies above counts no more here: nobody can owe as much.
-            balance=min(state.balance, AMOUNT_MAX),
-            claimed=min(state.claimed, AMOUNT_MAX),
-            withdrawing=min(state.withdrawing, state.balance, AMOUNT_MAX),
+            **said,
             block=seen.number,
             block_hash=seen.hash,
             signed_at_s=self._clock.now_s(),
             salt=secrets.randbits(SALT_BITS),
         )
-
-    async def _say(self, said: Mirror) -> None:
-        result = await self._market.say(said)
+        result = await self._market.say(mirror)
         if result.refusal is None:  # else another node was first
-            self._journal.info(
-                "channel_mirrored",
-                channel=said.channel_id,
-                balance=said.balance,
-                claimed=said.claimed,
-                withdrawing=said.withdrawing,
-            )
+            self._journal.info("channel_mirrored", channel=channel_id, **said)
 
     async def _learn(self) -> ChainTerms:
         """Look at the contract and the token once.
@@ -149,6 +147,16 @@ class Mirroring:
         return ChainTerms(domain.name, domain.version, self._public_rpc)
 
 
-def _differs(said: Mirror, record: ChannelRecord) -> bool:
-    was = (record.balance, record.claimed, record.withdrawing)
-    return was != (said.balance, said.claimed, said.withdrawing)
+def _count(state: ChannelState) -> Amounts:
+    # What lies above counts no more here: nobody can owe as much.
+    return Amounts(
+        balance=min(state.balance, AMOUNT_MAX),
+        claimed=min(state.claimed, AMOUNT_MAX),
+        withdrawing=min(state.withdrawing, state.balance, AMOUNT_MAX),
+    )
+
+
+def _count_known(record: ChannelRecord) -> Amounts:
+    return Amounts(
+        balance=record.balance, claimed=record.claimed, withdrawing=record.withdrawing
+    )

@@ -12,18 +12,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
-from sublet.adapter.chain_place import (
-    ChainPlace,
-    find_ether_usd,
-    make_policy,
-    open_chain,
-)
+from sublet.adapter.chain_place import ChainPlace, find_ether_usd
 from sublet.adapter.chain_rpc import RpcChain
+from sublet.adapter.chain_sender import make_claimer, open_sender
 from sublet.adapter.escrow_chain import ChainEscrow, find_token_domain
-from sublet.adapter.journal_sqlite import SqliteJournal
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.base.units import MicroUsd
@@ -35,8 +29,6 @@ from sublet.provider.journal import Journal
 from sublet.provider.outbox import Outbox
 from sublet.provider.till import Till
 from sublet.service.chain_port import Block
-from sublet.service.claimer import Claimer, Words
-from sublet.service.escrow_follower import Follower
 from sublet.service.sender import Sender
 from sublet.wire import escrow_call
 from sublet.wire.deposit import Deposit, check_deposit, salt_of
@@ -44,14 +36,12 @@ from sublet.wire.escrow_call import Authorization
 from sublet.wire.message import Signed
 from sublet.wire.signature import Key
 from sublet.wire.token_message import TokenDomain
-from sublet.wire.transaction import sign_transaction
 from sublet.wire.typed_data import Domain, digest
 
 LOOK_S = 2.0
 HURRIED = 30  # looks after the owner asked
 CHECKS = 60  # looks at the chain before a job is given up
 LOOK_S_MAX = 60.0  # while the chain does not answer
-JOURNAL_FILE = "chain.db"
 
 
 class Cashier:
@@ -81,17 +71,11 @@ class Cashier:
         self._outbox = outbox
         self._journal = journal
         self._escrow = ChainEscrow(chain, market.contract)
-        self._claimer = Claimer(
+        self._claimer = make_claimer(
             chain,
             self._escrow,
-            Follower(chain, self._escrow, confirmations=confirmations),
             sender,
-            words=Words(
-                claim=partial(escrow_call.claim, market.contract),
-                settle=lambda receiver, token: escrow_call.settle(
-                    market.contract, receiver=receiver, token=token
-                ),
-            ),
+            confirmations=confirmations,
             ether_usd=self._price_ether,
         )
         self._hurried = 0  # looks at which everything that is due is claimed
@@ -100,12 +84,9 @@ class Cashier:
 
     async def run(self) -> None:
         """Send, look and claim until cancelled; a chain that is away is asked again."""
-        sending = asyncio.create_task(self._sender.run())
-        try:
-            await self._look_on()
-        finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sender.run())
+            group.create_task(self._look_on())
 
     async def _look_on(self) -> None:
         pause_s, is_away = LOOK_S, False
@@ -270,27 +251,18 @@ async def open_cashier(
     if market.rail != ESCROW:
         yield None
         return
-    policy = make_policy(place)
-    async with open_chain(place, chain_id=market.chain_id) as chain:
-        sent = SqliteJournal(home / JOURNAL_FILE)
-        try:
-            sender = Sender(
-                chain,
-                sent,
-                address=key.address,
-                sign=partial(sign_transaction, key=key),
-                policy=policy,
-            )
-            yield Cashier(
-                chain,
-                sender,
-                market=market,
-                domain=domain,
-                confirmations=place.confirmations,
-                ether_usd=find_ether_usd(place),
-                till=till,
-                outbox=outbox,
-                journal=journal,
-            )
-        finally:
-            sent.close()
+    async with open_sender(home, place, chain_id=market.chain_id, key=key) as (
+        chain,
+        sender,
+    ):
+        yield Cashier(
+            chain,
+            sender,
+            market=market,
+            domain=domain,
+            confirmations=place.confirmations,
+            ether_usd=find_ether_usd(place),
+            till=till,
+            outbox=outbox,
+            journal=journal,
+        )

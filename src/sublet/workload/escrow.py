@@ -9,19 +9,16 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from msgspec import Struct
 
 from sublet.adapter.chain_place import (
     DEVELOPMENT_CHAIN_ID,
     ChainPlace,
-    make_policy,
-    open_chain,
 )
 from sublet.adapter.chain_rpc import RpcChain
+from sublet.adapter.chain_sender import open_sender
 from sublet.adapter.escrow_chain import ChainEscrow, find_balance, find_token_domain
-from sublet.adapter.journal_sqlite import SqliteJournal
 from sublet.base.errors import Refused
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Channel, Market
@@ -34,7 +31,6 @@ from sublet.wire import escrow_call
 from sublet.wire.channel import channel_of
 from sublet.wire.escrow_call import Authorization
 from sublet.wire.token_message import authorization
-from sublet.wire.transaction import sign_transaction
 from sublet.wire.typed_data import Domain, digest
 from sublet.workload.client import AsyncClient
 
@@ -265,16 +261,7 @@ async def open_escrow(
     named = await find_rpc(client.connection, rpc)
     is_dev = market.chain_id == DEVELOPMENT_CHAIN_ID
     place = ChainPlace(rpc=(named,), confirmations=0 if is_dev else CONFIRMATIONS)
-    async with open_chain(place, chain_id=market.chain_id) as chain:
-        sent = SqliteJournal(client.home.path / "chain.db")
-        try:
-            sender = Sender(
-                chain,
-                sent,
-                address=client.key.address,
-                sign=partial(sign_transaction, key=client.key),
-                policy=make_policy(place),
-            )
-            yield TenantEscrow(client, chain, sender, market=market)
-        finally:
-            sent.close()
+    async with open_sender(
+        client.home.path, place, chain_id=market.chain_id, key=client.key
+    ) as (chain, sender):
+        yield TenantEscrow(client, chain, sender, market=market)
