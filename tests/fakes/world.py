@@ -60,7 +60,7 @@ def make_key(name: str) -> Key:
 class World:
     """One operator, some parties, and what they say. Each document differs by salt."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, chain_id: int = 8_453, contract: Address = CONTRACT) -> None:
         self.clock = HandClock()
         self.note_key = NoteKey.generate(sha256(b"note").digest(), "market.test")
         self.operator = make_key("operator")
@@ -68,8 +68,8 @@ class World:
         self.providers = [make_key(f"provider {number}") for number in range(3)]
         self.market = Market(
             name="test",
-            chain_id=8_453,
-            contract=CONTRACT,
+            chain_id=chain_id,
+            contract=contract,
             token=TOKEN,
             note_key=self.note_key.verifier_key,
             accept_s=10,

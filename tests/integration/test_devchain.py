@@ -9,6 +9,8 @@ import pytest
 from sublet.adapter.anvil import find_anvil
 from sublet.adapter.devchain import DevChain
 from sublet.adapter.escrow_chain import find_balance, find_token_domain
+from sublet.adapter.key_file import load_key
+from sublet.adapter.stake_chain import ChainStake
 from sublet.base.errors import Refused
 from tests.rig.anvil import need_anvil
 
@@ -24,6 +26,7 @@ async def test_is_the_same_chain_after_a_restart(tmp_path: Path) -> None:
         domain = await find_token_domain(chain.chain, chain.token)
         assert (domain.name, domain.version) == ("Test USD", "2")
         before = chain.escrow, chain.token, chain.collector
+        await _check_stake(chain, tmp_path / "chain")
         block = await chain.chain.block()
     assert not [one for one in psutil.Process().children() if one.name() == "anvil"]
     async with DevChain(tmp_path / "chain") as chain:
@@ -33,9 +36,26 @@ async def test_is_the_same_chain_after_a_restart(tmp_path: Path) -> None:
         assert again is not None and block is not None
         assert again.number >= block.number  # nothing was deployed anew
         assert await chain.chain.code(chain.collector)
+        assert await chain.chain.code(chain.stake)
         async with DevChain(None, rpc_url=chain.rpc_url) as other:
             await other.fund(SOMEBODY, usdc=1)
         assert await find_balance(chain.chain, chain.token, SOMEBODY) == 15_000_001
+
+
+async def _check_stake(chain: DevChain, folder: Path) -> None:
+    stake = ChainStake(chain.chain, chain.stake)
+    terms = await stake.check(escrow=chain.escrow, dollar=chain.token)
+    assert (len(terms.arbiters), terms.quorum, terms.appeal_quorum) == (3, 2, 3)
+    keys = [load_key(folder / f"arbiter-{number}").address for number in (1, 2, 3)]
+    assert sorted(keys) == list(terms.arbiters)
+    for address, escrow in (
+        (chain.stake, SOMEBODY),  # of other markets
+        (chain.token, chain.escrow),  # another contract
+        (SOMEBODY, chain.escrow),  # nobody's
+    ):
+        with pytest.raises(Refused) as refused:
+            await ChainStake(chain.chain, address).check(escrow=escrow)
+        assert refused.value.code == "bad_stake"
 
 
 def test_says_how_to_get_anvil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """A market on the escrow rail, with its real programs: a chain, a node, a provider, a tenant.
 
 One test, as all of it takes a while to start: a job that a signature pays for, the claim,
-a job whose tenant takes its money back, and the money that comes back in the end.
+a stake, a job whose tenant takes its money back, and the money that comes back in the end.
 """
 
 import asyncio
@@ -44,6 +44,7 @@ async def test_money_goes_through_the_escrow(tmp_path: Path) -> None:
     try:
         async with AsyncClient(market.url, home=home) as client:
             await _pay_a_job(client, market)
+            await asyncio.to_thread(_stake, market)
             await _take_money_back(client, market)
             await _account_for_it(client, market)
     finally:
@@ -68,6 +69,16 @@ async def _pay_a_job(client: AsyncClient, market: LocalMarket) -> None:
         return (await _read(client)).channels[0].claimed == result.cost
 
     await _until(is_claimed)
+
+
+def _stake(market: LocalMarket) -> None:
+    """The provider risks some of its own, by its agent, and asks a part of it back."""
+    home = ("--home", str(market.providers[0].home))
+    said = json.loads(_sublet("provider", "stake", "10.00", *home, "--json"))
+    assert (said["bonded"], said["unbonding"], said["cases"]) == (10_000_000, 0, [])
+    assert "asked back" in _sublet("provider", "unstake", "4.00", *home)
+    shown = _sublet("provider", "stake", *home)
+    assert "staked     $6.00" in shown and "asked back $4.00" in shown
 
 
 async def _take_money_back(client: AsyncClient, market: LocalMarket) -> None:

@@ -21,6 +21,7 @@ GWEI = 10**9
 FEE_MAX_GWEI = "5"
 
 Url = Annotated[str, Meta(pattern=r"\A(https?://\S+)?\Z", max_length=512)]
+Contract = Annotated[str, Meta(pattern=r"\A(0x[0-9a-f]{40})?\Z")]
 Depth = Annotated[int, Meta(ge=0, le=10_000)]
 
 
@@ -32,6 +33,7 @@ class ChainPlace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fee_max_gwei: str = FEE_MAX_GWEI  # a transaction pays no more for a unit of gas
     ether_usd: str = ""  # what gas is counted at; "": nobody knows
     public_rpc: Url = ""  # of a node: an address that its tenants may use, too
+    stake: Contract = ""  # that holds what providers risk; a node tells everybody
 
     def __repr__(self) -> str:
         hosts = ", ".join(urlsplit(url).hostname or "?" for url in self.rpc)

@@ -1,14 +1,14 @@
-"""A chain with somebody who sends on it and claims: what cashier, gateway and tenant open.
+"""Who sends on a chain, and who claims there: what cashier, gateway and couriers open.
 
 Not here: where the chain is (``chain_place``), the rules of sending and claiming (``core.rail``).
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from sublet.adapter.chain_place import ChainPlace, make_policy, open_chain
+from sublet.adapter.chain_place import ChainPlace, make_policy
 from sublet.adapter.chain_rpc import RpcChain
 from sublet.adapter.escrow_chain import ChainEscrow
 from sublet.adapter.journal_sqlite import SqliteJournal
@@ -23,32 +23,27 @@ from sublet.wire.transaction import sign_transaction
 JOURNAL_FILE = "chain.db"  # in the home of whoever sends
 
 
-@asynccontextmanager
-async def open_sender(
-    home: Path, place: ChainPlace, *, chain_id: int, key: Key
-) -> AsyncIterator[tuple[RpcChain, Sender]]:
-    """Open the chain, and what a home's key was sending to it; nothing is asked yet.
+@contextmanager
+def open_sender(
+    chain: RpcChain, place: ChainPlace, *, key: Key, journal: Path
+) -> Iterator[Sender]:
+    """Open a key's journal, and make what sends with both; it does not run yet.
 
     Raises:
-        Refused: the settings name no RPC, or another process has the journal open.
+        Refused: ``journal_in_use``, another process sends with it.
         Unavailable: the disk does not answer.
     """
-    policy = make_policy(place)
-    async with open_chain(place, chain_id=chain_id) as chain:
-        journal = SqliteJournal(home / JOURNAL_FILE)
-        try:
-            yield (
-                chain,
-                Sender(
-                    chain,
-                    journal,
-                    address=key.address,
-                    sign=partial(sign_transaction, key=key),
-                    policy=policy,
-                ),
-            )
-        finally:
-            journal.close()
+    sent = SqliteJournal(journal)
+    try:
+        yield Sender(
+            chain,
+            sent,
+            address=key.address,
+            sign=partial(sign_transaction, key=key),
+            policy=make_policy(place),
+        )
+    finally:
+        sent.close()
 
 
 def make_claimer(

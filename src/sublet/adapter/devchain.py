@@ -1,4 +1,4 @@
-"""A chain of one's own for development: anvil, an escrow, test USDC, and a faucet.
+"""A chain of one's own for development: anvil, escrow, stake, test USDC, and a faucet.
 
 What is on it outlives a restart: anvil keeps its state in the folder. The contracts
 are deployed by a key that everybody knows, in a fixed order, so that their addresses
@@ -20,6 +20,7 @@ from sublet.base.errors import Broken
 from sublet.base.ids import Address
 from sublet.core.rail.transaction import Call, Transaction
 from sublet.service.chain_port import Receipt
+from sublet.wire import stake_call
 from sublet.wire.abi import encode_call, encode_values
 from sublet.wire.signature import Key
 from sublet.wire.transaction import compute_contract, sign_transaction
@@ -28,6 +29,14 @@ CHAIN_ID = 31_337
 STATE_S = 5  # between two times that anvil writes its state; what is newer may be lost
 _DEPLOYER = Key.generate(b"sublet development, not a secret")
 _FAUCET = Key.generate(b"sublet faucet, and not a secret.")
+# Of the stake: two of them open a case, all three uphold one.
+ARBITERS = tuple(
+    sorted(
+        (Key.generate(b"sublet arbiter %d, known to all.." % n) for n in (1, 2, 3)),
+        key=lambda key: key.address,
+    )
+)
+QUORUM, APPEAL_QUORUM = 2, 3
 _GAS_WEI = 10**20  # that a faucet leaves in a wallet: 100 ether of this chain
 _MINED_S = 60.0  # for anvil to make a block, which takes milliseconds
 _LOOK_S = 0.01
@@ -57,6 +66,7 @@ class DevChain:
         self.token: Address = compute_contract(_DEPLOYER.address, 0)
         self.escrow: Address = compute_contract(_DEPLOYER.address, 1)
         self.collector: Address = compute_contract(_DEPLOYER.address, 2)
+        self.stake: Address = compute_contract(_DEPLOYER.address, 3)
         self.rpc_url = rpc_url
 
     async def __aenter__(self) -> Self:
@@ -83,6 +93,7 @@ class DevChain:
             self._rpc = await stack.enter_async_context(JsonRpc([self.rpc_url]))
             if self._folder is not None:
                 await self._deploy()
+                self._keep_arbiters(self._folder)
             self._stack = stack.pop_all()
         return self
 
@@ -117,19 +128,38 @@ class DevChain:
             ("usdc", b""),
             ("escrow", encode_values("(address[])", [[self.token]])),
             ("collector", encode_values("(address)", [self.escrow])),
+            ("stake", self._construct_stake()),
         )
         # A start that was interrupted goes on where it was.
         done = await self.chain.nonce(_DEPLOYER.address)
         for name, given in arguments[done:]:
             code = bytes.fromhex(load_contract(name).bytecode[2:])
             await self._send(Call(None, code + given), _DEPLOYER)
-        for name, address in (("usdc", self.token), ("escrow", self.escrow)):
+        for name, address in (
+            ("usdc", self.token),
+            ("escrow", self.escrow),
+            ("stake", self.stake),
+        ):
             if not await self.chain.code(address):
                 raise Broken(
                     f"the contract {name} is not on the chain in {self._folder}; "
                     "delete that folder, and start again",
                     code="devchain_broken",
                 )
+
+    def _construct_stake(self) -> bytes:
+        return stake_call.construct(
+            token=self.token,
+            escrow=self.escrow,
+            arbiters=[key.address for key in ARBITERS],
+            quorum=QUORUM,
+            appeal_quorum=APPEAL_QUORUM,
+        )
+
+    def _keep_arbiters(self, folder: Path) -> None:
+        """Lay the arbiters' keys beside the state, for ``sublet dispute sign --key``."""
+        for number, key in enumerate(ARBITERS, 1):
+            private_file.write(folder / f"arbiter-{number}", key.to_hex().encode())
 
     async def _send(self, call: Call, key: Key) -> Receipt:
         """Send, and wait; a start that dies here finds its way by the nonce."""

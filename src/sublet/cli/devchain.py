@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 app = typer.Typer(
-    help="A chain for development: anvil, an escrow, test USDC and a faucet.",
+    help="A chain for development: anvil, escrow, stake, test USDC and a faucet.",
     no_args_is_help=True,
 )
 
@@ -32,6 +32,7 @@ def start(
     """Run a chain until Ctrl-C; what is on it is there again the next time.
 
     It is worth nothing, and everybody knows its keys: it listens on this machine alone.
+    Keys of the stake's three arbiters lie in its home: arbiter-1, arbiter-2, arbiter-3.
 
     \\b
     Then, in other terminals:
@@ -55,6 +56,7 @@ async def _serve(home: Path, port: int, *, as_json: bool) -> None:
             "chain_id": chain.chain_id,
             "contract": chain.escrow,
             "token": chain.token,
+            "stake": chain.stake,
         }
         if as_json:
             sys.stdout.write(msgspec.json.encode(told).decode() + "\n")

@@ -15,6 +15,8 @@ from typer.core import TyperGroup
 
 from sublet.base.errors import Refused
 from sublet.base.ids import Digest
+from sublet.cli.dispute_case import execute, open_, propose, sign
+from sublet.cli.dispute_chain import collect, slash, write_file
 from sublet.cli.log_option import (
     JsonOption,
     LogOption,
@@ -118,7 +120,7 @@ def make_dispute(
     )
     place = output or Path(f"dispute-{_lease_of(gathered)[2:14]}.json")
     report = _judge(raw)  # what does not hold is not written
-    _write(place, raw)
+    write_file(place, raw)
     if as_json:
         typer.echo(msgspec.json.encode(report | {"file": str(place)}).decode())
         return
@@ -163,6 +165,11 @@ def verify_dispute(
     else:
         show_report(report)
     raise typer.Exit(0 if report.is_good else 1)
+
+
+app.command("open")(open_)
+for verb in (slash, collect, propose, sign, execute):
+    app.command()(verb)
 
 
 def write_dispute(
@@ -234,14 +241,3 @@ def _complete(source: Any, text: str) -> Digest:
     if len(text.removeprefix("0x")) == 64:
         return "0x" + text.lower().removeprefix("0x")
     return find_lease_id(list(read_facts(source)), text)
-
-
-def _write(place: Path, raw: bytes) -> None:
-    try:
-        place.expanduser().write_bytes(raw)
-    except OSError as error:
-        raise Refused(
-            f"--output: {place} cannot be written ({error.strerror})",
-            code="bad_output_file",
-            field="--output",
-        ) from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sublet.cli.chain_option import RpcOption
 from sublet.cli.option import HOME, HomeOption, JsonOption, MarketOption, make_client
 
 if TYPE_CHECKING:
@@ -15,15 +16,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 
-RpcOption = Annotated[
-    str,
-    typer.Option(
-        "--rpc",
-        envvar="SUBLET_RPC",
-        metavar="URL",
-        help="Of the market's chain; default: the one that the market names.",
-    ),
-]
 ProviderArgument = Annotated[
     str,
     typer.Argument(metavar="PROVIDER", help="Its address, as sublet escrow has it."),

@@ -174,7 +174,7 @@ class LocalMarket:
         return (
             "--rpc", told["rpc"], "--chain-id", str(told["chain_id"]),
             "--contract", told["contract"], "--token", told["token"],
-            "--confirmations", "0", "--public-rpc", told["rpc"],
+            "--confirmations", "0", "--public-rpc", told["rpc"], "--stake", told["stake"],
         )  # fmt: skip
 
     def _fund(self, home: Path) -> None:

@@ -57,6 +57,12 @@ def init(
             "--public-rpc", metavar="URL", help="An RPC that tenants may use."
         ),
     ] = "",
+    stake: Annotated[
+        str,
+        typer.Option(
+            "--stake", metavar="0x", help="The contract of providers' stake there."
+        ),
+    ] = "",
 ) -> None:
     """Make the operator's key, the checkpoint key and config.toml.
 
@@ -82,7 +88,13 @@ def init(
     escrow = None
     if rpc or chain_id or contract or dollar:
         escrow = EscrowChoice(
-            rpc, chain_id, contract.lower(), dollar.lower(), confirmations, public_rpc
+            rpc,
+            chain_id,
+            contract.lower(),
+            dollar.lower(),
+            confirmations,
+            public_rpc,
+            stake.lower(),
         )
     # Refuse before writing.
     compose_config(home, name=name, faucet=amount, escrow=escrow)

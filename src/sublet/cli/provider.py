@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 
 from sublet.cli.option import parse_listen
+from sublet.cli.provider_option import DEFAULT_HOME, HomeOption, JsonOption
+from sublet.cli.provider_stake import appeal, stake, unstake
 
 if TYPE_CHECKING:
     from sublet.provider.agent import Agent
@@ -24,14 +26,7 @@ app = typer.Typer(
     help="Offer this machine and earn.", no_args_is_help=True, rich_markup_mode=None
 )
 
-DEFAULT_HOME = Path("~/.sublet/provider")
 DEFAULT_MARKET = "http://127.0.0.1:8470"
-
-HomeOption = Annotated[
-    Path,
-    typer.Option("--home", metavar="FOLDER", help="Of the provider: keys, settings."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 
 @app.command()
@@ -216,12 +211,16 @@ def claim(home: HomeOption = DEFAULT_HOME) -> None:
     from sublet.base.errors import Refused
     from sublet.provider import control
 
-    if b"unknown word" in control.ask(home.expanduser(), "claim"):
+    if control.ask(home.expanduser(), "claim") == control.UNKNOWN_WORD:
         raise Refused(
             "this market's money is credits; there is nothing to claim on a chain",
             code="wrong_rail",
         )
     Console(highlight=False).print("Claiming; see the agent's journal, or the chain.")
+
+
+for verb in (stake, unstake, appeal):
+    app.command()(verb)
 
 
 # ---- reading ------------------------------------------------------------------------

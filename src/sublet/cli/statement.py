@@ -218,7 +218,7 @@ def _replay(collector: Any, log: str, market: str) -> "Statement":
 
 def _find_account(role: Role | None) -> Address:
     from sublet.adapter.key_file import load_key
-    from sublet.cli.provider import DEFAULT_HOME
+    from sublet.cli.provider_option import DEFAULT_HOME
 
     home = Path(os.environ.get("SUBLET_HOME") or "~/.sublet")
     place = DEFAULT_HOME if role is Role.PROVIDER else home

@@ -12,9 +12,9 @@ from aiohttp import web
 from msgspec import Struct
 
 from sublet.adapter import private_file
-from sublet.adapter.chain_place import ChainPlace, find_ether_usd
+from sublet.adapter.chain_place import ChainPlace, find_ether_usd, open_chain
 from sublet.adapter.chain_rpc import RpcChain
-from sublet.adapter.chain_sender import make_claimer, open_sender
+from sublet.adapter.chain_sender import JOURNAL_FILE, make_claimer, open_sender
 from sublet.adapter.escrow_chain import ChainEscrow, find_token_domain
 from sublet.adapter.key_file import load_or_create_key
 from sublet.adapter.tabs_folder import FolderTabs
@@ -69,8 +69,11 @@ async def serve(home: Path, sale: Sale, *, ready: Callable[[Selling], None]) -> 
     """
     key = await asyncio.to_thread(_open_home, home)
     async with AsyncExitStack() as stack:
-        chain, sender = await stack.enter_async_context(
-            open_sender(home, sale.place, chain_id=sale.chain_id, key=key)
+        chain = await stack.enter_async_context(
+            open_chain(sale.place, chain_id=sale.chain_id)
+        )
+        sender = stack.enter_context(
+            open_sender(chain, sale.place, key=key, journal=home / JOURNAL_FILE)
         )
         tabs, escrow = FolderTabs(home / "tabs"), ChainEscrow(chain, sale.escrow)
         door = Door(

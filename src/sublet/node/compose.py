@@ -132,6 +132,7 @@ async def _open_mirroring(
             rules=document,
             confirmations=config.chain.confirmations,
             public_rpc=config.chain.public_rpc,
+            stake=config.chain.stake,
             clock=clock,
             journal=Journal(),
         )

@@ -208,6 +208,7 @@ class EscrowChoice(Struct, frozen=True):
     token: str
     confirmations: int
     public_rpc: str = ""
+    stake: str = ""
 
 
 def compose_config(
@@ -234,6 +235,7 @@ def compose_config(
             f"\n[chain]\nrpc = [{_text(escrow.rpc)}]  # best first; several are safer\n"
             f"confirmations = {escrow.confirmations}  # until a deposit counts\n"
             f"public_rpc = {_text(escrow.public_rpc)}  # that tenants may use, too\n"
+            f"stake = {_text(escrow.stake)}  # the contract of providers' stake\n"
         )
     parse_config(parse_toml(text), home=home)
     return text

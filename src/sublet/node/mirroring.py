@@ -13,8 +13,9 @@ from typing import TypedDict
 
 from sublet.adapter.chain_rpc import RpcChain
 from sublet.adapter.escrow_chain import ChainEscrow, find_token_domain
+from sublet.adapter.stake_chain import ChainStake
 from sublet.base.errors import PeerFault, Refused, Unavailable
-from sublet.base.ids import Digest
+from sublet.base.ids import Address, Digest
 from sublet.base.limits import AMOUNT_MAX
 from sublet.core.book.record import ChannelRecord
 from sublet.core.document import Market, Mirror
@@ -52,6 +53,7 @@ class Mirroring:
         rules: Market,
         confirmations: int,
         public_rpc: str,
+        stake: Address = "",
         clock: Clock,
         journal: Journal,
     ) -> None:
@@ -64,6 +66,7 @@ class Mirroring:
             chain, ChainEscrow(chain, rules.contract), confirmations=confirmations
         )
         self._public_rpc = public_rpc
+        self._stake = stake
         self._clock = clock
         self._journal = journal
 
@@ -124,7 +127,7 @@ class Mirroring:
         """Look at the contract and the token once.
 
         Raises:
-            Refused: ``no_contract`` or ``bad_token``.
+            Refused: ``no_contract``, ``bad_token`` or ``bad_stake``.
         """
         rules = self._rules
         if not await self._chain.code(rules.contract):
@@ -144,7 +147,10 @@ class Mirroring:
                 field="market.token",
             )
         domain = await find_token_domain(self._chain, rules.token)
-        return ChainTerms(domain.name, domain.version, self._public_rpc)
+        if self._stake:
+            stake = ChainStake(self._chain, self._stake)
+            await stake.check(escrow=rules.contract, dollar=rules.token)
+        return ChainTerms(domain.name, domain.version, self._public_rpc, self._stake)
 
 
 def _count(state: ChannelState) -> Amounts:

@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sublet.adapter.chain_place import ChainPlace, find_ether_usd
+from sublet.adapter.chain_place import ChainPlace, find_ether_usd, open_chain
 from sublet.adapter.chain_rpc import RpcChain
-from sublet.adapter.chain_sender import make_claimer, open_sender
+from sublet.adapter.chain_sender import JOURNAL_FILE, make_claimer, open_sender
 from sublet.adapter.escrow_chain import ChainEscrow, find_token_domain
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
@@ -25,6 +25,7 @@ from sublet.core.document import Channel, Market
 from sublet.core.lease.phase import NOT_FUNDED, Lease
 from sublet.core.mirror import ESCROW
 from sublet.core.rail.sending import Phase, Sending
+from sublet.core.rail.transaction import Call
 from sublet.provider.journal import Journal
 from sublet.provider.outbox import Outbox
 from sublet.provider.till import Till
@@ -131,6 +132,10 @@ class Cashier:
                 )
         for errand in errands:
             self._journal.info("claiming", errand=errand.id.partition(" ")[0])
+
+    async def send(self, errand: str, call: Call) -> Sending:
+        """Have a call of the owner's sent with the provider's key; say how it stands."""
+        return await self._sender.submit(errand, call)
 
     # ---- deposits -----------------------------------------------------------------
 
@@ -251,18 +256,16 @@ async def open_cashier(
     if market.rail != ESCROW:
         yield None
         return
-    async with open_sender(home, place, chain_id=market.chain_id, key=key) as (
-        chain,
-        sender,
-    ):
-        yield Cashier(
-            chain,
-            sender,
-            market=market,
-            domain=domain,
-            confirmations=place.confirmations,
-            ether_usd=find_ether_usd(place),
-            till=till,
-            outbox=outbox,
-            journal=journal,
-        )
+    async with open_chain(place, chain_id=market.chain_id) as chain:
+        with open_sender(chain, place, key=key, journal=home / JOURNAL_FILE) as sender:
+            yield Cashier(
+                chain,
+                sender,
+                market=market,
+                domain=domain,
+                confirmations=place.confirmations,
+                ether_usd=find_ether_usd(place),
+                till=till,
+                outbox=outbox,
+                journal=journal,
+            )

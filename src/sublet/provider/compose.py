@@ -24,9 +24,11 @@ from sublet.provider.agent import NODES_FILE, Agent
 from sublet.provider.bid_record import BidsMade
 from sublet.provider.bidder import Bidder, make_program
 from sublet.provider.cashier import open_cashier
-from sublet.provider.config import MARKET_FILE, Config, read_config
+from sublet.provider.config import MARKET_FILE, Config, find_market, read_config
+from sublet.provider.control import UNKNOWN_WORD
 from sublet.provider.data_plane import DataPlane
 from sublet.provider.declared import fill_in
+from sublet.provider.errand import SEND, take_errand
 from sublet.provider.host_key import load_host_key, public_line
 from sublet.provider.image_program import make_opener
 from sublet.provider.installer import Installer
@@ -141,7 +143,7 @@ async def open_agent(
         Refused: the home lacks its keys.
     """
     key, host_key = load_key(home / "key"), load_host_key(home)
-    known = _find_market(home)
+    known = find_market(home)
     roster = Roster(home / "leases")
     installer = Installer(
         sandboxes.find(""),
@@ -332,24 +334,20 @@ def _find_nodes(home: Path) -> tuple[str, ...]:
         return ()
 
 
-def _find_market(home: Path) -> Market | None:
-    try:
-        raw = (home / MARKET_FILE).read_bytes()
-        return msgspec.json.decode(raw, type=Market)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return None
-
-
-def _answer(agent: Agent, word: str) -> bytes:
+async def _answer(agent: Agent, line: str) -> bytes:
+    word, _, rest = line.partition(" ")
     if word == "status":
         return msgspec.json.encode(read_status(agent))
     if word == "drain":
         agent.drain()
         return msgspec.json.encode(read_status(agent))
-    if word == "claim" and agent.around.cashier is not None:
-        agent.around.cashier.claim_all()
+    cashier = agent.around.cashier
+    if word == "claim" and cashier is not None:
+        cashier.claim_all()
         return msgspec.json.encode(read_status(agent))
-    return b'{"fault":"unknown word"}'
+    if word == SEND and cashier is not None:
+        return await take_errand(cashier, rest)
+    return UNKNOWN_WORD
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from sublet.base.units import (
     parse_size,
     spell_size,
 )
-from sublet.core.document import Offer
+from sublet.core.document import Market, Offer
 from sublet.core.egress import EgressRules
 from sublet.core.gpu_part import name_parts
 from sublet.core.image import ImageRules
@@ -169,6 +169,14 @@ def read_config(home: Path) -> Config:
     except (BadToml, UnicodeDecodeError) as exc:
         raise Refused(f"{path} is not TOML: {exc}", code="bad_config") from exc
     return parse_config(table)
+
+
+def find_market(home: Path) -> Market | None:
+    """Give the market's own document as this provider has seen it; None: not yet."""
+    try:
+        return msgspec.json.decode((home / MARKET_FILE).read_bytes(), type=Market)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
 
 
 def parse_config(table: dict[str, object]) -> Config:
@@ -334,6 +342,7 @@ rpc = [{rpc}]  # best first, such as "https://mainnet.base.org"; several are saf
 confirmations = {place.confirmations}  # blocks until a deposit counts
 fee_max_gwei = {_text(place.fee_max_gwei)}  # a transaction pays no more for its gas
 ether_usd = {_text(place.ether_usd)}  # claim at 100 times the gas; "": from one dollar on
+stake = {_text(place.stake)}  # the contract of your stake; "": the one that the market names
 """
 
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from sublet.base.errors import Unavailable
@@ -16,8 +16,9 @@ from sublet.base.errors import Unavailable
 SOCKET_NAME = "agent.sock"
 LINE_BYTES_MAX = 4 * 1024 * 1024
 WAIT_S = 5
+UNKNOWN_WORD = b'{"fault":"unknown word"}'
 
-Answer = Callable[[str], bytes]
+Answer = Callable[[str], Awaitable[bytes]]
 
 
 @contextlib.asynccontextmanager
@@ -26,14 +27,15 @@ async def listen(home: Path, answer: Answer) -> AsyncIterator[None]:
 
     Args:
         home: the provider's folder.
-        answer: takes one word, gives one line of JSON without its end.
+        answer: takes a word and what follows it, gives one line of JSON without its
+            end.
     """
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, ValueError):
             async with asyncio.timeout(WAIT_S):
                 word = (await reader.readline()).decode(errors="replace").strip()
-                writer.write(answer(word) + b"\n")
+                writer.write(await answer(word) + b"\n")
                 await writer.drain()
         writer.close()
 

@@ -36,11 +36,13 @@ class Deposit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChainTerms(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a tenant has to know of the chain, and does not look up itself."""
+    """What a party has to know of the chain, and does not look up itself."""
 
     token_name: str  # with the version: in which domain its messages are signed
     token_version: str
     rpc: str = ""  # that the operator lets everybody use; "" for none
+    # The contract of providers' stake; "" for none.
+    stake: Annotated[str, Meta(pattern=r"\A(0x[0-9a-f]{40})?\Z")] = ""
 
 
 def token_domain(terms: ChainTerms, domain: Domain, token: Address) -> TokenDomain:

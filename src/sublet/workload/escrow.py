@@ -5,37 +5,31 @@ an RPC, and for what changes something also the chain's own coin for gas. Every
 transaction is in a journal first: Ctrl-C and another try send it once.
 """
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from sublet.adapter.chain_place import (
-    DEVELOPMENT_CHAIN_ID,
-    ChainPlace,
-)
+from sublet.adapter.chain_place import DEVELOPMENT_CHAIN_ID, ChainPlace, open_chain
 from sublet.adapter.chain_rpc import RpcChain
-from sublet.adapter.chain_sender import open_sender
+from sublet.adapter.chain_sender import JOURNAL_FILE
 from sublet.adapter.escrow_chain import ChainEscrow, find_balance, find_token_domain
-from sublet.base.errors import Refused
+from sublet.base.errors import Refused, Unavailable
 from sublet.base.ids import Address, Digest
 from sublet.core.document import Channel, Market
 from sublet.core.mirror import ESCROW
-from sublet.core.rail.sending import Phase
-from sublet.core.rail.transaction import Call
 from sublet.sdk.connection import Connection
-from sublet.service.sender import Sender
 from sublet.wire import escrow_call
 from sublet.wire.channel import channel_of
 from sublet.wire.escrow_call import Authorization
 from sublet.wire.token_message import authorization
 from sublet.wire.typed_data import Domain, digest
 from sublet.workload.client import AsyncClient
+from sublet.workload.courier import Courier, open_courier
 
-WITHDRAW_TRIES = 3
 AUTHORIZED_S = 3_600  # that a deposit of one's own may take to be mined
+TRIES = 3  # to ask for all that is left, while a provider claims
 CONFIRMATIONS = 2  # for one's own eyes; parties that count on it have their own
 
 
@@ -65,12 +59,12 @@ class TenantEscrow:
     """One tenant's channels in one market; ``open_escrow`` makes it."""
 
     def __init__(
-        self, client: AsyncClient, chain: RpcChain, sender: Sender, *, market: Market
+        self, client: AsyncClient, chain: RpcChain, courier: Courier, *, market: Market
     ) -> None:
         """Take what it works with."""
         self._client = client
         self._chain = chain
-        self._sender = sender
+        self._courier = courier
         self._market = market
         self._escrow = ChainEscrow(chain, market.contract)
 
@@ -121,7 +115,7 @@ class TenantEscrow:
             domain.contract, channel, amount, signed
         )
         await self._client.connection.submit(channel)  # the book has to know it
-        await self._send("deposit", call)
+        await self._courier.send("deposit", call)
 
     async def withdraw(self, provider: Address, amount: int | None = None) -> int:
         """Ask money back; give the chain's time at which it can be had.
@@ -131,27 +125,25 @@ class TenantEscrow:
         Raises:
             Refused: there is nothing to ask back, or the chain does not take it.
         """
-        for left in range(WITHDRAW_TRIES, 0, -1):
+        channel, domain = await self._channel(provider)
+        for left in range(TRIES, 0, -1):
+            line = await self._line(provider)
+            wanted = line.balance - line.claimed if amount is None else amount
+            if wanted <= 0:
+                raise Refused(
+                    f"the channel to {provider} holds nothing of yours",
+                    code="nothing_to_withdraw",
+                )
+            call = escrow_call.initiate_withdraw(domain.contract, channel, wanted)
             try:
-                await self._withdraw(provider, amount)
+                await self._courier.send("withdraw", call)
                 break
-            except Refused as fault:
-                # All that is left may be less by then: its provider claims meanwhile.
-                if amount is not None or fault.code != "not_taken" or left == 1:
+            except Refused:
+                # Where a claim came in between, all that is left is less than it was.
+                is_claimed = (await self._line(provider)).claimed > line.claimed
+                if amount is not None or not is_claimed or left == 1:
                     raise
         return (await self._line(provider)).ready_at_s
-
-    async def _withdraw(self, provider: Address, amount: int | None) -> None:
-        channel, domain = await self._channel(provider)
-        line = await self._line(provider)
-        wanted = line.balance - line.claimed if amount is None else amount
-        if wanted <= 0:
-            raise Refused(
-                f"the channel to {provider} holds nothing of yours",
-                code="nothing_to_withdraw",
-            )
-        call = escrow_call.initiate_withdraw(domain.contract, channel, wanted)
-        await self._send("withdraw", call)
 
     async def finish(self, provider: Address) -> int:
         """Take what was asked back, once the delay is over; give how much it was.
@@ -175,7 +167,7 @@ class TenantEscrow:
                 code="too_early",
             )
         call = escrow_call.finalize_withdraw(domain.contract, channel)
-        await self._send("finish", call)
+        await self._courier.send("finish", call)
         return before.balance - (await self._line(provider)).balance
 
     async def _line(self, provider: Address) -> ChannelLine:
@@ -201,21 +193,6 @@ class TenantEscrow:
             provider=provider,
         )
         return channel, domain
-
-    async def _send(self, what: str, call: Call) -> None:
-        errand = f"{what} {secrets.token_hex(8)}"
-        await self._sender.submit(errand, call)
-        running = asyncio.create_task(self._sender.run(poll_s=0.5))
-        try:
-            done = await self._sender.wait_ended(errand)
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-        if done.phase is not Phase.CONFIRMED:
-            raise Refused(
-                f"the chain did not take it: {done.reason or done.phase.value}",
-                code="not_taken",
-            )
 
 
 async def find_rpc(connection: Connection, named: str) -> str:
@@ -243,6 +220,34 @@ async def find_rpc(connection: Connection, named: str) -> str:
     return terms.rpc
 
 
+async def find_stake(connection: Connection) -> Address:
+    """Ask a market for its stake contract.
+
+    Raises:
+        Refused: ``no_stake``, it names none.
+        Unavailable: it does not answer, or has not seen its chain yet.
+    """
+    terms = (await connection.market()).chain
+    if terms is None:
+        raise Unavailable(
+            "this market's node has not reached its chain yet; try again soon",
+            code="chain_away",
+        )
+    if not terms.stake:
+        raise Refused(
+            "this market names no stake contract; name the one that you trust in "
+            "config.toml: [chain] stake, or with --stake",
+            code="no_stake",
+        )
+    return terms.stake
+
+
+def make_place(rpc: str, *, chain_id: int) -> ChainPlace:
+    """Say how a person's own commands reach a chain."""
+    is_dev = chain_id == DEVELOPMENT_CHAIN_ID
+    return ChainPlace(rpc=(rpc,), confirmations=0 if is_dev else CONFIRMATIONS)
+
+
 @asynccontextmanager
 async def open_escrow(
     client: AsyncClient, *, rpc: str = ""
@@ -259,9 +264,10 @@ async def open_escrow(
     """
     market = await client.connection.learn_market()
     named = await find_rpc(client.connection, rpc)
-    is_dev = market.chain_id == DEVELOPMENT_CHAIN_ID
-    place = ChainPlace(rpc=(named,), confirmations=0 if is_dev else CONFIRMATIONS)
-    async with open_sender(
-        client.home.path, place, chain_id=market.chain_id, key=client.key
-    ) as (chain, sender):
-        yield TenantEscrow(client, chain, sender, market=market)
+    place = make_place(named, chain_id=market.chain_id)
+    async with open_chain(place, chain_id=market.chain_id) as chain:
+        journal = client.home.path / JOURNAL_FILE
+        async with open_courier(
+            chain, place, key=client.key, journal=journal
+        ) as courier:
+            yield TenantEscrow(client, chain, courier, market=market)
