@@ -23,7 +23,9 @@ SOURCES = {
     "escrow": "Escrow.vy",
     "collector": "Eip3009Collector.vy",
     "stake": "Stake.vy",
+    "converter": "Converter.vy",
     "usdc": "test/Usdc.vy",
+    "render": "test/Render.vy",
 }
 
 

@@ -3,7 +3,7 @@
 Channels and vouchers are the project's own documents, signed by its own keys.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import eth_abi
 
 from sublet.base.ids import NO_DIGEST, Address, Digest
 from sublet.core.document import Channel, Voucher
-from sublet.wire.signature import Key
+from sublet.wire.signature import CURVE_ORDER, Key
 from sublet.wire.typed_data import (
     Domain,
     compile_struct,
@@ -331,6 +331,24 @@ def skipped(done: Done, escrow: Address) -> list[str]:
 # ---- what tests do with it --------------------------------------------------------
 
 THIEF = key(66)
+
+
+def _high_s(signature: bytes) -> bytes:
+    s = CURVE_ORDER - int.from_bytes(signature[32:64], "big")
+    return signature[:32] + s.to_bytes(32, "big") + bytes((55 - signature[64],))
+
+
+# What is made of a good signature, and signs for nobody.
+SPOILS: dict[str, Callable[[bytes], bytes]] = {
+    "high_s": _high_s,
+    "v_0_1": lambda raw: raw[:64] + bytes((raw[64] - 27,)),
+    "64_bytes": lambda raw: raw[:64],
+    "66_bytes": lambda raw: raw + b"\0",
+    "96_bytes": lambda raw: raw + bytes(31),
+    "empty": lambda raw: b"",
+    "zeros": lambda raw: bytes(65),
+    "zero_r_s": lambda raw: bytes(64) + b"\x1b",
+}
 
 
 def call_data(signature: str, *args: Any) -> bytes:

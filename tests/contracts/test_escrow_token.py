@@ -1,5 +1,6 @@
 """Tokens that are none."""
 
+from tests.contracts.bad_token import bad_token
 from tests.contracts.escrow_house import (
     DEPOSIT,
     DOLLAR,
@@ -10,63 +11,9 @@ from tests.contracts.escrow_house import (
     encode_channel,
 )
 
-# ---- tokens that are none ---------------------------------------------------------
-
-_TOKEN = """
-# pragma version 0.4.3
-# pragma evm-version cancun
-balanceOf: public(HashMap[address, uint256])
-hook: public(bytes32)
-target: address
-data: Bytes[4096]
-is_armed: bool
-was_refused: public(bool)
-
-@external
-def mint(who: address, amount: uint256):
-    self.balanceOf[who] += amount
-
-@external
-def approve(spender: address, amount: uint256) -> bool:
-    return True
-
-@external
-def arm(target: address, data: Bytes[4096]):
-    self.target = target
-    self.data = data
-    self.is_armed = True
-
-@internal
-def _move(source: address, who: address, amount: uint256):
-    self.balanceOf[source] -= amount
-    self.balanceOf[who] += {arrives}
-    if self.is_armed:
-        self.is_armed = False
-        # The call from within is refused; what called us goes on, or is refused too.
-        done: bool = raw_call(self.target, self.data, revert_on_failure=False)
-        self.was_refused = not done
-
-@external
-def transfer(who: address, amount: uint256){gives}:
-    self._move(msg.sender, who, amount)
-    {answer}
-
-@external
-def transferFrom(source: address, who: address, amount: uint256){gives}:
-    self._move(source, who, amount)
-    {answer}
-"""
-
-
-def _token(
-    arrives: str = "amount", gives: str = " -> bool", answer: str = "True"
-) -> str:
-    ending = f"return {answer}" if gives else "pass"
-    return _TOKEN.format(arrives=arrives, gives=gives, answer=ending)
-
 
 def test_fee_on_transfer_is_refused() -> None:
-    house = EscrowHouse(_token(arrives="amount - amount // 100"))
+    house = EscrowHouse(bad_token(arrives="amount - amount // 100"))
     channel = house.channel()
     house.mint(channel.payer, DOLLAR)
     assert house.deposit(channel, DOLLAR).fault == "short_transfer"
@@ -74,14 +21,14 @@ def test_fee_on_transfer_is_refused() -> None:
 
 
 def test_token_that_returns_false_is_refused() -> None:
-    house = EscrowHouse(_token(answer="False"))
+    house = EscrowHouse(bad_token(answer="False"))
     channel = house.channel()
     house.mint(channel.payer, DOLLAR)
     assert house.deposit(channel, DOLLAR).fault == "transfer_failed"
 
 
 def test_token_that_returns_nothing_works() -> None:
-    house = EscrowHouse(_token(gives=""))
+    house = EscrowHouse(bad_token(gives=""))
     channel = house.open(DOLLAR)
     assert house.claim(house.voucher(channel, 400_000)).ok
     assert house.settle().ok
@@ -91,7 +38,7 @@ def test_token_that_returns_nothing_works() -> None:
 
 
 def test_reentrant_token_finds_every_door_locked() -> None:
-    house = EscrowHouse(_token())
+    house = EscrowHouse(bad_token())
     channel = house.open(4 * DOLLAR)
     assert house.claim(house.voucher(channel, DOLLAR)).ok
     config = encode_channel(channel)

@@ -6,13 +6,13 @@ import pytest
 
 from sublet.base.ids import NO_DIGEST
 from sublet.core.document import Voucher
-from sublet.wire.signature import CURVE_ORDER
 from sublet.wire.typed_data import Domain, digest
 from tests.contracts.escrow_house import (
     CLAIM_SIGNED,
     DOLLAR,
     NOBODY,
     REFUND_SIGNED,
+    SPOILS,
     THIEF,
     Claimed,
     EscrowHouse,
@@ -81,24 +81,7 @@ def test_forged_voucher_pays_nothing(house: EscrowHouse) -> None:
     assert skipped(done, house.escrow) == ["bad_signature"]
 
 
-def _high_s(signature: bytes) -> bytes:
-    s = CURVE_ORDER - int.from_bytes(signature[32:64], "big")
-    return signature[:32] + s.to_bytes(32, "big") + bytes((55 - signature[64],))
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        pytest.param(_high_s, id="high_s"),
-        pytest.param(lambda raw: raw[:64] + bytes((raw[64] - 27,)), id="v_0_1"),
-        pytest.param(lambda raw: raw[:64], id="64_bytes"),
-        pytest.param(lambda raw: raw + b"\0", id="66_bytes"),
-        pytest.param(lambda raw: raw + bytes(31), id="96_bytes"),
-        pytest.param(lambda raw: b"", id="empty"),
-        pytest.param(lambda raw: bytes(65), id="zeros"),
-        pytest.param(lambda raw: bytes(64) + b"\x1b", id="zero_r_s"),
-    ],
-)
+@pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
 def test_malleable_signature(house: EscrowHouse, spoil: Any) -> None:
     channel, good = house.open(DOLLAR), house.channel(salt="0x" + "02" * 32)
     assert house.deposit(good, DOLLAR, by=make_rich(house)).ok

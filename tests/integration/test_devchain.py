@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from sublet.adapter.anvil import find_anvil
+from sublet.adapter.converter_chain import check_converter
 from sublet.adapter.devchain import DevChain
 from sublet.adapter.escrow_chain import find_balance, find_token_domain
 from sublet.adapter.key_file import load_key
@@ -15,6 +16,10 @@ from sublet.base.errors import Refused
 from tests.rig.anvil import need_anvil
 
 SOMEBODY = "0x" + "5" * 40
+# What people have written into their settings.
+ESCROW = "0xac85d29a9acf95b4365a856145331a0828d3625d"
+TOKEN = "0xca083c7df167bff40669f2d62c59baccae431f4c"
+COLLECTOR = "0xae568e76a1c339e89db9bdb2dda86659dd1b8afe"
 
 
 async def test_is_the_same_chain_after_a_restart(tmp_path: Path) -> None:
@@ -27,6 +32,10 @@ async def test_is_the_same_chain_after_a_restart(tmp_path: Path) -> None:
         assert (domain.name, domain.version) == ("Test USD", "2")
         before = chain.escrow, chain.token, chain.collector
         await _check_stake(chain, tmp_path / "chain")
+        assert before == (ESCROW, TOKEN, COLLECTOR)  # as every development chain has
+        await chain.fund(SOMEBODY, usdc=0, render=7 * 10**18)
+        assert await find_balance(chain.chain, chain.render, SOMEBODY) == 7 * 10**18
+        assert await check_converter(chain.chain, chain.escrow) == chain.converter
         block = await chain.chain.block()
     assert not [one for one in psutil.Process().children() if one.name() == "anvil"]
     async with DevChain(tmp_path / "chain") as chain:
@@ -37,6 +46,7 @@ async def test_is_the_same_chain_after_a_restart(tmp_path: Path) -> None:
         assert again.number >= block.number  # nothing was deployed anew
         assert await chain.chain.code(chain.collector)
         assert await chain.chain.code(chain.stake)
+        assert await chain.chain.code(chain.converter)
         async with DevChain(None, rpc_url=chain.rpc_url) as other:
             await other.fund(SOMEBODY, usdc=1)
         assert await find_balance(chain.chain, chain.token, SOMEBODY) == 15_000_001

@@ -1,4 +1,4 @@
-"""A chain of one's own for development: anvil, escrow, stake, test USDC, and a faucet.
+"""A chain of one's own for development: anvil, contracts, test tokens, and a faucet.
 
 What is on it outlives a restart: anvil keeps its state in the folder. The contracts
 are deployed by a key that everybody knows, in a fixed order, so that their addresses
@@ -15,6 +15,7 @@ from sublet.adapter import private_file
 from sublet.adapter.anvil import Anvil, find_anvil
 from sublet.adapter.chain_rpc import RpcChain
 from sublet.adapter.contract import Name, load_contract
+from sublet.adapter.converter_chain import deploy_converter, find_converter
 from sublet.adapter.json_rpc import JsonRpc
 from sublet.base.errors import Broken
 from sublet.base.ids import Address
@@ -67,6 +68,8 @@ class DevChain:
         self.escrow: Address = compute_contract(_DEPLOYER.address, 1)
         self.collector: Address = compute_contract(_DEPLOYER.address, 2)
         self.stake: Address = compute_contract(_DEPLOYER.address, 3)
+        self.render: Address = compute_contract(_DEPLOYER.address, 4)
+        self.converter: Address = find_converter(self.escrow)
         self.rpc_url = rpc_url
 
     async def __aenter__(self) -> Self:
@@ -106,13 +109,15 @@ class DevChain:
         """Stop it; its state stays in the folder."""
         await self._stack.aclose()
 
-    async def fund(self, address: Address, *, usdc: int) -> None:
-        """Give somebody test USDC, in its smallest units, and money for gas."""
+    async def fund(self, address: Address, *, usdc: int, render: int = 0) -> None:
+        """Give somebody test tokens, in their smallest units, and money for gas."""
         async with self._faucet:
             await self._give_gas(address)
             await self._give_gas(_FAUCET.address)
-            data = encode_call("mint(address,uint256)", address, usdc)
-            await self._send(Call(self.token, data), _FAUCET)
+            for token, amount in ((self.token, usdc), (self.render, render)):
+                if amount:
+                    data = encode_call("mint(address,uint256)", address, amount)
+                    await self._send(Call(token, data), _FAUCET)
 
     async def _give_gas(self, address: Address) -> None:
         await self._rpc.ask(
@@ -124,21 +129,23 @@ class DevChain:
 
     async def _deploy(self) -> None:
         await self._give_gas(_DEPLOYER.address)
-        arguments: tuple[tuple[Name, bytes], ...] = (
-            ("usdc", b""),
-            ("escrow", encode_values("(address[])", [[self.token]])),
-            ("collector", encode_values("(address)", [self.escrow])),
-            ("stake", self._construct_stake()),
+        calls = (
+            _deploy("usdc"),
+            _deploy("escrow", encode_values("(address[])", [[self.token]])),
+            _deploy("collector", encode_values("(address)", [self.escrow])),
+            _deploy("stake", self._construct_stake()),
+            _deploy("render"),
+            deploy_converter(self.escrow),
         )
         # A start that was interrupted goes on where it was.
         done = await self.chain.nonce(_DEPLOYER.address)
-        for name, given in arguments[done:]:
-            code = bytes.fromhex(load_contract(name).bytecode[2:])
-            await self._send(Call(None, code + given), _DEPLOYER)
+        for call in calls[done:]:
+            await self._send(call, _DEPLOYER)
         for name, address in (
             ("usdc", self.token),
             ("escrow", self.escrow),
             ("stake", self.stake),
+            ("converter", self.converter),
         ):
             if not await self.chain.code(address):
                 raise Broken(
@@ -179,3 +186,8 @@ class DevChain:
                 if receipt := await self.chain.receipt(signed.hash):
                     return receipt
                 await asyncio.sleep(_LOOK_S)
+
+
+def _deploy(name: Name, arguments: bytes = b"") -> Call:
+    code = bytes.fromhex(load_contract(name).bytecode[2:])
+    return Call(None, code + arguments)

@@ -44,6 +44,7 @@ class TokenFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     decimals: Annotated[int, Meta(ge=0, le=DECIMALS_MAX)]
     dollar: bool = False
+    address: Annotated[str, Meta(pattern=r"\A(0x[0-9a-fA-F]{40})?\Z")] = ""  # of it
     pyth: Annotated[str, Meta(pattern=r"\A([0-9a-f]{64})?\Z")] = ""
     coingecko: Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{0,64}\Z")] = ""
     chainlink: AggregatorFile | None = None

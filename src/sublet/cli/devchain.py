@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 app = typer.Typer(
-    help="A chain for development: anvil, escrow, stake, test USDC and a faucet.",
+    help="A chain for development: anvil, contracts, test tokens and a faucet.",
     no_args_is_help=True,
 )
 
@@ -34,7 +34,7 @@ def start(
     It is worth nothing, and everybody knows its keys: it listens on this machine alone.
     Keys of the stake's three arbiters lie in its home: arbiter-1, arbiter-2, arbiter-3.
 
-    \\b
+    \b
     Then, in other terminals:
       sublet devchain fund 0x...
       sublet node init --rpc http://127.0.0.1:8545 --chain-id 31337 ...
@@ -57,6 +57,8 @@ async def _serve(home: Path, port: int, *, as_json: bool) -> None:
             "contract": chain.escrow,
             "token": chain.token,
             "stake": chain.stake,
+            "render": chain.render,
+            "converter": chain.converter,
         }
         if as_json:
             sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
@@ -73,26 +75,36 @@ def fund(
     usdc: Annotated[
         str, typer.Option("--usdc", metavar="USD", help="How much of the test token.")
     ] = "100.00",
+    render: Annotated[
+        str,
+        typer.Option(
+            "--render", metavar="N", help="How much of a test token with a price."
+        ),
+    ] = "0",
     rpc: Annotated[
         str, typer.Option("--rpc", metavar="URL", help="Of the chain.")
     ] = RPC,
 ) -> None:
-    """Give a wallet test USDC, and money for gas.
+    """Give a wallet test tokens, and money for gas.
 
-    \\b
-    Example:
+    \b
+    Examples:
       sublet devchain fund $(sublet wallet address)
+      sublet devchain fund 0x1234... --render 250
     """
     from sublet.adapter.devchain import DevChain
     from sublet.base.units import format_money, parse_money
+    from sublet.cli.token_prices import parse_units
     from sublet.workload.run.particular import parse_address
 
     amount = parse_money(usdc, field="--usdc")
+    units = parse_units(render, 18, name="RENDER", field="--render")
     party = parse_address(address, "ADDRESS")
 
     async def give() -> None:
         async with DevChain(None, rpc_url=rpc) as chain:
-            await chain.fund(party, usdc=amount)
+            await chain.fund(party, usdc=amount, render=units)
 
     asyncio.run(give())
-    typer.echo(f"{party} has {format_money(amount)} more of the test token")
+    more = f" and {render} test RENDER" if units else ""
+    typer.echo(f"{party} has {format_money(amount)} more of the test token{more}")

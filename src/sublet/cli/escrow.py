@@ -1,17 +1,21 @@
 """``sublet escrow``: a tenant's deposits on the chain."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sublet.base.errors import Refused
 from sublet.cli.chain_option import RpcOption
 from sublet.cli.option import HOME, HomeOption, JsonOption, MarketOption, make_client
 
 if TYPE_CHECKING:
     from sublet.sdk.connection import Connection
+    from sublet.wire.exchange import TokenQuote
+    from sublet.workload.conversion import Converted
     from sublet.workload.escrow import Holdings, TenantEscrow
 
 app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
@@ -41,6 +45,7 @@ def show(
     Examples:
       sublet escrow
       sublet escrow deposit 0x1234... 25.00
+      sublet escrow convert 0x1234... RENDER 12.5
       sublet escrow withdraw 0x1234...
       sublet escrow finish 0x1234...
     """
@@ -57,12 +62,98 @@ def deposit(
     market: MarketOption = None,
     home: HomeOption = HOME,
 ) -> None:
-    """Put more into the channel to a provider, before a job asks for it."""
+    """Put more into the channel to a provider, before a job asks for it.
+
+    Where your home has sources of prices (prices.toml), it is refused while they say
+    that the market's token is no dollar.
+    """
+    from sublet.adapter.price_watch import check_dollar
     from sublet.base.units import format_money, parse_money
 
     amount, party = parse_money(usd, field="USD"), _party(provider)
-    _ask(market, home, rpc, lambda escrow: escrow.deposit(party, amount))
+
+    async def put(escrow: "TenantEscrow") -> None:
+        await check_dollar(home.expanduser(), escrow.market.token)
+        await escrow.deposit(party, amount)
+
+    _ask(market, home, rpc, put)
     typer.echo(f"{format_money(amount)} more in the channel to {party}")
+
+
+@app.command()
+def convert(
+    provider: ProviderArgument,
+    token: Annotated[
+        str, typer.Argument(metavar="TOKEN", help="As your prices.toml names it.")
+    ],
+    amount: Annotated[
+        str, typer.Argument(metavar="AMOUNT", help="How many tokens, such as 12.5.")
+    ],
+    max_slip: Annotated[
+        str,
+        typer.Option(
+            "--max-slip",
+            metavar="SHARE",
+            help="How much less than by your own sources it may be.",
+        ),
+    ] = "1%",
+    feeds: Annotated[
+        Path | None,
+        typer.Option(
+            "--feeds",
+            metavar="FILE",
+            help="Tokens and their sources; default: prices.toml in your home.",
+        ),
+    ] = None,
+    rpc: RpcOption = "",
+    as_json: JsonOption = False,
+    market: MarketOption = None,
+    home: HomeOption = HOME,
+) -> None:
+    """Give tokens for dollars in the channel to a provider, at once or not at all.
+
+    The operator says what it gives. That is checked against at least two sources of your
+    own, whose guard has to be ok: keep sublet prices token --watch running for a quarter
+    of an hour before. It needs a little of the chain's coin for gas.
+
+    \b
+    Examples:
+      sublet escrow convert 0x1234... RENDER 12.5
+      sublet escrow convert 0x1234... RENDER 12.5 --max-slip 0.5%
+    """
+    import msgspec
+
+    from sublet.base.units import format_money
+    from sublet.cli.token_prices import parse_units
+    from sublet.workload import conversion
+
+    party, slip_bps = _party(provider), _parse_share(max_slip, field="--max-slip")
+
+    async def give(escrow: "TenantEscrow") -> "Converted":
+        seen = await conversion.look_up(home.expanduser(), feeds)
+        own_token = conversion.find_token(seen, token)
+        units = parse_units(amount, own_token.decimals, name=token, field="AMOUNT")
+        own = conversion.value_own(seen, own_token, units, dollar=escrow.market.token)
+
+        def say(quote: "TokenQuote") -> None:
+            typer.echo(
+                f"{amount} {token} for {format_money(quote.dollars)} in the channel; by "
+                f"your own sources it is worth {format_money(own.value)}",
+                err=True,
+            )
+
+        return await conversion.convert(
+            escrow, party, token=own_token, own=own, slip_bps=slip_bps, say=say
+        )
+
+    done: Converted = _ask(market, home, rpc, give)
+    if as_json:
+        typer.echo(msgspec.json.encode(done).decode())
+        return
+    typer.echo(
+        f"{format_money(done.dollars)} came into the channel to {party}; "
+        f"{format_money(done.left)} are there now"
+    )
 
 
 @app.command()
@@ -178,6 +269,18 @@ def _connect_provider(home: Path) -> "Connection":
 
     urls = parse_urls(read_config(home).market)
     return Connection(*urls, key=load_key(home / "key"), clock=SystemClock())
+
+
+def _parse_share(text: str, *, field: str) -> int:
+    """Read ``1%`` or ``0.25%`` as hundredths of a percent."""
+    match = re.fullmatch(r"([0-9]{1,2})(?:\.([0-9]{1,2}))?%", text.strip())
+    if match is None:
+        raise Refused(
+            f"{field}: {text[:40]!r} is not a share; write it like 1% or 0.25%",
+            code="bad_share",
+            field=field,
+        )
+    return int(match[1]) * 100 + int((match[2] or "").ljust(2, "0"))
 
 
 def _party(text: str) -> str:

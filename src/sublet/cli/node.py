@@ -248,3 +248,49 @@ def start(
             return  # told to stop, and stopped in order
 
     asyncio.run(run())
+
+
+@app.command()
+def maker(
+    home: HomeOption = DEFAULT_HOME,
+    allow: Annotated[
+        str | None,
+        typer.Option(
+            "--allow", metavar="USD", help="Let the converter take so much from now on."
+        ),
+    ] = None,
+    is_deploying: Annotated[
+        bool,
+        typer.Option(
+            "--deploy", help="Put the converter on the chain, where nobody has."
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
+) -> None:
+    """Show what the maker's key in config.toml can give for tokens, or change it.
+
+    The dollars stay in its wallet. The converter takes them against quotes of this key
+    alone, and puts them into tenants' channels. 0 lets it take nothing.
+
+    \b
+    Examples:
+      sublet node maker
+      sublet node maker --deploy --allow 500.00
+    """
+    from sublet.base.units import format_money
+    from sublet.node.config import read_config
+    from sublet.node.maker_wallet import read_wallet
+
+    amount = None if allow is None else parse_money(allow, field="--allow")
+    config = read_config(home.expanduser())
+    found = asyncio.run(read_wallet(config, allow=amount, is_deploying=is_deploying))
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        return
+    sys.stdout.write(
+        f"address    {found.address}\n"
+        f"converter  {found.converter}\n"
+        f"dollars    {format_money(found.dollars)}\n"
+        f"allowed    {format_money(found.allowed)}\n"
+        f"gas        {found.gas_wei // 10**9} gwei\n"
+    )

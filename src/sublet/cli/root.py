@@ -55,6 +55,7 @@ LATE = (
     "sublet.workload.bill",
     "sublet.workload.client",
     "sublet.workload.chain_lines",
+    "sublet.workload.conversion",
     "sublet.workload.copy",
     "sublet.workload.escrow",
     "sublet.workload.orders",

@@ -4,15 +4,13 @@ import asyncio
 import re
 import shutil
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sublet.base.errors import Refused
-from sublet.base.ids import Address
 from sublet.base.units import format_money, parse_duration
 from sublet.cli.option import HOME, HomeOption, JsonOption
 from sublet.cli.token_text import (
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from sublet.adapter.price_settings import PriceSettings
     from sublet.core.pricing.oracle import Watch
     from sublet.core.pricing.reading import Round
-    from sublet.service.price_port import PriceFeed
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -101,15 +98,16 @@ def token(
         raise Refused("--amount needs a TOKEN", code="bad_flags")
     from sublet.adapter.price_history import PriceHistory
     from sublet.adapter.price_settings import read_price_settings
+    from sublet.adapter.price_watch import HISTORY_FILE, SETTINGS_FILE
 
     home = home.expanduser()
-    settings = read_price_settings(feeds or home / "prices.toml")
+    settings = read_price_settings(feeds or home / SETTINGS_FILE)
     tokens = _choose(settings, name)
-    history = PriceHistory(home / "prices.jsonl")
+    history = PriceHistory(home / HISTORY_FILE)
     if is_watching:
         asyncio.run(watch_tokens(settings, history, tokens, as_json=as_json))
         return
-    rounds = asyncio.run(gather_rounds(settings, history))
+    rounds = asyncio.run(ask_once(settings, history))
     since_s = parse_duration(since, field="--since")
     seen = [follow(rounds, settings, each, since_s=since_s) for each in tokens]
     if source:
@@ -145,25 +143,14 @@ def _choose(settings: "PriceSettings", name: str | None) -> list[str]:
 # ---- asking -----------------------------------------------------------------------
 
 
-async def gather_rounds(
+async def ask_once(
     settings: "PriceSettings", history: "PriceHistory"
 ) -> "tuple[Round, ...]":
     """Ask once, keep it, and give all that is known; of a recording, all of it."""
-    from sublet.adapter.price_history import read_rounds
-    from sublet.service.price_port import take_round
+    from sublet.adapter.price_watch import gather_rounds, open_feeds
 
     async with open_feeds(settings) as feeds:
-        tokens = list(settings.file.tokens)
-        if settings.recorded:
-            times_s = [taken.at_s for taken in read_rounds(settings.recorded)]
-            if not times_s:
-                raise Refused(
-                    f"{settings.recorded} holds no round; record one",
-                    code="bad_price_history",
-                )
-            return tuple([await take_round(feeds, tokens, at_s=x) for x in times_s])
-        history.append(await take_round(feeds, tokens, at_s=int(time.time())))
-    return history.read()
+        return await gather_rounds(settings, history, feeds)
 
 
 async def watch_tokens(
@@ -174,6 +161,7 @@ async def watch_tokens(
     as_json: bool,
 ) -> None:
     """Ask every so often; one line a token each time."""
+    from sublet.adapter.price_watch import open_feeds
     from sublet.core.pricing.oracle import take_round as judge
     from sublet.service.price_port import take_round
 
@@ -191,30 +179,6 @@ async def watch_tokens(
                 seen = Seen(watches[each], [], find_unheard(taken, each))
                 typer.echo(format_json([seen]) if as_json else format_line(seen))
             await asyncio.sleep(max(0, at_s + settings.every_s - time.time()))
-
-
-@asynccontextmanager
-async def open_feeds(settings: "PriceSettings") -> "AsyncIterator[Sequence[PriceFeed]]":
-    """Open the feeds that the settings speak of, and close their connections."""
-    import aiohttp
-
-    from sublet.adapter.price_settings import compose_feeds
-
-    async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(aiohttp.ClientSession())
-        call = None
-        chainlink = settings.file.chainlink
-        if chainlink and not settings.recorded:
-            from sublet.adapter.chain_rpc import RpcChain
-            from sublet.core.rail.transaction import Call
-
-            chain = RpcChain([chainlink.rpc], chain_id=chainlink.chain_id)
-            await stack.enter_async_context(chain)
-
-            async def call(to: str, data: bytes) -> bytes:
-                return await chain.call(Call(to=Address(to), data=data))
-
-        yield compose_feeds(settings, http, call=call)
 
 
 def follow(
@@ -268,16 +232,7 @@ def convert(watch: "Watch", amount: str, decimals: int, *, as_json: bool) -> str
     """Say what a deposit is worth as of the last round."""
     from sublet.core.pricing.conversion import convert_deposit
 
-    match = _AMOUNT.match(amount)
-    places = (match[2] or "") if match else ""
-    if match is None or len(places) > decimals:
-        raise Refused(
-            f"--amount: {amount[:40]!r} is not an amount of {watch.token}; write it like "
-            f"2.5, with at most {decimals} places",
-            code="bad_deposit",
-            field="--amount",
-        )
-    units = int(match[1] + places.ljust(decimals, "0"))
+    units = parse_units(amount, decimals, name=watch.token, field="--amount")
     made = convert_deposit(
         watch, units=units, decimals=decimals, at_s=watch.judged_at_s
     )
@@ -287,3 +242,24 @@ def convert(watch: "Watch", amount: str, decimals: int, *, as_json: bool) -> str
         return msgspec.json.encode(made).decode()
     price = format_e8(made.price_e8)
     return f"{amount} {made.token} is worth {format_money(made.value)} now, at {price}"
+
+
+def parse_units(amount: str, decimals: int, *, name: str, field: str) -> int:
+    """Read an amount of a token as its smallest units.
+
+    Raises:
+        Refused: ``bad_deposit``: it is none, or has more places than the token.
+
+    >>> parse_units("2.5", 6, name="T", field="--amount")
+    2500000
+    """
+    match = _AMOUNT.match(amount)
+    places = (match[2] or "") if match else ""
+    if match is None or len(places) > decimals:
+        raise Refused(
+            f"{field}: {amount[:40]!r} is not an amount of {name}; write it like "
+            f"2.5, with at most {decimals} places",
+            code="bad_deposit",
+            field=field,
+        )
+    return int(match[1] + places.ljust(decimals, "0"))

@@ -24,6 +24,7 @@ from sublet.node.auth import Door
 from sublet.node.config import NodeConfig
 from sublet.node.controller.controllers import Controllers
 from sublet.node.controller.keys import ControllerKeys
+from sublet.node.converting import Maker, open_maker
 from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
@@ -97,7 +98,7 @@ async def open_node(config: NodeConfig, *, clock: Clock) -> AsyncIterator[Node]:
                 clock=clock,
                 journal=Journal(),
             )
-            async with _open_mirroring(config, market, document, clock) as mirroring:
+            async with _open_rail(config, market, document, clock) as rail:
                 yield _make_node(
                     config,
                     market,
@@ -107,7 +108,7 @@ async def open_node(config: NodeConfig, *, clock: Clock) -> AsyncIterator[Node]:
                     clock,
                     document,
                     controllers,
-                    mirroring,
+                    *rail,
                 )
         finally:
             await market.close()
@@ -118,15 +119,19 @@ async def open_node(config: NodeConfig, *, clock: Clock) -> AsyncIterator[Node]:
 
 
 @asynccontextmanager
-async def _open_mirroring(
+async def _open_rail(
     config: NodeConfig, market: MarketService, document: Market, clock: Clock
-) -> AsyncIterator[Mirroring | None]:
-    """Open the chain where money lies on one; None on the credits rail."""
+) -> AsyncIterator[tuple[Mirroring | None, Maker | None]]:
+    """Open the chain where money lies on one; nothing on the credits rail."""
     if document.rail != ESCROW:
-        yield None
+        yield None, None
         return
-    async with open_chain(config.chain, chain_id=document.chain_id) as chain:
-        yield Mirroring(
+    domain = Domain.of(document, market_id(document))
+    async with (
+        open_chain(config.chain, chain_id=document.chain_id) as chain,
+        open_maker(config, chain, market=document, domain=domain, clock=clock) as maker,
+    ):
+        mirroring = Mirroring(
             market,
             chain,
             rules=document,
@@ -136,6 +141,7 @@ async def _open_mirroring(
             clock=clock,
             journal=Journal(),
         )
+        yield mirroring, maker
 
 
 def _open_stores(
@@ -328,6 +334,7 @@ def _make_node(
     document: Market,
     controllers: Controllers,
     mirroring: Mirroring | None,
+    maker: Maker | None,
 ) -> Node:
     limits, journal = config.limits, Journal()
     domain, proofs = Domain.of(document, market_id(document)), asyncio.Lock()
@@ -366,4 +373,5 @@ def _make_node(
         proofs=proofs,
         lookout=Lookout(market, clock=clock),
         mirroring=mirroring,
+        maker=maker,
     )

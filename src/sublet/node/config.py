@@ -25,6 +25,7 @@ from sublet.base.toml import BadToml, parse_toml
 from sublet.base.units import MicroUsd, format_money, parse_money
 from sublet.core.member import ChainId, Delay, Span, Text
 from sublet.core.mirror import CREDITS, ESCROW
+from sublet.core.pricing.exchange import MakerTerms
 from sublet.wire.note import COSIGNATURE, BadNote, split_key
 
 CONFIG_FILE = "config.toml"
@@ -81,6 +82,15 @@ class LogPlace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: str = ""  # of a PostgreSQL database; "" for a file in the node's home
 
 
+class ConvertPlace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[convert]``: by what the operator gives dollars for tokens, as it likes."""
+
+    feeds: Annotated[str, Meta(min_length=1)]  # from the home: see prices.toml
+    key_file: Annotated[str, Meta(min_length=1)]  # from the home: whose the dollars are
+    spread_bps: Annotated[int, Meta(ge=0, le=2_000)] = 50
+    most: str = "1000.00"  # US dollars of one quote
+
+
 class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``config.toml`` as people write it."""
 
@@ -92,8 +102,17 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     nodes: tuple[str, ...] = ()  # how clients reach the nodes of this market
     log: LogPlace = LogPlace()
     chain: ChainPlace = ChainPlace()
+    convert: ConvertPlace | None = None
     market: MarketRules = MarketRules()
     limits: NodeLimits = NodeLimits()
+
+
+class Making(Struct, frozen=True, kw_only=True):
+    """``[convert]``, read."""
+
+    feeds: str
+    key_file: str
+    terms: MakerTerms
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True):
@@ -109,6 +128,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...]  # addresses, announced to clients
     log_url: str  # of a PostgreSQL database, or ""
     chain: ChainPlace
+    convert: Making | None  # None: the operator is no maker
     market: MarketRules
     market_given: frozenset[str]  # the rules that somebody wrote down
     limits: NodeLimits
@@ -176,6 +196,7 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
         if _NODE_URL.match(url) is None
     ]
     faults += _check_rail(file, faucet)
+    convert = _parse_convert(file, faults)
     if file.limits.ping_s >= file.limits.lost_after_s:
         faults.append(_fault("limits.ping_s", "must be less than limits.lost_after_s"))
     elif file.limits.ping_s >= file.limits.gone_after_s:  # another node may hear it
@@ -193,6 +214,7 @@ def parse_config(table: Mapping[str, object], *, home: Path) -> NodeConfig:
         nodes=file.nodes,
         log_url=file.log.url,
         chain=file.chain,
+        convert=convert,
         market=file.market,
         market_given=frozenset(_table_of(table, "market")),
         limits=file.limits,
@@ -316,6 +338,25 @@ def _parse_faucet(text: str, faults: list[SubletError]) -> MicroUsd:
     except Refused as error:
         faults.append(error)
         return MicroUsd(0)
+
+
+def _parse_convert(file: _File, faults: list[SubletError]) -> Making | None:
+    if file.convert is None:
+        return None
+    if file.market.rail != ESCROW:
+        faults.append(
+            _fault("convert", "only the escrow rail has what to convert into")
+        )
+    try:
+        most = parse_money(file.convert.most, field="convert.most")
+    except Refused as error:
+        faults.append(error)
+        return None
+    return Making(
+        feeds=file.convert.feeds,
+        key_file=file.convert.key_file,
+        terms=MakerTerms(spread_bps=file.convert.spread_bps, most=most),
+    )
 
 
 def _check_rail(file: _File, faucet: MicroUsd) -> list[SubletError]:

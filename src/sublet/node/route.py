@@ -15,6 +15,7 @@ from sublet.core.lease.phase import Lease
 from sublet.core.outlook import Outlook
 from sublet.node import (
     control,
+    convert,
     detached,
     dial,
     document,
@@ -27,6 +28,7 @@ from sublet.node import (
 )
 from sublet.node.state import Node
 from sublet.wire.detached import Delegate, DetachedPlan, JobView
+from sublet.wire.exchange import QuoteWish, SignedQuote
 from sublet.wire.message import (
     Account,
     Appendix,
@@ -265,6 +267,15 @@ ROUTES: tuple[Route, ...] = (
         document.post_faucet,
         "Credit for a new tenant, where the operator allows it",
         gives=Account,
+        is_signed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/convert/quote",
+        convert.post_convert_quote,
+        "What the caller's tokens are given for, where the operator is a maker",
+        takes=QuoteWish,
+        gives=SignedQuote,
         is_signed=True,
     ),
     Route(

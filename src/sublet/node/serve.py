@@ -81,6 +81,7 @@ async def serve(
                 node.cosigning.run(),
                 node.controllers.run(await _open_own_door(runner, running.url, config)),
                 *([node.mirroring.run()] if node.mirroring is not None else []),
+                *([node.maker.run()] if node.maker is not None else []),
                 node.market.wait_stopped(),
             )
         finally:

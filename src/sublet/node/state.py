@@ -8,6 +8,7 @@ from sublet.core.lease.phase import Lease
 from sublet.node.auth import Door
 from sublet.node.config import NodeConfig
 from sublet.node.controller.controllers import Controllers
+from sublet.node.converting import Maker
 from sublet.node.cosigning import Cosigning
 from sublet.node.fanout import Fanout
 from sublet.node.journal import Journal
@@ -50,4 +51,5 @@ class Node:
     proofs: asyncio.Lock  # one at a time
     lookout: Lookout
     mirroring: Mirroring | None  # on the escrow rail
+    maker: Maker | None = None  # there, where the operator gives dollars for tokens
     faucet: asyncio.Lock = field(default_factory=asyncio.Lock)

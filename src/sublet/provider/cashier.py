@@ -18,6 +18,8 @@ from sublet.adapter.chain_place import ChainPlace, find_ether_usd, open_chain
 from sublet.adapter.chain_rpc import RpcChain
 from sublet.adapter.chain_sender import JOURNAL_FILE, make_claimer, open_sender
 from sublet.adapter.escrow_chain import ChainEscrow, find_token_domain
+from sublet.adapter.price_settings import read_price_settings
+from sublet.adapter.price_watch import SETTINGS_FILE, check_dollar
 from sublet.base.errors import PeerFault, Refused, Unavailable
 from sublet.base.ids import Digest
 from sublet.base.units import MicroUsd
@@ -53,6 +55,7 @@ class Cashier:
         chain: RpcChain,
         sender: Sender,
         *,
+        home: Path,
         market: Market,
         domain: Domain,
         confirmations: int,
@@ -64,6 +67,7 @@ class Cashier:
         """Take what it works with; nothing is asked yet."""
         self._chain = chain
         self._sender = sender
+        self._home = home
         self._market = market
         self._domain = domain
         self._confirmations = confirmations
@@ -146,7 +150,8 @@ class Cashier:
 
         Raises:
             PeerFault: it is not this tenant's, or for something else.
-            Unavailable: the chain or the disk does not answer.
+            Unavailable: the chain or the disk does not answer; ``off_peg``: by the
+                provider's own feeds, where it has some, this is no dollar now.
         """
         if channel is None:
             raise PeerFault(
@@ -156,6 +161,8 @@ class Cashier:
         check_deposit(
             deposit, lease, document, domain=self._domain, token=await self._learn()
         )
+        if self._sender.find(_errand(lease.id)) is None:
+            await check_dollar(self._home, self._market.token)
         self._outbox.put(channel)  # before its money counts, the book has to know it
         call = escrow_call.deposit_with_authorization(
             self._market.contract,
@@ -256,11 +263,14 @@ async def open_cashier(
     if market.rail != ESCROW:
         yield None
         return
+    if (prices := home / SETTINGS_FILE).exists():
+        read_price_settings(prices)  # its faults are the owner's, and no tenant's
     async with open_chain(place, chain_id=market.chain_id) as chain:
         with open_sender(chain, place, key=key, journal=home / JOURNAL_FILE) as sender:
             yield Cashier(
                 chain,
                 sender,
+                home=home,
                 market=market,
                 domain=domain,
                 confirmations=place.confirmations,

@@ -18,6 +18,7 @@ from sublet.core.document import Order
 from sublet.core.lease.phase import Lease
 from sublet.core.outlook import Outlook
 from sublet.wire import codec
+from sublet.wire.exchange import QuoteWish, SignedQuote
 from sublet.wire.message import (
     Account,
     Appended,
@@ -126,6 +127,12 @@ def ask_order(order_id: Digest) -> Call[OpenOrder]:
 def ask_faucet() -> Call[Account]:
     """Credits for a new tenant, where the operator gives them."""
     return Call("POST", "/v1/faucet", Account, is_signed=True)
+
+
+def ask_token_quote(wish: QuoteWish) -> Call[SignedQuote]:
+    """What the operator gives for tokens, into a channel of the caller."""
+    body = codec.encode(wish)
+    return Call("POST", "/v1/convert/quote", SignedQuote, body, is_signed=True)
 
 
 def read_answer(call: Call[T], *, status: int, body: bytes) -> T:

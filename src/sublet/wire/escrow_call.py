@@ -16,8 +16,8 @@ from sublet.core.rail.claiming import VoucherClaim
 from sublet.core.rail.transaction import Call
 from sublet.wire.abi import BadAnswer, decode_values, encode_call, event_topic
 
-_CONFIG = "(address,address,address,address,address,uint40,bytes32)"
-_CLAIM = f"(({_CONFIG},uint128),bytes,uint128)"
+CONFIG = "(address,address,address,address,address,uint40,bytes32)"
+_CLAIM = f"(({CONFIG},uint128),bytes,uint128)"
 
 
 class Authorization(Struct, frozen=True):
@@ -54,7 +54,7 @@ def deposit(
     collector_data: bytes = b"",
 ) -> Call:
     """Deposit the sender's tokens, which it has approved, or by a collector."""
-    signature = f"deposit({_CONFIG},uint128,address,bytes)"
+    signature = f"deposit({CONFIG},uint128,address,bytes)"
     config = write_channel(channel)
     return Call(
         escrow, encode_call(signature, config, amount, collector, collector_data)
@@ -65,7 +65,7 @@ def deposit_with_permit(
     escrow: Address, channel: Channel, amount: int, *, deadline_s: int, signature: bytes
 ) -> Call:
     """Deposit the sender's tokens by its EIP-2612 permit."""
-    name = f"depositWithPermit({_CONFIG},uint128,uint256,bytes)"
+    name = f"depositWithPermit({CONFIG},uint128,uint256,bytes)"
     config = write_channel(channel)
     return Call(escrow, encode_call(name, config, amount, deadline_s, signature))
 
@@ -74,7 +74,7 @@ def deposit_with_authorization(
     escrow: Address, channel: Channel, amount: int, signed: Authorization
 ) -> Call:
     """Deposit the payer's tokens by what it signed; anybody sends this."""
-    name = f"depositWithAuthorization({_CONFIG},uint128,uint256,uint256,uint256,bytes)"
+    name = f"depositWithAuthorization({CONFIG},uint128,uint256,uint256,uint256,bytes)"
     data = encode_call(
         name,
         write_channel(channel),
@@ -103,19 +103,19 @@ def settle(escrow: Address, *, receiver: Address, token: Address) -> Call:
 
 def refund(escrow: Address, channel: Channel, amount: int) -> Call:
     """Give back to the payer, as the receiver, up to this of what is not claimed."""
-    data = encode_call(f"refund({_CONFIG},uint128)", write_channel(channel), amount)
+    data = encode_call(f"refund({CONFIG},uint128)", write_channel(channel), amount)
     return Call(escrow, data)
 
 
 def initiate_withdraw(escrow: Address, channel: Channel, amount: int) -> Call:
     """Ask for money back, as the payer; the channel's delay begins."""
-    name = f"initiateWithdraw({_CONFIG},uint128)"
+    name = f"initiateWithdraw({CONFIG},uint128)"
     return Call(escrow, encode_call(name, write_channel(channel), amount))
 
 
 def finalize_withdraw(escrow: Address, channel: Channel) -> Call:
     """Have the payer paid once the delay is over."""
-    name = f"finalizeWithdraw({_CONFIG})"
+    name = f"finalizeWithdraw({CONFIG})"
     return Call(escrow, encode_call(name, write_channel(channel)))
 
 

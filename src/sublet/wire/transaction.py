@@ -7,7 +7,7 @@ Not here: which nonce and which fees (``core.rail.sending``).
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from sublet.base.ids import Address
+from sublet.base.ids import Address, Digest
 from sublet.core.rail.transaction import SignedTransaction, Transaction
 from sublet.wire.signature import Key
 from sublet.wire.typed_data import keccak
@@ -70,3 +70,18 @@ def compute_contract(sender: Address, nonce: int) -> Address:
     '0xcd234a471b72ba2f1ccf0a70fcaba648a5eecd8d'
     """
     return "0x" + keccak(encode_rlp([bytes.fromhex(sender[2:]), nonce]))[12:].hex()
+
+
+def compute_fixed_contract(maker: Address, code: bytes, *, salt: Digest) -> Address:
+    """Name the contract that EIP-1014 (CREATE2) makes: by its code alone, of no nonce.
+
+    Args:
+        maker: the contract that makes it.
+        code: what deploys it, the constructor's arguments included.
+        salt: for several of the same code.
+
+    >>> compute_fixed_contract("0x" + "0" * 40, bytes(1), salt="0x" + "0" * 64)
+    '0x4d1a2e2bb4f88f0250f26ffff098b0b30b26bf38'
+    """
+    named = bytes.fromhex(maker[2:] + salt[2:]) + keccak(code)
+    return "0x" + keccak(b"\xff" + named)[12:].hex()

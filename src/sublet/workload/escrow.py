@@ -62,10 +62,10 @@ class TenantEscrow:
         self, client: AsyncClient, chain: RpcChain, courier: Courier, *, market: Market
     ) -> None:
         """Take what it works with."""
-        self._client = client
-        self._chain = chain
-        self._courier = courier
-        self._market = market
+        self.client = client
+        self.chain = chain
+        self.courier = courier
+        self.market = market
         self._escrow = ChainEscrow(chain, market.contract)
 
     async def read(self) -> Holdings:
@@ -74,16 +74,16 @@ class TenantEscrow:
         Raises:
             Unavailable: market or chain does not answer.
         """
-        own, token = self._client.key.address, self._market.token
-        leases = await self._client.leases(is_all=True)
+        own, token = self.client.key.address, self.market.token
+        leases = await self.client.leases(is_all=True)
         providers = sorted({one.provider for one in leases if one.tenant == own})
-        lines = [await self._line(provider) for provider in providers]
+        lines = [await self.line(provider) for provider in providers]
         return Holdings(
             address=own,
-            chain_id=self._market.chain_id,
+            chain_id=self.market.chain_id,
             token=token,
-            wallet=await find_balance(self._chain, token, own),
-            gas_wei=await self._chain.balance(own),
+            wallet=await find_balance(self.chain, token, own),
+            gas_wei=await self.chain.balance(own),
             channels=tuple(line for line in lines if line.balance or line.withdrawing),
         )
 
@@ -93,9 +93,9 @@ class TenantEscrow:
         Raises:
             Refused: the chain does not take it; the message says why.
         """
-        channel, domain = await self._channel(provider)
-        token = await find_token_domain(self._chain, channel.token)
-        block = await self._chain.block()
+        channel, domain = await self.channel(provider)
+        token = await find_token_domain(self.chain, channel.token)
+        block = await self.chain.block()
         assert block is not None, "the newest block is there"
         salt = secrets.randbits(256)
         until_s = block.time_s + AUTHORIZED_S
@@ -109,13 +109,13 @@ class TenantEscrow:
             valid_before_s=until_s,
             salt=salt,
         )
-        signature = self._client.key.sign(message.digest)
+        signature = self.client.key.sign(message.digest)
         signed = Authorization(0, until_s, salt, signature)
         call = escrow_call.deposit_with_authorization(
             domain.contract, channel, amount, signed
         )
-        await self._client.connection.submit(channel)  # the book has to know it
-        await self._courier.send("deposit", call)
+        await self.client.connection.submit(channel)  # the book has to know it
+        await self.courier.send("deposit", call)
 
     async def withdraw(self, provider: Address, amount: int | None = None) -> int:
         """Ask money back; give the chain's time at which it can be had.
@@ -125,9 +125,9 @@ class TenantEscrow:
         Raises:
             Refused: there is nothing to ask back, or the chain does not take it.
         """
-        channel, domain = await self._channel(provider)
+        channel, domain = await self.channel(provider)
         for left in range(TRIES, 0, -1):
-            line = await self._line(provider)
+            line = await self.line(provider)
             wanted = line.balance - line.claimed if amount is None else amount
             if wanted <= 0:
                 raise Refused(
@@ -136,14 +136,14 @@ class TenantEscrow:
                 )
             call = escrow_call.initiate_withdraw(domain.contract, channel, wanted)
             try:
-                await self._courier.send("withdraw", call)
+                await self.courier.send("withdraw", call)
                 break
             except Refused:
                 # Where a claim came in between, all that is left is less than it was.
-                is_claimed = (await self._line(provider)).claimed > line.claimed
+                is_claimed = (await self.line(provider)).claimed > line.claimed
                 if amount is not None or not is_claimed or left == 1:
                     raise
-        return (await self._line(provider)).ready_at_s
+        return (await self.line(provider)).ready_at_s
 
     async def finish(self, provider: Address) -> int:
         """Take what was asked back, once the delay is over; give how much it was.
@@ -151,9 +151,9 @@ class TenantEscrow:
         Raises:
             Refused: nothing was asked back, it is too early, or the chain refuses.
         """
-        channel, domain = await self._channel(provider)
-        before = await self._line(provider)
-        block = await self._chain.block()
+        channel, domain = await self.channel(provider)
+        before = await self.line(provider)
+        block = await self.chain.block()
         if not before.withdrawing:
             raise Refused(
                 f"nothing was asked back of the channel to {provider}; ask with: "
@@ -167,11 +167,12 @@ class TenantEscrow:
                 code="too_early",
             )
         call = escrow_call.finalize_withdraw(domain.contract, channel)
-        await self._courier.send("finish", call)
-        return before.balance - (await self._line(provider)).balance
+        await self.courier.send("finish", call)
+        return before.balance - (await self.line(provider)).balance
 
-    async def _line(self, provider: Address) -> ChannelLine:
-        channel, domain = await self._channel(provider)
+    async def line(self, provider: Address) -> ChannelLine:
+        """Say what lies in the channel to a provider."""
+        channel, domain = await self.channel(provider)
         channel_id = digest(channel, domain)
         state = await self._escrow.channel(channel_id, at=None)
         ready_at_s = state.initiated_at_s + channel.withdraw_delay
@@ -184,12 +185,13 @@ class TenantEscrow:
             ready_at_s=ready_at_s if state.withdrawing else 0,
         )
 
-    async def _channel(self, provider: Address) -> tuple[Channel, Domain]:
-        domain = await self._client.connection.domain()
+    async def channel(self, provider: Address) -> tuple[Channel, Domain]:
+        """Give the channel to a provider, and the domain of the market's documents."""
+        domain = await self.client.connection.domain()
         channel = channel_of(
-            self._market,
+            self.market,
             domain.market,
-            tenant=self._client.key.address,
+            tenant=self.client.key.address,
             provider=provider,
         )
         return channel, domain

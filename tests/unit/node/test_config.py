@@ -136,3 +136,21 @@ def test_unreadable_config_is_named(
 )
 def test_only_loopback_is_local(host: str, expected: bool) -> None:
     assert is_local(host) is expected
+
+
+def test_maker_is_the_escrow_rails() -> None:
+    rail = {"rail": "escrow", "token": "0x" + "12" * 20}
+    table = {"market": rail, "chain": {"rpc": ["http://127.0.0.1:1"]}}
+    assert parse_config(table, home=HOME).convert is None
+    own = {"feeds": "prices.toml", "key_file": "maker", "most": "25.00"}
+    making = parse_config({**table, "convert": own}, home=HOME).convert
+    assert making is not None
+    assert (making.terms.spread_bps, making.terms.most) == (50, 25_000_000)
+    for wrong in (
+        {"convert": own},  # on the credits rail
+        {**table, "convert": {"feeds": "prices.toml"}},
+        {**table, "convert": {**own, "spread_bps": 2_001}},
+        {**table, "convert": {**own, "most": "much"}},
+    ):
+        with pytest.raises(Faults, match="convert"):
+            parse_config(wrong, home=HOME)

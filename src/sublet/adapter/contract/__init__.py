@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-Name = Literal["escrow", "collector", "stake", "usdc"]
+Name = Literal["escrow", "collector", "stake", "converter", "usdc", "render"]
 
 
 class Artifact(Struct, frozen=True):

@@ -63,6 +63,22 @@ def convert_deposit(
         Refused: ``bad_deposit``: no such amount or token can be.
         Unavailable: ``no_conversion``: the guard is up, or nobody has looked lately.
     """
+    check_amount(units, decimals=decimals)
+    if not watch.is_dollar or watch.guard is Guard.HALT:
+        check_guard(watch, at_s=at_s)
+    price_e8 = E8 if watch.is_dollar else watch.spot_e8
+    value = value_units(units, decimals=decimals, price_e8=price_e8)
+    return Conversion(
+        token=watch.token, units=units, value=value, price_e8=price_e8, at_s=at_s
+    )
+
+
+def check_amount(units: int, *, decimals: int) -> None:
+    """Check that there can be so many units of a token.
+
+    Raises:
+        Refused: ``bad_deposit``: there cannot.
+    """
     if not (0 < units <= UNITS_MAX and 0 <= decimals <= DECIMALS_MAX):
         raise Refused(
             f"{units} units of a token with {decimals} places cannot be deposited; give "
@@ -70,22 +86,21 @@ def convert_deposit(
             code="bad_deposit",
             field="units",
         )
+
+
+def check_guard(watch: Watch, *, at_s: int) -> None:
+    """Check that a token's price may be used now.
+
+    Raises:
+        Unavailable: ``no_conversion``: the guard is up, or nobody has looked lately.
+    """
     is_current = -CLOCK_SKEW_S_MAX <= at_s - watch.judged_at_s <= HOLD_S_MAX
-    is_open = (
-        watch.guard is not Guard.HALT
-        if watch.is_dollar
-        else (watch.guard is Guard.OK and is_current)
-    )
-    if not is_open:
-        why = ", ".join(watch.reasons) if is_current else "nobody has looked lately"
-        raise Unavailable(
-            f"{watch.token} is not converted now ({watch.guard}: {why}); wait, or "
-            "deposit USDC",
-            code="no_conversion",
-            detail={"token": watch.token, "guard": watch.guard.value},
-        )
-    price_e8 = E8 if watch.is_dollar else watch.spot_e8
-    value = value_units(units, decimals=decimals, price_e8=price_e8)
-    return Conversion(
-        token=watch.token, units=units, value=value, price_e8=price_e8, at_s=at_s
+    if is_current and watch.guard is Guard.OK:
+        return
+    why = ", ".join(watch.reasons) if is_current else "nobody has looked lately"
+    raise Unavailable(
+        f"{watch.token} is not converted now ({watch.guard}: {why}); wait, or "
+        "deposit USDC",
+        code="no_conversion",
+        detail={"token": watch.token, "guard": watch.guard.value},
     )
