@@ -15,6 +15,7 @@ from sublet.core.document import (
     Erasure,
     GiveBack,
     LeaseTerms,
+    Mirror,
     Order,
     ProviderLost,
     Receipt,
@@ -71,6 +72,18 @@ def _tell_receipt(receipt: Receipt, lease: Lease | None) -> str:
     )
 
 
+def _tell_mirror(mirror: Mirror, lease: Lease | None) -> str:
+    asked = (
+        f", {format_money(mirror.withdrawing)} of it asked back by the tenant"
+        if mirror.withdrawing
+        else ""
+    )
+    return (
+        f"the chain, at block {mirror.block}: {format_money(mirror.balance)} in the "
+        f"channel, {format_money(mirror.claimed)} claimed of it{asked}"
+    )
+
+
 def tell_end(lease: Lease) -> str:
     fault = (
         "nobody's fault"
@@ -104,6 +117,7 @@ _TEXTS: Mapping[type[AnyDocument], Callable[[Any, Lease | None], str]] = {
     ),
     Stop: lambda stop, _: f"the tenant ended it: {stop.reason}",
     Channel: lambda channel, _: "tenant and provider have a payment channel",
+    Mirror: _tell_mirror,
     Voucher: lambda voucher, _: (
         "the tenant vouched for "
         f"{format_money(voucher.max_claimable_amount)} to this provider in all"
