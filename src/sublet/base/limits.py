@@ -116,3 +116,10 @@ CDI_FILES_MAX = 64  # in one folder
 TASKS_MAX = 1_000_000  # of one map
 TASK_BYTES_MAX = 16_777_216  # one task with its standard input
 PARALLEL_MAX = 256  # workers of one map at a time
+
+# Renders
+PICTURE_SIDE_MAX = 65_536  # pixels of one side: Blender's own limit
+PICTURE_PIXELS_MAX = 1 << 28  # of one picture: 4 GiB as float RGBA
+RENDER_FRAME_MAX = 1_048_574  # Blender's own; as many below zero
+RENDER_SAMPLES_MAX = 1 << 24  # of a pixel: Cycles' own
+RENDER_SEED_MAX = (1 << 31) - 1
