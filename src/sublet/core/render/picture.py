@@ -5,26 +5,51 @@ A picture is float32 of shape (height, width, 4): RGBA, linear light, the top ro
 Not here: files (``adapter.exr_file``), how alike two pictures are (``compare``).
 """
 
-from hashlib import sha256
-
 import numpy as np
 from numpy.typing import NDArray
 
 from sublet.base.errors import PeerFault
 from sublet.base.ids import Digest
+from sublet.core.merkle import leaf_hash, root_of
 
 Picture = NDArray[np.float32]
+BLOCK = 16  # pixels, the side of what one leaf of the hash is over
 CHANNELS = 4  # red, green, blue, alpha
 
 
+def count_blocks(*, width: int, height: int) -> tuple[int, int]:
+    """Count a picture's blocks: columns and rows; the last ones may be smaller."""
+    return -(-width // BLOCK), -(-height // BLOCK)
+
+
+def hash_blocks(picture: Picture) -> list[bytes]:
+    """Hash each block: SHA-256 of 0x00 and its float32 bits, little-endian, row by row.
+
+    In the order of reading, from the top left: the leaves of the tree whose root is the
+    picture's hash.
+    """
+    height, width = picture.shape[:2]
+    columns, rows = count_blocks(width=width, height=height)
+    return [
+        leaf_hash(write_pixels(picture[y : y + BLOCK, x : x + BLOCK]))
+        for y in range(0, rows * BLOCK, BLOCK)
+        for x in range(0, columns * BLOCK, BLOCK)
+    ]
+
+
 def hash_pixels(picture: Picture) -> Digest:
-    """Hash pixels: SHA-256 of their float32 bits, little-endian, row by row.
+    """Hash pixels: the root of the Merkle tree (RFC 9162) over the picture's blocks.
 
     Of the pixels alone: a file's bytes differ with its compression and its metadata.
-    The size is not in it; who compares hashes compares sizes too.
+    A tree, so that one block is shown to be of a picture without the rest of it. The
+    size is not in it; who compares hashes compares sizes too.
     """
-    rows = np.ascontiguousarray(picture, dtype="<f4")
-    return "0x" + sha256(rows.data).hexdigest()
+    return "0x" + root_of(hash_blocks(picture)).hex()
+
+
+def write_pixels(picture: Picture) -> bytes:
+    """Give float32 bits, little-endian, row by row."""
+    return np.ascontiguousarray(picture, dtype="<f4").tobytes()
 
 
 def check_picture(picture: Picture, *, width: int, height: int) -> None:
