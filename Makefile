@@ -92,7 +92,7 @@ clean: ## remove what make made: .venv, caches, demo output
 # --inexact: the demo alone takes no development tools, but leaves them where they are.
 .venv/synced: pyproject.toml uv.lock .venv/bootstrapped
 	@echo "installing what uv.lock says; the first time it is downloaded"
-	@$(UV) sync --quiet --locked --all-extras --no-extra fast --no-extra pdf --no-dev --inexact --compile-bytecode
+	@$(UV) sync --quiet --locked --all-extras --no-extra fast --no-extra pdf --no-extra render --no-dev --inexact --compile-bytecode
 	@touch $@
 
 .venv/synced-dev: pyproject.toml uv.lock .venv/bootstrapped

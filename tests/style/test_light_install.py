@@ -7,6 +7,8 @@ import pytest
 
 # Packages that only an extra brings; the tenant's path must work without them.
 EXTRAS = (
+    "OpenEXR",
+    "bpy",
     "numba",
     "numpy",
     "prometheus_client",

@@ -23,6 +23,8 @@ EXIT_INTERRUPTED = 130
 
 # What only an extra brings, by the module that is found missing.
 _EXTRA_OF = {
+    "OpenEXR": "render",
+    "bpy": "render",
     "numpy": "node",
     "prometheus_client": "node",
     "psutil": "provider",
