@@ -315,12 +315,16 @@ class FakeProvider:
                 lie = self.temper.clerk_lie
                 process.stdout.write(_lie_line(line, lie) if lie else line)
                 await process.stdout.drain()
+            # What has said its last is not killed, for its code would be lost:
+            # kill() reaps what has just ended, and the loop, whose child is then
+            # gone, reports 255.
+            code = await program.wait()
         finally:
             typing.cancel()
             with contextlib.suppress(ProcessLookupError):
                 program.kill()
             self.programs.discard(program)
-        process.exit(await program.wait())
+        process.exit(code)
 
     async def _serve_command(self, job: Job, process: Any) -> None:
         words = shlex.split(process.command or "")
