@@ -9,6 +9,7 @@ theirs, and read here without following where it leads.
 import contextlib
 import importlib.util
 import os
+import shlex
 import shutil
 import stat
 import tempfile
@@ -38,6 +39,7 @@ _PACKAGES = ("bpy", "numpy", "numpy.libs", "zstandard", "requests")
 _BOX = "sublet.workload.render.box"
 _FOLDER = Path(__file__).parent / "box"
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OTHERS_LOOK = stat.S_IROTH | stat.S_IXOTH
 
 T = TypeVar("T")
 
@@ -86,9 +88,11 @@ class Chamber:
         """
         draft = target.with_name(target.name + ".part")
         try:
-            with self.open_file(name, bytes_max=bytes_max) as file:
-                with draft.open("wb") as copy:
-                    shutil.copyfileobj(file, copy)
+            with (
+                self.open_file(name, bytes_max=bytes_max) as file,
+                draft.open("wb") as copy,
+            ):
+                shutil.copyfileobj(file, copy)
             return draft.replace(target)
         except OSError as error:
             raise Unavailable(
@@ -132,6 +136,7 @@ async def run_program(
         Refused: the scene took more than it may, or broke Blender.
     """
     packages = find_packages()
+    _check_readable(reads)
     with tempfile.TemporaryDirectory(prefix="sublet-render-") as made:
         base = Path(made)
         out = base / "out"
@@ -170,6 +175,23 @@ def find_packages() -> tuple[Bind, ...]:
         for name in _PACKAGES
         if (site / name).is_dir()
     )
+
+
+def _check_readable(reads: tuple[Bind, ...]) -> None:
+    """Make sure that the sandbox's own user can look into what it is shown.
+
+    Raises:
+        Refused: it cannot; only where this process is root is it another user.
+    """
+    for bind in reads if os.geteuid() == 0 else ():
+        mode = Path(bind.source).stat().st_mode
+        wanted = _OTHERS_LOOK if stat.S_ISDIR(mode) else stat.S_IROTH
+        if mode & wanted != wanted:
+            raise Refused(
+                f"{bind.source} is for root alone, and a scene is not opened as root; "
+                f"chmod -R o+rX {shlex.quote(bind.source)}, or do this as another user",
+                code="not_readable",
+            )
 
 
 def _write_spec(

@@ -162,15 +162,19 @@ def _find_cure(project: Project, trace: Trace) -> str:
         "Pack it into the .blend (File > External Data > Pack Resources), or copy it "
         "into the folder"
     )
-    folders = [os.path.dirname(each.path) for each in trace.needs if each.is_needed]
-    folders = [each for each in folders if each.startswith("/")]
-    common = os.path.commonpath([project.folder, *folders])
-    parts = Path(common).parts
-    if len(parts) < 3 or parts[1] in SYSTEM or common == str(Path.home()):
-        return cure
-    if common == project.folder:
+    folders = {os.path.dirname(each.path) for each in trace.needs if each.is_needed}
+    common = os.path.commonpath(
+        [project.folder, *(each for each in folders if _may_be_project(each))]
+    )
+    if common == project.folder or not _may_be_project(common):
         return cure
     return f"Add --project {common}. Or: {cure}"
+
+
+def _may_be_project(folder: str) -> bool:
+    parts = Path(folder).parts
+    is_own = len(parts) > 2 and parts[0] == "/" and parts[1] not in SYSTEM
+    return is_own and folder != str(Path.home())
 
 
 def _find_excess(found: dict[str, _Verdict], *, bytes_max: int) -> list[SubletError]:

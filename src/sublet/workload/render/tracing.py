@@ -19,7 +19,10 @@ from sublet.workload.run.wish import refuse
 
 ENDINGS = (".blend", ".gltf", ".glb", ".usd", ".usda", ".usdc", ".usdz")
 SYSTEM = frozenset(
-    "usr bin sbin lib lib32 lib64 libx32 proc dev sys run etc opt job boot".split()
+    (
+        *("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "proc", "dev"),
+        *("sys", "run", "etc", "opt", "job", "boot"),
+    )
 )  # of "/": what a sandbox has of its own there
 
 _PLAIN = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"  # nothing that a terminal would obey

@@ -42,18 +42,18 @@ Need = dict[str, Any]
 
 
 class Collector:
-    """Files, each once, in the order in which they were found."""
+    """Files, once for each file that names them, in the order in which they came."""
 
     def __init__(self) -> None:
         """Begin with none."""
-        self.needs: dict[tuple[str, bool], Need] = {}
+        self.needs: dict[tuple[str, str, bool], Need] = {}
         self.is_cut = False
 
     def add(self, path: str, **said: Any) -> None:
         """Note one file and what is known of it."""
         size = measure(path)
         need = {"path": path, "size": size, "is_there": size >= 0, **said}
-        key = (path, bool(said["is_absolute"]))
+        key = (path, said["holder"], said["is_absolute"])
         known = self.needs.get(key)
         if known is not None:
             known["is_needed"] = known["is_needed"] or need["is_needed"]
