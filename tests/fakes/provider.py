@@ -353,6 +353,10 @@ def _lie_line(line: bytes, lie: str) -> bytes:
         return b"[" * 100_000 + b"\n"
     elif lie == "endless":
         return b"x" * (5 << 20)
+    elif lie in ("flood", "share"):
+        said = {"task": said["task"], "progress": 0.5 if lie == "flood" else 7}
+        line = json.dumps(said).encode() + b"\n"
+        return line * (1_000 if lie == "flood" else 1)
     elif lie == "outcome":
         said["outcome"] = "splendid"
     elif lie == "cancelled":

@@ -207,6 +207,7 @@ async def test_straggler_is_doubled_and_the_first_one_wins(market: Market) -> No
 
 
 LIES = ["held", "foreign", "twice", "garbage", "endless", "outcome", "cancelled"]
+LIES += ["flood", "share"]
 
 
 @pytest.mark.parametrize("lie", LIES)

@@ -75,6 +75,23 @@ def map_(
         str | None,
         typer.Option("--timeout", metavar="TIME", help="Longest attempt at one task."),
     ] = None,
+    stall: Annotated[
+        str | None,
+        typer.Option(
+            "--stall",
+            metavar="TIME",
+            help="Longest time that an attempt may make no progress: nothing printed, or, "
+            "with --warm, no other line of progress. Then it goes elsewhere.",
+        ),
+    ] = None,
+    is_warm: Annotated[
+        bool,
+        typer.Option(
+            "--warm",
+            help="Start the program once on each machine, and tell it of one task after "
+            "the other, in JSON lines (see below).",
+        ),
+    ] = False,
     retries: Annotated[
         int | None,
         typer.Option(
@@ -161,6 +178,13 @@ def map_(
     $SUBLET_OUTPUT. A task that fails is tried again elsewhere; one that takes unusually
     long is begun a second time, and the first to end counts.
 
+    With --warm the program is started once on each machine, to load a model, say. It
+    reads a line of JSON a task, {"task": ID, "args": [], "env": {}, "data": ANY,
+    "output": FOLDER}, and writes lines of JSON: {"progress": 0.5, "text": "…"} as often
+    as it likes, then {"done": true, "exit_code": 0, "result": ANY}. Whatever else it
+    prints belongs on standard error. One that ends, hangs or says anything else is
+    killed and started anew.
+
     Results are on your disk before they are paid: DIR/results.jsonl, DIR/outputs/ID/.
     Ctrl-C stops and settles all; the same command goes on from there. The exit code is
     0 where all tasks are done, 1 where some failed.
@@ -172,6 +196,7 @@ def map_(
       sublet map --tasks tasks.jsonl --mode standing:2d --max-price 0.20 sweep.py
       sublet map --tasks tasks.jsonl --mode standing:5d --volume 100h --vram 24GB \\
         --max-price 0.20 --max-total 20 sweep.py
+      sublet map --tasks prompts.jsonl --warm --stall 2m --gpu 1 answer.py
       sublet map --tasks words.jsonl --json -- wc -w
     """
     options: dict[str, Any] = {
@@ -181,6 +206,8 @@ def map_(
         "parallel": parallel,
         "volume": volume,
         "timeout": timeout,
+        "stall": stall,
+        "is_warm": is_warm,
         "retries": retries,
         "is_fail_fast": is_fail_fast,
         "retry_failed": retry_failed,

@@ -180,6 +180,12 @@ def describe(said: event.AnyEvent) -> list[str]:
             ]
         case event.TaskKept() if not said.result.is_done:
             return describe_failure(said.result)
+        case event.TaskDelayed():
+            how = {
+                "stalled": "makes no progress; it goes elsewhere",
+                "slow": "takes unusually long; it is begun a second time elsewhere",
+            }[said.reason]
+            return [f"task {said.task} with worker {said.worker} {how}"]
         case event.WorkerBlamed():
             return [
                 f"worker {said.worker} of {said.provider[:10]}… is left "

@@ -308,15 +308,8 @@ class AsyncClient:
     ) -> RunningMap:
         """Make a map ready; it begins when its results or its end are asked for."""
         given: dict[str, Any] = dict(options)
-        names = (
-            "parallel",
-            "volume",
-            "retries",
-            "timeout",
-            "is_fail_fast",
-            "retry_failed",
-        )
-        own = {name: given.pop(name) for name in names if name in given}
+        names = given.keys() & set(MapWish.__struct_fields__)
+        own = {name: given.pop(name) for name in names}
         given["timeout"] = given.pop("lease", None)  # a worker's is that of its lease
         wish = make_wish(target, cast(Options, given))
         await self.pin()

@@ -28,6 +28,25 @@ class Ticked(Fact, frozen=True, kw_only=True):
     costs: dict[int, int] = {}
 
 
+class TasksAdded(Fact, frozen=True, kw_only=True):
+    """There are more tasks; their numbers follow those that are known."""
+
+    count: int
+    avoid: tuple[Address, ...] = ()  # providers that must not get them
+    is_urgent: bool = False  # before all that wait
+
+
+class TasksClosed(Fact, frozen=True, kw_only=True):
+    """No more tasks will come."""
+
+
+class ProviderDismissed(Fact, frozen=True, kw_only=True):
+    """The map's owner wants nothing more of it, and signs nothing more for it."""
+
+    provider: Address
+    reason: str
+
+
 class WorkerFact(Fact, frozen=True, kw_only=True):
     """Something that happened to one worker."""
 
@@ -45,11 +64,18 @@ class WorkerReady(WorkerFact, frozen=True, kw_only=True):
     """Its dependencies are installed and it takes tasks. Told once."""
 
 
+class TaskProgressed(WorkerFact, frozen=True, kw_only=True):
+    """A task under way there got on."""
+
+    task: int
+    share_ppm: int  # parts per million of it that are done
+
+
 class TaskEnded(WorkerFact, frozen=True, kw_only=True):
     """An attempt at a task ended there, and all that it made is on this disk."""
 
     task: int
-    outcome: str  # done, failed, timeout, cancelled
+    outcome: str  # done, failed, timeout, stalled, cancelled
     ran_ms: int
 
 

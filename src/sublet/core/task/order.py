@@ -22,6 +22,7 @@ class StopWorker(Order, frozen=True, kw_only=True):
 
     worker: int
     reason: str
+    is_paid: bool = True  # what it ran; else nothing is signed any more
 
 
 class SendTask(Order, frozen=True, kw_only=True):
@@ -56,10 +57,11 @@ class KeepResult(Order, frozen=True, kw_only=True):
 
 
 class KeepLoss(Order, frozen=True, kw_only=True):
-    """Write down that a task failed because its machines were lost, all of them."""
+    """Write down that a task failed for want of a machine: lost, or there is none."""
 
     task: int
     attempts: int
+    note: str = ""  # why; "" where all that it was given to were lost
 
 
 class Finish(Order, frozen=True, kw_only=True):

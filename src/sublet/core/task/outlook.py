@@ -30,7 +30,7 @@ def look_ahead(state: Map, *, tasks: int, done: int = 0, failed: int = 0) -> Out
         failed: in earlier runs.
     """
     ended = state.done + state.failed
-    left = state.limits.tasks - ended
+    left = state.tasks - ended
     ready = sum(one.takes for one in state.workers)
     left_ms = cost_expected = -1
     if not left:
@@ -47,7 +47,7 @@ def look_ahead(state: Map, *, tasks: int, done: int = 0, failed: int = 0) -> Out
         running=state.running,
         waiting=state.waiting,
         workers=ready,
-        starting=sum(not x.is_ready and not x.is_leaving for x in state.workers),
+        starting=sum(x.is_coming for x in state.workers),
         cost=state.cost,
         cost_expected=cost_expected,
         left_ms=left_ms,

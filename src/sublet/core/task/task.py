@@ -8,18 +8,14 @@ Not here: leases, channels, files (``workload.map``).
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import structs
 
 from sublet.base import limits
 from sublet.core.task import fact, order
-from sublet.core.task.plan import (
-    find_silent,
-    find_worker,
-    make_plan,
-    replace_worker,
-)
+from sublet.core.task.give import find_silent
+from sublet.core.task.plan import make_plan
 from sublet.core.task.state import (
     SAMPLES_MAX,
     Map,
@@ -27,12 +23,18 @@ from sublet.core.task.state import (
     MapPhase,
     Trouble,
     Worker,
+    add_names,
     find_copies,
+    find_stuck,
+    find_worker,
+    replace_worker,
 )
 
 Move = tuple[Map, tuple[order.Order, ...]]
+T = TypeVar("T")
 
 SEEK_PAUSE_MS = 10_000  # before a market that had nothing is asked again
+DISMISSED_MAX = 1_024
 STILLBORN_MAX = 3  # providers in a row that gave nothing: then it is not them
 
 # Why a lease may end without anybody's fault, so that its provider is asked again.
@@ -47,7 +49,10 @@ NO_LEASE = frozenset({"no_supply", "refused"})
 
 def start(limits_: MapLimits) -> Map:
     """Begin: nothing has happened; tell it ``Begun``."""
-    return Map(limits=limits_)
+    fresh = ((0, limits_.tasks),) if limits_.tasks else ()
+    return Map(
+        limits=limits_, tasks=limits_.tasks, is_open=limits_.is_open, fresh=fresh
+    )
 
 
 def step(state: Map, said: fact.Fact) -> Move:
@@ -70,6 +75,36 @@ def _stay(state: Map, said: fact.Fact) -> Move:
 
 def _stop(state: Map, said: fact.StopAsked) -> Move:
     return _finish(state, "stopped", "stopped")
+
+
+def _add(state: Map, said: fact.TasksAdded) -> Move:
+    first, end = state.tasks, state.tasks + said.count
+    state = structs.replace(state, tasks=end)
+    if not said.avoid and not said.is_urgent:
+        fresh = state.fresh
+        if fresh and fresh[-1][1] == first:
+            first, fresh = fresh[-1][0], fresh[:-1]
+        return structs.replace(state, fresh=(*fresh, (first, end))), ()
+    more = tuple(range(first, end))
+    again = (*more, *state.again) if said.is_urgent else (*state.again, *more)
+    banned = dict.fromkeys(more, said.avoid) if said.avoid else {}
+    return structs.replace(state, again=again, banned={**state.banned, **banned}), ()
+
+
+def _close_tasks(state: Map, said: fact.TasksClosed) -> Move:
+    return structs.replace(state, is_open=False), ()
+
+
+def _dismiss(state: Map, said: fact.ProviderDismissed) -> Move:
+    """Leave all its workers; what they had goes to others."""
+    dismissed = add_names(state.dismissed, [said.provider])
+    state = structs.replace(state, dismissed=dismissed[-DISMISSED_MAX:])
+    orders: tuple[order.Order, ...] = ()
+    for worker in state.workers:
+        if worker.provider == said.provider:
+            state, more = _leave(state, worker, said.reason, is_paid=False)
+            orders = (*orders, *more)
+    return state, orders
 
 
 def _tick(state: Map, said: fact.Ticked) -> Move:
@@ -96,13 +131,29 @@ def _price(worker: Worker, cost: int) -> int:
 def _match(state: Map, said: fact.WorkerMatched) -> Move:
     worker = _get(state, said.worker)
     worker = structs.replace(worker, provider=said.provider, price_hour=said.price_hour)
-    return replace_worker(state, worker), ()
+    state = replace_worker(state, worker)
+    if worker.provider not in state.dismissed or worker.is_leaving:
+        return state, ()
+    # More were dismissed than an order can name.
+    state = structs.replace(state, seek_after_ms=said.at_ms + SEEK_PAUSE_MS)
+    return _leave(state, worker, "dismissed", is_paid=False)
 
 
 def _get_ready(state: Map, said: fact.WorkerReady) -> Move:
     worker = _get(state, said.worker)
     worker = structs.replace(worker, is_ready=True, idle_since_ms=said.at_ms)
     return structs.replace(replace_worker(state, worker), stillborn=()), ()
+
+
+def _get_on(state: Map, said: fact.TaskProgressed) -> Move:
+    worker = _get(state, said.worker)
+    runs = tuple(
+        structs.replace(run, moved_at_ms=said.at_ms, share_ppm=said.share_ppm)
+        if run.task == said.task
+        else run
+        for run in worker.runs
+    )
+    return replace_worker(state, structs.replace(worker, runs=runs)), ()
 
 
 # ---- a task ends --------------------------------------------------------------------
@@ -118,6 +169,8 @@ def _end_task(state: Map, said: fact.TaskEnded) -> Move:
     said = structs.replace(said, ran_ms=ran_ms)
     if is_wanted and said.outcome == "cancelled":
         return _misbehave(state, said, reason="task_dropped")
+    if is_wanted and said.outcome == "done" and ran_ms < state.limits.fastest_ms:
+        return _leave(state, worker, "too_fast", is_paid=False)
     rest = tuple(other for other in worker.runs if other is not run)
     state = replace_worker(
         state,
@@ -141,7 +194,10 @@ def _fail_task(
 ) -> Move:
     trouble = state.troubles.get(said.task, Trouble())
     trouble = structs.replace(
-        trouble, failures=trouble.failures + 1, provider=worker.provider
+        trouble,
+        failures=trouble.failures + 1,
+        provider=worker.provider,
+        is_stalled=said.outcome == "stalled",
     )
     state = _note(state, said.task, trouble)
     if trouble.failures > state.limits.retries:
@@ -177,10 +233,10 @@ def _close(state: Map, task: int, *, is_done: bool) -> Move:
         dropped = structs.replace(run, is_dropped=True)
         runs = tuple(dropped if one is run else one for one in worker.runs)
         state = replace_worker(state, structs.replace(worker, runs=runs))
-    troubles = {key: value for key, value in state.troubles.items() if key != task}
     state = structs.replace(
         state,
-        troubles=troubles,
+        troubles=_without(state.troubles, task),
+        banned=_without(state.banned, task),
         again=tuple(one for one in state.again if one != task),
         done=state.done + is_done,
         failed=state.failed + (not is_done),
@@ -202,10 +258,15 @@ def _misbehave(state: Map, said: fact.WorkerFact, *, reason: str = "") -> Move:
     if worker.is_leaving:
         return state, ()
     reason = reason or getattr(said, "reason", "") or "misbehaved"
+    return _leave(state, worker, reason)
+
+
+def _leave(state: Map, worker: Worker, reason: str, *, is_paid: bool = True) -> Move:
+    """Let a worker go whose provider is not wanted any more."""
     state = _avoid(state, worker)
     state, orders = _release(state, worker, outcome=reason)
-    leaving = structs.replace(_get(state, said.worker), is_leaving=True)
-    stop = order.StopWorker(worker=said.worker, reason=reason)
+    leaving = structs.replace(_get(state, worker.number), is_leaving=True)
+    stop = order.StopWorker(worker=worker.number, reason=reason, is_paid=is_paid)
     return replace_worker(state, leaving), (stop, *orders)
 
 
@@ -229,16 +290,34 @@ def _mourn(state: Map, worker: Worker, said: fact.WorkerEnded) -> Move:
     """It never took a task: is that its provider's doing, or ours?"""
     state = structs.replace(state, message=said.note or state.message)
     if said.outcome in NO_LEASE:
-        if not state.workers:
+        special = set(worker.avoid) - {*state.avoided, *state.dismissed}
+        if not state.workers and state.waiting and not special:
             because = state.message or "the market has no machine for this"
             return _finish(state, said.outcome, because)
-        return structs.replace(state, seek_after_ms=said.at_ms + SEEK_PAUSE_MS), ()
+        state = structs.replace(state, seek_after_ms=said.at_ms + SEEK_PAUSE_MS)
+        return _give_up(state, worker)
     stillborn = tuple(dict.fromkeys((*state.stillborn, worker.provider)))
     state = structs.replace(state, stillborn=stillborn)
     if len(stillborn) < STILLBORN_MAX:
         return state, ()
     because = f"{len(stillborn)} providers in a row could not even begin"
     return _finish(state, "unable", f"{because}; the last one said: {said.note}")
+
+
+def _give_up(state: Map, worker: Worker) -> Move:
+    """The market has nobody but those whom this one avoids; nor for the same tasks."""
+    orders: list[order.Order] = []
+    for task in find_stuck(state):
+        avoided = {*state.banned[task], *state.avoided, *state.dismissed}
+        if avoided >= set(worker.avoid):
+            because = state.message or "the market has no machine for this"
+            names = ", ".join(one[:10] + "…" for one in state.banned[task])
+            note = f"no other provider than {names}, that must not get it: {because}"
+            attempts = _attempts(state, task)
+            orders.append(order.KeepLoss(task=task, attempts=attempts, note=note))
+            state, more = _close(state, task, is_done=False)
+            orders += more
+    return state, tuple(orders)
 
 
 def _release(state: Map, worker: Worker, *, outcome: str) -> Move:
@@ -299,6 +378,12 @@ def _note(state: Map, task: int, trouble: Trouble) -> Map:
     return structs.replace(state, troubles={**state.troubles, task: trouble})
 
 
+def _without(known: dict[int, T], task: int) -> dict[int, T]:
+    if task not in known:
+        return known
+    return {key: value for key, value in known.items() if key != task}
+
+
 def _attempts(state: Map, task: int) -> int:
     trouble = state.troubles.get(task, Trouble())
     return trouble.failures + trouble.losses
@@ -307,17 +392,20 @@ def _attempts(state: Map, task: int) -> int:
 def _avoid(state: Map, worker: Worker) -> Map:
     if not worker.provider:
         return state
-    others = tuple(one for one in state.avoided if one != worker.provider)
-    avoided = (*others, worker.provider)[-limits.LIST_LENGTH_MAX :]
+    avoided = add_names(state.avoided, [worker.provider])[-limits.LIST_LENGTH_MAX :]
     return structs.replace(state, avoided=avoided)
 
 
 _MOVES: Mapping[type[fact.Fact], Callable[[Map, Any], Move]] = {
     fact.Begun: _stay,
     fact.StopAsked: _stop,
+    fact.TasksAdded: _add,
+    fact.TasksClosed: _close_tasks,
+    fact.ProviderDismissed: _dismiss,
     fact.Ticked: _tick,
     fact.WorkerMatched: _match,
     fact.WorkerReady: _get_ready,
+    fact.TaskProgressed: _get_on,
     fact.TaskEnded: _end_task,
     fact.WorkerMisbehaved: _misbehave,
     fact.WorkerEnded: _end_worker,

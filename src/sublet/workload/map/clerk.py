@@ -2,8 +2,9 @@
 
 It travels as text and knows the standard library only; it speaks JSON lines. In come
 ``{"send": …}``, ``{"cancel": TASK}``, ``{"ack": TASK}``; out go first ``{"held": [TASK,
-…]}`` and then each result, once. Everything else lies in files, so that a connection
-that breaks loses nothing: the next clerk finds what this one left.
+…]}``, then each result, once, and how far the task under way is. Everything else lies in
+files, so that a connection that breaks loses nothing: the next clerk finds what this one
+left.
 """
 
 import contextlib
@@ -31,7 +32,12 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     told: set[str] = set()
     look_s = LOOK_S
+    progress = b""
     while True:
+        with contextlib.suppress(FileNotFoundError):
+            if (now := (BOX / "progress").read_bytes()) != progress:
+                progress = now
+                say(json.loads(now))
         fresh = [name for name in names(BOX / "out") if name not in told]
         for name in fresh:
             with contextlib.suppress(FileNotFoundError):

@@ -22,6 +22,27 @@ class TaskKept(Event, frozen=True, kw_only=True, tag="result"):
     result: TaskResult
 
 
+class TaskProgressed(Event, frozen=True, kw_only=True, tag="task_progress"):
+    """A task got on; told once a second at most."""
+
+    task: str  # its id
+    number: int
+    worker: int
+    provider: Address
+    share: float  # 0..1
+    text: str  # a stranger's
+
+
+class TaskDelayed(Event, frozen=True, kw_only=True, tag="task_delayed"):
+    """A task is stalled, or slow; it is run elsewhere, too."""
+
+    task: str
+    number: int
+    worker: int  # where it was
+    provider: Address
+    reason: str  # stalled, slow
+
+
 class WorkerLeft(Event, frozen=True, kw_only=True, tag="worker_left"):
     """A worker's lease is over. Money in micro-USD."""
 
@@ -48,4 +69,12 @@ class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
     cost: int  # micro-USD, of these runs
 
 
-AnyEvent = Moved | TaskKept | WorkerLeft | WorkerBlamed | Resumed
+AnyEvent = (
+    Moved
+    | TaskKept
+    | TaskProgressed
+    | TaskDelayed
+    | WorkerLeft
+    | WorkerBlamed
+    | Resumed
+)

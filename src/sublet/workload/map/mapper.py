@@ -12,7 +12,6 @@ import base64
 import contextlib
 import time
 from array import array
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,18 @@ from sublet.base.errors import Refused, Unavailable
 from sublet.base.units import compute_owed
 from sublet.core.task import fact, order
 from sublet.core.task.outlook import Outlook, look_ahead
-from sublet.core.task.state import Map, MapLimits, MapPhase
+from sublet.core.task.state import Map, MapLimits, MapPhase, find_copies
 from sublet.core.task.task import start, step
-from sublet.workload.map import event
+from sublet.workload.map.herald import Herald, Show, describe_worker
 from sublet.workload.map.plan import MapWork
 from sublet.workload.map.result import TaskResult
 from sublet.workload.map.store import Store
 from sublet.workload.map.supply import Supply
-from sublet.workload.map.task import TaskList, read_stdin
+from sublet.workload.map.task import TaskList, read_data, read_stdin
 from sublet.workload.map.worker import Worker
-from sublet.workload.run.evidence import printable
 from sublet.workload.run.work import Tenant
 
 TICK_S = 0.25
-Show = Callable[[event.AnyEvent], Awaitable[None]]
 
 
 class Mapper:
@@ -68,12 +65,12 @@ class Mapper:
         self._tasks = tasks
         self._pending = pending
         self._store = store
-        self._show = show
         self._earlier = earlier
         self._state = start(limits)
         self._workers: dict[int, Worker] = {}
         self._inbox: asyncio.Queue[fact.Fact] = asyncio.Queue()
         self._offset_ms = int(time.time() * 1_000) - tenant.clock.monotonic_ms()
+        self._herald = Herald(show, now_ms=self.now_ms, name=self._name)
         self._group = asyncio.TaskGroup()
         self._fault: Unavailable | Refused | None = None
         self._supply = (
@@ -108,28 +105,11 @@ class Mapper:
 
     def describe_workers(self) -> list[str]:
         """Say what each worker does, one line each."""
-        lines = []
-        for one in self._state.workers:
-            worker = self._workers.get(one.number)
-            if worker is None:
-                continue
-            where = f"{worker.machine} of {worker.provider[:10]}…"
-            if not worker.provider:
-                what = worker.note or "looking for a machine"
-                lines.append(f"worker {one.number}: {printable(what)}")
-                continue
-            what = f"{one.done} done"
-            if one.is_leaving:
-                what += ", stopping"
-            elif not one.is_ready:
-                what = worker.note or "starting"
-            elif one.runs:
-                names = ", ".join(
-                    self._tasks.read(self._pending[run.task])[0] for run in one.runs[:1]
-                )
-                what += f", at task {names}"
-            lines.append(f"worker {one.number}: {where}: {printable(what)}")
-        return lines
+        return [
+            describe_worker(one, self._workers[one.number], self._name)
+            for one in self._state.workers
+            if one.number in self._workers
+        ]
 
     async def run(self) -> Map:
         """Run the map to its end; give how it stands then.
@@ -165,9 +145,11 @@ class Mapper:
         self._state, orders = step(self._state, said)
         if isinstance(said, fact.WorkerEnded):
             await self._bury(said)
+        if isinstance(said, fact.TaskProgressed | fact.TaskEnded):
+            await self._herald.tell_progress(said, self._workers.get(said.worker))
         for one in orders:
             await self._obey(one)
-        await self._show(event.Moved(at_ms=said.at_ms))
+        await self._herald.tell_move(said.at_ms)
 
     async def _obey(self, one: order.Order) -> None:
         match one:
@@ -176,9 +158,10 @@ class Mapper:
             case order.StopWorker():
                 if self._supply and self._state.phase is MapPhase.STOPPING:
                     await self._supply.close()  # else it rents what is left just now
+                worker = self._workers[one.worker]
                 if one.reason != "cancelled":
-                    await self._tell_left(one.worker, one.reason)
-                self._workers[one.worker].stop()
+                    await self._herald.tell_blame(worker, one.reason)
+                worker.stop()
             case order.SendTask():
                 await self._send(one)
             case order.CancelTask():
@@ -222,26 +205,7 @@ class Mapper:
         if worker is None:
             return
         self._fault = self._fault or worker.local_fault
-        await self._show(
-            event.WorkerLeft(
-                at_ms=said.at_ms,
-                worker=said.worker,
-                provider=worker.provider,
-                outcome=said.outcome,
-                note=said.note,
-                cost=said.cost,
-            )
-        )
-
-    async def _tell_left(self, number: int, reason: str) -> None:
-        await self._show(
-            event.WorkerBlamed(
-                at_ms=self.now_ms(),
-                worker=number,
-                provider=self._workers[number].provider,
-                reason=reason,
-            )
-        )
+        await self._herald.tell_left(said, worker)
 
     async def _tick(self) -> None:
         while True:
@@ -252,6 +216,10 @@ class Mapper:
     # ---- tasks ------------------------------------------------------------------------
 
     async def _send(self, one: order.SendTask) -> None:
+        for other, _ in find_copies(self._state).get(one.task, ()):
+            if other.number != one.worker:
+                holder = self._workers[other.number]
+                await self._herald.tell_delay(one.task, holder, reason="slow")
         try:
             task_id, message = await asyncio.to_thread(self._read, one.task)
         except Refused as fault:
@@ -263,12 +231,19 @@ class Mapper:
 
     def _read(self, place: int) -> tuple[str, dict[str, Any]]:
         task_id, task = self._tasks.read(self._pending[place])
-        return task_id, {
+        message: dict[str, Any] = {
             "head": self._work.head,
+            "timeout_s": self._state.limits.timeout_ms / 1_000,
+            "stall_s": self._state.limits.stall_ms / 1_000,
+        }
+        if self._work.is_warm:
+            own = {"args": task.words, "env": task.env, "data": read_data(task)}
+            return task_id, {**message, "args": self._work.args, "warm": own}
+        return task_id, {
+            **message,
             "args": (*self._work.args, *task.words),
             "env": task.env,
             "stdin": base64.b64encode(read_stdin(task)).decode(),
-            "timeout_s": self._state.limits.timeout_ms / 1_000,
         }
 
     async def _keep(self, one: order.KeepResult) -> None:
@@ -316,7 +291,12 @@ class Mapper:
             self._fault = self._fault or fault
             self.stop()
             return
-        await self._show(event.TaskKept(at_ms=self.now_ms(), result=result))
+        await self._herald.tell_result(result)
+
+    def _name(self, place: int) -> tuple[int, str]:
+        """Give number and id of a task of this run."""
+        number = self._pending[place]
+        return number, self._tasks.read(number)[0]
 
     def _say(self, said: fact.Fact) -> None:
         self._inbox.put_nowait(said)

@@ -33,6 +33,9 @@ class MapWish(Struct, frozen=True, kw_only=True):
     parallel: int | None = None
     volume: str | None = None  # machine time of all workers, in one standing order
     timeout: str | None = None  # of one attempt at one task
+    stall: str | None = None  # that one may make no progress
+    fastest_ms: int = 0  # no honest machine does a task in less
+    is_warm: bool = False  # the program is started once and told of each task
     retries: int | None = None
     is_fail_fast: bool = False
     retry_failed: bool = False
@@ -45,6 +48,7 @@ class MapWork(Struct, frozen=True):
     head: tuple[str, ...]  # of every task's command; {python} is the script's own
     args: tuple[str, ...]  # before a task's own
     fingerprint: str  # of program and files
+    is_warm: bool = False
 
 
 def parse_limits(wish: MapWish, terms: Terms) -> MapLimits:
@@ -54,11 +58,12 @@ def parse_limits(wish: MapWish, terms: Terms) -> MapLimits:
         Faults: all that is wrong.
     """
     found = Collector()
-    timeout_s = 0
-    if wish.timeout is not None:
-        timeout_s = found.take(
-            0, parse_span, wish.timeout, "--timeout", 1, limits.LEASE_S_MAX
-        )
+    spans = {"--timeout": wish.timeout, "--stall": wish.stall}
+    seconds = {
+        field: found.take(0, parse_span, text, field, 1, limits.LEASE_S_MAX)
+        for field, text in spans.items()
+        if text is not None
+    }
     retries = RETRIES if wish.retries is None else wish.retries
     parallel = PARALLEL if wish.parallel is None else wish.parallel
     if terms.needs.volume_s:
@@ -76,7 +81,9 @@ def parse_limits(wish: MapWish, terms: Terms) -> MapLimits:
         parallel=parallel,
         total_max=terms.needs.total_max,
         retries=retries,
-        timeout_ms=timeout_s * 1_000,
+        timeout_ms=seconds.get("--timeout", 0) * 1_000,
+        stall_ms=seconds.get("--stall", 0) * 1_000,
+        fastest_ms=wish.fastest_ms,
         is_fail_fast=wish.is_fail_fast,
     )
 
@@ -119,13 +126,16 @@ def add_volume(wish: MapWish, terms: Terms, *, max_price: str | None) -> Terms:
     )
 
 
-def gather_work(wish: Wish, terms: Terms, *, folder: Path) -> MapWork:
+def gather_work(
+    wish: Wish, terms: Terms, *, folder: Path, is_warm: bool = False
+) -> MapWork:
     """Put program, inputs, harness and clerk into one tree.
 
     Args:
         wish: the program and its arguments, inputs, variables.
         terms: of each worker.
         folder: for chunks; cheap to lose.
+        is_warm: the program is started once and told of each task.
 
     Raises:
         Refused: something that cannot travel, or is not there.
@@ -162,14 +172,15 @@ def gather_work(wish: Wish, terms: Terms, *, folder: Path) -> MapWork:
         ),
         head=head,
         args=args,
-        fingerprint=_identify(program, inputs, terms),
+        fingerprint=_identify(program, inputs, terms, is_warm=is_warm),
+        is_warm=is_warm,
     )
 
 
-def _identify(program: Program, inputs: Tree, terms: Terms) -> str:
+def _identify(program: Program, inputs: Tree, terms: Terms, *, is_warm: bool) -> str:
     """Hash what decides what a task comes to; of secrets only the names."""
     names = sorted(terms.secrets)
-    parts = (program.kind, program.argv, inputs, terms.env, names)
+    parts = (program.kind, program.argv, inputs, terms.env, names, is_warm)
     return blake3(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
 

@@ -12,7 +12,8 @@ class TaskResult(Struct, frozen=True):
 
     id: str
     number: int  # of the task, from 0, in the order of the input
-    outcome: str  # done, failed, timeout; lost where its machines were, all of them
+    # done, failed, timeout, stalled; lost where its machines were, all of them
+    outcome: str
     exit_code: int = 0
     stdout: str = ""  # the first MiB; bytes that are no UTF-8 are replaced
     stderr: str = ""  # the end of it
@@ -67,7 +68,7 @@ class MapResult(Struct, frozen=True):
 
 
 class WorkerSaid(Struct, frozen=True, forbid_unknown_fields=True):
-    """A line of the clerk, as it comes from a stranger: held, or a result."""
+    """A line of the clerk, from a stranger: held, a result, or how far a task is."""
 
     held: tuple[int, ...] | None = None
     task: int = -1
@@ -78,3 +79,5 @@ class WorkerSaid(Struct, frozen=True, forbid_unknown_fields=True):
     stdout_bytes: int = 0
     stderr: bytes = b""
     has_files: bool = False
+    progress: float | None = None  # 0..1, of a task that has not ended
+    text: str = ""  # that goes with it

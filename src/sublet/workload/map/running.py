@@ -197,7 +197,11 @@ async def begin_map(
         await asyncio.to_thread(scratch.mkdir, mode=0o700, parents=True)
         listed = await asyncio.to_thread(_list_tasks, tasks, scratch)
         work = await asyncio.to_thread(
-            gather_work, wish, terms, folder=scratch / "blobs"
+            gather_work,
+            wish,
+            terms,
+            folder=scratch / "blobs",
+            is_warm=map_wish.is_warm,
         )
         await asyncio.to_thread(store.open, _identify(work, listed, wish))
         earlier = await asyncio.to_thread(

@@ -27,6 +27,11 @@ from sublet.workload.run.line import Line
 
 LINE_BYTES_MAX = 4 * 1024 * 1024  # a result with its output
 HELD_MAX = 64  # tasks that a worker may say it holds
+# Lines of progress on one connection: an honest clerk says one a second, and what piled
+# up on the way comes at once.
+PROGRESS_FREE = 30
+PROGRESS_PER_S = 2
+PROGRESS_TEXT_MAX = 200  # characters
 REDIAL_S = 0.2
 REDIAL_S_MAX = 5.0
 UNREACHABLE_S = 60.0  # without a word from the clerk: then the worker is given up
@@ -40,6 +45,7 @@ CLERK = (
 
 Open = Callable[[], Awaitable[Line]]
 Hear = Callable[[WorkerSaid, Path | None], None]
+HearProgress = Callable[[WorkerSaid], None]
 
 
 class TaskSession:
@@ -53,6 +59,7 @@ class TaskSession:
         disk_bytes: int,
         ready: Callable[[], None],
         hear: Hear,
+        hear_progress: HearProgress,
     ) -> None:
         """Take how to reach it, and who hears; nothing is opened yet.
 
@@ -62,12 +69,14 @@ class TaskSession:
             disk_bytes: what was rented; more than that is not fetched.
             ready: told once, when the worker takes tasks.
             hear: told of each result, with the folder of its files, if there are any.
+            hear_progress: told how far a task is, at most twice a second in the long run.
         """
         self._open_line = open_line
         self._scratch = scratch
         self._disk_bytes = disk_bytes
         self._ready = ready
         self._hear = hear
+        self._hear_progress = hear_progress
         self._is_ready = False
         # On the wire each attempt has a number of its own, never used twice, so that an
         # answer to an earlier one is not taken for an answer to this.
@@ -77,6 +86,8 @@ class TaskSession:
         self._cancelled: set[int] = set()
         self._acked: set[int] = set()
         self._heard_here: set[int] = set()  # on this channel
+        self._progress_here = 0
+        self._opened_s = 0.0
         self._outbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     # ---- what the map says ------------------------------------------------------------
@@ -177,6 +188,8 @@ class TaskSession:
         for attempt in held & self._acked:
             self._outbox.put_nowait({"ack": attempt})
         self._heard_here = set()
+        self._progress_here = 0
+        self._opened_s = asyncio.get_running_loop().time()
         if not self._is_ready:
             self._is_ready = True
             self._ready()
@@ -196,6 +209,9 @@ class TaskSession:
             raise PeerFault(
                 "an answer to a task that it was never given", code="foreign_result"
             )
+        if said.progress is not None:
+            self._take_progress(said, said.progress)
+            return
         if attempt in self._heard_here:
             raise PeerFault("a task was answered twice", code="answered_twice")
         self._heard_here.add(attempt)
@@ -206,6 +222,18 @@ class TaskSession:
             files = await self._fetch(attempt, channel)
         del self._given[attempt]
         self._hear(structs.replace(said, task=self._attempts[attempt]), files)
+
+    def _take_progress(self, said: WorkerSaid, share: float) -> None:
+        self._progress_here += 1
+        passed_s = asyncio.get_running_loop().time() - self._opened_s
+        if self._progress_here > PROGRESS_FREE + PROGRESS_PER_S * passed_s:
+            raise PeerFault("the clerk speaks without a pause", code="floods")
+        if not 0 <= share <= 1 or len(said.text) > PROGRESS_TEXT_MAX:
+            raise PeerFault("the clerk speaks nonsense of a task", code="nonsense")
+        task = self._attempts[said.task]
+        # What is said of an earlier attempt, or after its result, is merely late.
+        if said.task in self._given and self._current.get(task) == said.task:
+            self._hear_progress(structs.replace(said, task=task))
 
     async def _fetch(self, attempt: int, channel: JobChannel) -> Path:
         """Fetch what a task left behind; give a folder with it."""

@@ -206,5 +206,23 @@ def read_stdin(task: Task) -> bytes:
     return content
 
 
+def read_data(task: Task) -> Any:
+    """Give what a warm program is told: any JSON value; of a file its text.
+
+    Raises:
+        Refused: the file cannot be read, is too large, or is no text.
+    """
+    if task.input is None:
+        return task.stdin if task.data is None else task.data
+    try:
+        return read_stdin(task).decode()
+    except UnicodeDecodeError:
+        raise _refuse(
+            f"{task.input} is no UTF-8 text, and a warm program is told texts; bring it "
+            "with --input",
+            code="no_input",
+        ) from None
+
+
 def _refuse(text: str, *, code: str) -> Refused:
     return Refused(f"--tasks: {text}", code=code, field="--tasks")

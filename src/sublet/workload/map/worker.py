@@ -24,7 +24,8 @@ from sublet.workload.run.work import Tenant, Work
 
 JOB_ID_BYTES = 6
 EXIT_REFUSED = 2
-_OUTCOMES = frozenset({"done", "failed", "timeout", "cancelled"})
+_OUTCOMES = frozenset({"done", "failed", "timeout", "stalled", "cancelled"})
+PPM = 1_000_000
 
 Say = Callable[[fact.Fact], None]
 
@@ -66,6 +67,7 @@ class Worker:
         self.number = number
         self.answers: dict[int, tuple[WorkerSaid, Path | None]] = {}
         self.note = ""
+        self.words = ""  # of its task, about its progress
         self.provider: Address = ""
         self.machine = ""
         self.price_hour = 0
@@ -83,6 +85,7 @@ class Worker:
             disk_bytes=terms.needs.disk_bytes,
             ready=lambda: say(fact.WorkerReady(**self._here())),
             hear=self._take_answer,
+            hear_progress=self._take_progress,
         )
 
     @property
@@ -155,6 +158,16 @@ class Worker:
                 task=said.task,
                 outcome=said.outcome,
                 ran_ms=said.ran_ms,
+            )
+        )
+
+    def _take_progress(self, said: WorkerSaid) -> None:
+        self.words = said.text
+        self._say(
+            fact.TaskProgressed(
+                **self._here(),
+                task=said.task,
+                share_ppm=int((said.progress or 0) * PPM),
             )
         )
 
