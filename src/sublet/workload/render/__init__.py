@@ -1,0 +1,1 @@
+"""Renders: a job cut into units, rendered by strangers, checked, and joined again."""
