@@ -192,7 +192,7 @@ async def test_node_that_is_no_maker_says_so(tmp_path: Path) -> None:
         status, body = await guest.post(
             "/v1/convert/quote", msgspec.json.encode(wish), key=world.tenant
         )
-        assert (status, fault_code(body)) == (404, "no_maker")
+        assert (status, fault_code(body)) == (403, "no_maker")
 
 
 @pytest.mark.timeout(300)

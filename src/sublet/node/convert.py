@@ -5,7 +5,7 @@ from aiohttp import web
 from sublet.base import limits
 from sublet.node.answer import answer_json
 from sublet.node.intake import read_body, read_caller
-from sublet.node.refusal import NotFound
+from sublet.node.refusal import Forbidden
 from sublet.node.state import Node
 from sublet.wire.codec import decode
 from sublet.wire.exchange import QuoteWish
@@ -15,7 +15,7 @@ async def post_convert_quote(node: Node, request: web.Request) -> web.StreamResp
     """Say what the caller's tokens are given for, into its channel to a provider."""
     caller = await read_caller(node, request)
     if node.maker is None:
-        raise NotFound(
+        raise Forbidden(
             "this node gives no dollars for tokens; deposit the market's dollar token, "
             "or ask its operator",
             code="no_maker",
