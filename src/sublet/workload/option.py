@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from sublet.wire.message import Volume
+from sublet.workload.run.wish import Source
 
 
 class Needed(TypedDict, total=False):
@@ -80,6 +81,7 @@ class MapOptions(Needed, total=False):
 
     is_command: bool
     inputs: Sequence[str]
+    sources: Sequence[Source]  # local files that go along, each under a name of its own
     env: Sequence[str]
     secrets: Sequence[str]
     wait: str | None

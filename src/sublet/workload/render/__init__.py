@@ -1,1 +1,1 @@
-"""Renders: a job cut into units, rendered by strangers, checked, and joined again."""
+"""``sublet render``: a scene's frames on strangers' machines, exact and proven."""

@@ -26,8 +26,7 @@ from sublet.workload.render.tracing import (
     Trace,
     refuse_many,
 )
-from sublet.workload.run.plan import Source
-from sublet.workload.run.wish import refuse
+from sublet.workload.run.wish import Source, refuse
 
 NAMED_MAX = 20  # files that an error names
 _SILENT = "sound"  # what no picture depends on

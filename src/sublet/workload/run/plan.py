@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from sublet.base.errors import Refused
 from sublet.core.image import Reference, parse_reference
 from sublet.wire.path import find_path_fault
-from sublet.workload.run.wish import Wish
+from sublet.workload.run.wish import Source, Wish
 
 SCRIPT_BYTES_MAX = 16 * 1024 * 1024
 COMMAND_LENGTH_MAX = 200  # characters that are shown of it
@@ -57,14 +57,6 @@ class Seen(Struct, frozen=True):
     shape: Shape
     size: int = 0  # bytes, of a file
     names: tuple[str, ...] = ()  # directly in a folder
-
-
-class Source(Struct, frozen=True):
-    """Local files that go along."""
-
-    path: str  # local
-    name: str  # in the work folder; "" where a folder becomes the work folder
-    include: tuple[str, ...] = ()  # of a folder; all of it where empty
 
 
 class Program(Struct, frozen=True):
@@ -109,16 +101,17 @@ def parse_program(wish: Wish, seen: dict[str, Seen]) -> Program:
         if wish.image is None
         else _parse_image_target(wish, image, seen)
     )
-    inputs = tuple(_parse_input(path, seen[path]) for path in wish.inputs)
+    named = tuple(_parse_input(path, seen[path]) for path in wish.inputs)
+    inputs = (*named, *wish.sources)
     _check_names(sources, inputs, seen)
     shown = shlex.join(wish.target) if wish.target else str(image)
-    named = replace(image, path=PurePath(image.path).name) if image.path else image
+    packed = replace(image, path=PurePath(image.path).name) if image.path else image
     return Program(
         kind=kind,
         argv=argv,
         sources=(*sources, *inputs),
         command=shown[:COMMAND_LENGTH_MAX],
-        image="" if wish.image is None else str(named),
+        image="" if wish.image is None else str(packed),
         lengthens=wish.lengthens,
     )
 

@@ -15,9 +15,9 @@ from sublet.workload.run.plan import (
     Program,
     Seen,
     Shape,
-    Source,
     add_dependencies,
 )
+from sublet.workload.run.wish import Source
 
 SECRET_BYTES_MAX = 65_536
 _PROJECT = "pyproject.toml"

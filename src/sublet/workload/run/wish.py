@@ -22,6 +22,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Source(Struct, frozen=True):
+    """Local files that go along."""
+
+    path: str  # local
+    name: str  # in the work folder; "" where a folder becomes the work folder
+    include: tuple[str, ...] = ()  # of a folder; all of it where empty
+
+
 class Wish(Struct, frozen=True, kw_only=True):
     """A job as it was asked for; every text as it was typed, None where it was not."""
 
@@ -62,6 +70,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     sandbox: str | None = None
     image: str | None = None
     inputs: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()  # more of them, that a program chose
     outputs: tuple[str, ...] = ()
     checkpoint: str | None = None
     volumes: tuple[Volume, ...] = ()  # of an image
