@@ -11,6 +11,7 @@ EXTRAS = (
     "bpy",
     "numba",
     "numpy",
+    "openjd",
     "prometheus_client",
     "psutil",
     "pynvml",

@@ -1,0 +1,1 @@
+"""Jobs of other tools: Open Job Description templates, each step a map."""
