@@ -64,6 +64,8 @@ class Facts(Struct, frozen=True, forbid_unknown_fields=True):
     camera: Name  # "": there is none
     has_volumes: bool
     has_freestyle: bool  # lines over the whole picture: no tiles
+    is_adaptive: bool  # a range of samples needs to know the others
+    is_guided: bool  # path guiding learns from all that it renders: no tiles
     has_views: bool  # stereo
     scripts: Names  # that would run; they do not unless asked
     drivers: Names  # in Python: without scripts they do nothing

@@ -12,6 +12,7 @@ _SOURCES = {
     "serve.py": "sublet.workload.render.box",
     "engine_blender.py": "sublet.workload.render.box",
     "engine_toy.py": "sublet.workload.render.box",
+    "opening.py": "sublet.workload.render.box",
     "exr.py": "sublet.core.render",
 }
 

@@ -9,6 +9,7 @@ Not here: what may be changed in a scene for its owner (nothing), post-productio
 """
 
 import ctypes
+import importlib
 import math
 import os
 import platform
@@ -25,15 +26,6 @@ ENGINES = {
     "cycles": "CYCLES",
     "eevee": "BLENDER_EEVEE",
     "workbench": "BLENDER_WORKBENCH",
-}
-FORMATS = {
-    ".blend": "blend",
-    ".glb": "gltf",
-    ".gltf": "gltf",
-    ".usd": "usd",
-    ".usda": "usd",
-    ".usdc": "usd",
-    ".usdz": "usd",
 }
 # What remembers the frames before: such a scene is opened anew for each frame.
 STATEFUL = {"CLOTH", "DYNAMIC_PAINT", "FLUID", "PARTICLE_SYSTEM", "SOFT_BODY"}
@@ -99,15 +91,13 @@ class Engine:
         path = Path(recipe["scene"])
         if path.is_absolute() or ".." in path.parts or not path.is_file():
             raise Fault("no_scene", f"{path} is not a file of the inputs")
-        kind = FORMATS.get(path.suffix.lower())
-        if kind is None:
-            known = ", ".join(FORMATS)
-            raise Fault("bad_scene", f"{path} is none of these: {known}")
-        # Blender reports what went wrong as RuntimeError; an importer may raise anything.
+        # It lies beside this file. What an importer raises, nobody has written down.
+        opening = importlib.import_module("opening")
         try:
-            self._read(kind, str(path.absolute()), recipe["scripts"])
+            opening.open_scene(str(path.absolute()), has_scripts=recipe["scripts"])
         except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
             raise Fault("bad_scene", f"{path} cannot be read: {error}") from None
+        self._choose_camera(path)
         self._check_version(path)
         if recipe["default_camera"] and self.bpy.context.scene.camera is None:
             add_camera(self.bpy, recipe["width"], recipe["height"])
@@ -115,18 +105,10 @@ class Engine:
         if not is_stateful(self.bpy):
             self.opened = recipe
 
-    def _read(self, kind: str, path: str, may_run: bool) -> None:
-        wm = self.bpy.ops.wm
-        self.bpy.context.preferences.filepaths.use_scripts_auto_execute = may_run
-        if kind == "blend":
-            wm.open_mainfile(filepath=path, load_ui=False, use_scripts=may_run)
+    def _choose_camera(self, path: Path) -> None:
+        """Take the first by name: an importer makes cameras and chooses none."""
+        if path.suffix.lower() == ".blend":
             return
-        wm.read_factory_settings(use_empty=True)
-        if kind == "gltf":
-            self.bpy.ops.import_scene.gltf(filepath=path)
-        else:
-            wm.usd_import(filepath=path)
-        # An importer makes cameras and chooses none; take the first by name.
         cameras = [x for x in self.bpy.data.objects if x.type == "CAMERA"]
         if cameras:
             self.bpy.context.scene.camera = min(cameras, key=lambda one: one.name)

@@ -51,6 +51,8 @@ def describe_scene() -> dict[str, Any]:
         "camera": find_camera(scene),
         "has_volumes": any(map(has_volume, reachable)),
         "has_freestyle": bool(render.use_freestyle),
+        "is_adaptive": bool(is_cycles and cycles.use_adaptive_sampling),
+        "is_guided": bool(is_cycles and cycles.use_guiding),
         "has_views": bool(render.use_multiview),
         "scripts": cut(find_scripts()),
         "drivers": cut(find_drivers()),
