@@ -55,13 +55,14 @@ class RenderBox:
 
     def ask(self, recipe: Recipe, unit: Unit) -> tuple[int, dict[str, Any]]:
         """Send a unit; give exit code and result, whatever they are."""
+        return self.ask_data(recipe, unit=msgspec.to_builtins(unit))
+
+    def ask_data(self, recipe: Recipe, **data: Any) -> tuple[int, Any]:
+        """Send a task with the recipe; give exit code and result."""
         self.tasks += 1
         output = self.folder / f".out{self.tasks}"
         output.mkdir()
-        data = {
-            "recipe": msgspec.to_builtins(recipe),
-            "unit": msgspec.to_builtins(unit),
-        }
+        data["recipe"] = msgspec.to_builtins(recipe)
         task = {"task": self.tasks, "args": [], "env": {}, "data": data}
         line = json.dumps({**task, "output": str(output)}) + "\n"
         assert self.process.stdin and self.process.stdout

@@ -123,14 +123,22 @@ class Shown(Struct, frozen=True):
     pixels: Digest  # that the worker committed to
 
 
-class _WorkerGiven(Struct, frozen=True, forbid_unknown_fields=True):
+class _Whole(Struct, frozen=True, forbid_unknown_fields=True):
     recipe: Recipe
     unit: Unit
 
 
-class _CheckerGiven(Struct, frozen=True, forbid_unknown_fields=True):
+class _Parts(Struct, frozen=True, forbid_unknown_fields=True):
     recipe: Recipe
     units: tuple[Unit, ...]
+
+
+class _WorkerGiven(Struct, frozen=True):
+    data: _Whole
+
+
+class _CheckerGiven(Struct, frozen=True):
+    data: _Parts
 
 
 def cut_blocks(
@@ -250,7 +258,7 @@ def _says(stream: bytes, line: Commitment) -> bool:
 
 def _check_worker(evidence: Evidence) -> UnitReport:
     given = _read(evidence.worker.given, _WorkerGiven)
-    if given != _WorkerGiven(evidence.recipe, evidence.unit):
+    if given.data != _Whole(evidence.recipe, evidence.unit):
         raise BadEvidence("the worker was given another unit than the file says")
     report = _read(evidence.worker.wrote, UnitReport)
     tile = get_tile(evidence.unit, evidence.recipe)
@@ -271,7 +279,7 @@ def _check_checker(evidence: Evidence, one: Testimony) -> tuple[str, list[Pictur
     """Give the kernel class of who rendered the probes alone, and their pictures."""
     given = _read(one.given, _CheckerGiven)
     units = tuple(probe.of(evidence.unit) for probe in evidence.probes)
-    if given != _CheckerGiven(evidence.recipe, units):
+    if given.data != _Parts(evidence.recipe, units):
         raise BadEvidence(f"{one.provider} was given other probes than the file says")
     reports = _read(one.wrote, tuple[UnitReport, ...])
     _check_count(evidence, one)

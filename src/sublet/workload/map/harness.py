@@ -11,10 +11,15 @@ given a JSON line a task on its standard input and answers on its standard outpu
 ``{"progress": 0.5, "text": "..."}`` as often as it likes and ``{"done": true,
 "exit_code": 0, "result": ...}`` at the end. One that ends, takes too long, is not wanted
 any more or says anything else is killed, and started anew for the next task.
+
+Our own standard output is covered by the provider's signed receipt. On it goes one line
+for each task that has ended, before its result can be seen: what binds the provider to
+the result (``core.task.commitment``).
 """
 
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import select
@@ -92,6 +97,7 @@ def run(task: dict[str, Any], shelf: "Shelf") -> dict[str, Any]:
     watch = Watch(task)
     do = shelf.run if "warm" in task else run_once
     ended = do(task, files, watch)
+    commit(task, ended)
     ran_ms = int((time.monotonic() - watch.began_s) * 1_000)
     return {
         "task": number,
@@ -103,6 +109,18 @@ def run(task: dict[str, Any], shelf: "Shelf") -> dict[str, Any]:
         "stderr": base64.b64encode(ended.stderr[-STDERR_BYTES_MAX:]).decode(),
         "has_files": any(files.iterdir()),
     }
+
+
+def commit(task: dict[str, Any], ended: Ended) -> None:
+    """Write the line that binds us to what came of a task."""
+    keys = ("args", "env", "stdin")
+    given = task["warm"] if "warm" in task else {key: task[key] for key in keys}
+    parts = (json.dumps(given, sort_keys=True).encode(), ended.stdout)
+    both = b"".join(hashlib.sha256(part).digest() for part in parts)
+    line = {"task": task["id"], "hash": hashlib.sha256(both).hexdigest()}
+    with contextlib.suppress(OSError):  # without it the tenant will not take the result
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
 
 
 class Watch:

@@ -58,7 +58,7 @@ def make_testimony(
     provider: str, *, task: str, data: object, wrote: object, blocks: Sequence[Block]
 ) -> Testimony:
     """What a provider did, and the line of its output about it, among others."""
-    given = write_given(msgspec.to_builtins(data))
+    given = write_given({"args": [], "env": {}, "data": msgspec.to_builtins(data)})
     text = msgspec.json.encode(wrote)
     lines = [
         commit("another", given=b"", wrote=b""),

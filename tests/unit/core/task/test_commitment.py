@@ -16,10 +16,10 @@ from sublet.core.task.commitment import (
 LINE = commit("7", given=b"in", wrote=b"out")
 
 
-def test_a_line_holds_both_hashes() -> None:
-    assert (
-        Commitment("7", sha256(b"in").hexdigest(), sha256(b"out").hexdigest()) == LINE
-    )
+def test_a_line_hashes_both() -> None:
+    both = sha256(b"in").digest() + sha256(b"out").digest()
+    assert Commitment("7", sha256(both).hexdigest()) == LINE
+    assert commit("7", given=b"ino", wrote=b"ut") != LINE
 
 
 def test_lines_are_found_among_others() -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sublet.core.task.commitment import commit, read_commitments, write_given
 from sublet.workload.map import harness
 from sublet.workload.map.harness import LINE_BYTES_MAX, STDERR_BYTES_MAX, Spoilt
 
@@ -40,9 +41,13 @@ class Worker:
         self.box = folder / ".sublet"
         self._count = 0
         (folder / "worker.py").write_text(Path(harness.__file__).read_text())
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(folder / "worker.py")], cwd=folder
-        )
+        self.stream = folder / "stream"
+        with self.stream.open("wb") as stdout:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(folder / "worker.py")],
+                cwd=folder,
+                stdout=stdout,
+            )
         self.wait(lambda: (self.box / "python").exists())
 
     def write(self, text: str) -> list[str]:
@@ -101,6 +106,23 @@ def is_alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def test_binds_itself_to_each_result(worker: Worker) -> None:
+    """What lies in its standard output is what the provider's receipt covers."""
+    data = {"b": [1, 2.5, None], "a": "ü"}
+    warm = worker.ask(worker.write(ECHO), data, id="first")
+    cold = worker.ask_cold("cat; echo $0", id="second", args=["x"])
+    given = [
+        {"args": [], "env": {}, "data": data},
+        {"args": ["x"], "env": {}, "stdin": ""},
+    ]
+    assert list(read_commitments(worker.stream.read_bytes())) == [
+        commit(name, given=write_given(what), wrote=came["stdout"].encode())
+        for name, what, came in zip(
+            ("first", "second"), given, (warm, cold), strict=True
+        )
+    ]
 
 
 def test_warm_program_is_started_once(worker: Worker) -> None:

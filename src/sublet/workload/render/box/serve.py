@@ -2,8 +2,10 @@
 
 One JSON line per task comes on standard input, with ``data`` = ``{"recipe", "unit"}``.
 Lines of progress go out, then one with the report; ``unit.exr`` is in the task's folder.
-A unit that cannot be rendered ends with exit code 1 and ``{"error", "message"}``, the
-error a stable name. The scene lies in the work folder, where this program is started.
+With ``"units"``, such as the probes of one unit, there is a list of reports, and
+``0.exr``, ``1.exr`` … A unit that cannot be rendered ends with exit code 1 and
+``{"error", "message"}``, the error a stable name. The scene lies in the work folder,
+where this program is started.
 
 What Blender and scripts print goes to standard error: the protocol has the real
 standard output for itself. An engine is a module with ``Fault`` and
@@ -41,20 +43,35 @@ def main() -> None:
 
 def run(task: dict[str, Any], engines: dict[str, Any], tell: Tell) -> tuple[int, Any]:
     """Render one task's unit; gives exit code and report, or what went wrong."""
-    recipe, unit = task["data"]["recipe"], task["data"]["unit"]
+    data = task["data"]
+    recipe, is_one = data["recipe"], "unit" in data
+    units = [data["unit"]] if is_one else data["units"]
     name = "engine_toy" if recipe["engine"] == "toy" else "engine_blender"
     module = importlib.import_module(name)
     try:
         if name not in engines:
             engines[name] = module.Engine()
-        pixels, used = engines[name].render(recipe, unit, tell)
+        reports = []
+        for number, unit in enumerate(units):
+            part = tell_part(tell, number, len(units))
+            pixels, used = engines[name].render(recipe, unit, part)
+            place = Path(task["output"], "unit.exr" if is_one else f"{number}.exr")
+            place.write_bytes(importlib.import_module("exr").encode_exr(pixels))
+            reports.append(make_report(pixels, used))
     except module.Fault as fault:
         return 1, {"error": fault.code, "message": str(fault)}
-    place = Path(task["output"]) / "unit.exr"
-    place.write_bytes(importlib.import_module("exr").encode_exr(pixels))
+    return 0, reports[0] if is_one else reports
+
+
+def make_report(pixels: Any, used: dict[str, Any]) -> dict[str, Any]:
+    """Say what was rendered."""
     height, width = pixels.shape[:2]
-    size = {"width": width, "height": height}
-    return 0, {"pixels": hash_pixels(pixels), **size, **used}
+    return {"pixels": hash_pixels(pixels), "width": width, "height": height, **used}
+
+
+def tell_part(tell: Tell, number: int, count: int) -> Tell:
+    """Give what a unit's progress is told to, where it is one of several."""
+    return lambda share, text: tell((number + share) / count, text)
 
 
 def hash_pixels(pixels: Any) -> str:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
+from sublet.adapter.exr_file import read_picture
+from sublet.core.render.picture import hash_pixels
 from sublet.core.render.tile import (
     crop,
     merge_frame,
@@ -12,7 +15,7 @@ from sublet.core.render.tile import (
     split_picture,
     split_samples,
 )
-from sublet.core.render.unit import Recipe, Tile, Unit
+from sublet.core.render.unit import Recipe, Tile, Unit, UnitReport
 from tests.rig.render_box import RenderBox
 from tests.unit.core.render.test_unit import RECIPE
 
@@ -58,6 +61,21 @@ def test_probe_is_part_of_the_frame(box: RenderBox) -> None:
     tile = Tile(17, 5, 33, 21)
     probe, _ = box.render(TOY, Unit(frame=2, tile=tile))
     assert probe.tobytes() == crop(whole, tile).tobytes()
+
+
+def test_probes_of_a_unit_are_one_task(box: RenderBox) -> None:
+    whole, _ = box.render(TOY, Unit(3))
+    tiles = [Tile(16, 0, 32, 16), Tile(32, 16, 40, 24)]
+    units = [Unit(3, tile=tile) for tile in tiles]
+    code, result = box.ask_data(TOY, units=msgspec.to_builtins(units))
+    assert code == 0
+    reports = msgspec.convert(result, list[UnitReport])
+    for number, (tile, report) in enumerate(zip(tiles, reports, strict=True)):
+        part = crop(whole, tile)
+        place = box.folder / f".out{box.tasks}" / f"{number}.exr"
+        read = read_picture(place, width=tile.width, height=tile.height)
+        assert (read == part).all()
+        assert report.pixels == hash_pixels(part)
 
 
 @pytest.mark.parametrize(
