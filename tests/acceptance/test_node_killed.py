@@ -12,6 +12,7 @@ import pytest
 from sublet.cli.local_market import read_ready
 from sublet.core.lease.phase import Lease, Phase
 from sublet.provider.lease_state import Stage
+from sublet.provider.record import LeaseFolder
 from tests.acceptance.market_house import House, Run, open_house, until
 
 pytestmark = pytest.mark.sandbox
@@ -33,6 +34,16 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         retention_s=60,  # longer than the tenant's way back to a node that was away
     ) as opened:
         yield opened
+
+
+# A slow machine has not seen a phase yet when a job that sleeps is over.
+HELD = "until test -e go; do sleep 0.1; done"
+
+
+def let_go(house: House, lease: Lease) -> None:
+    """Let the job that is HELD end; everybody buys of the cheap one."""
+    folder = LeaseFolder(house.folder / "cheap" / "leases" / lease.id)
+    (folder.work / "go").touch()
 
 
 def pause(house: House, name: str, *, is_paused: bool) -> None:
@@ -75,9 +86,10 @@ async def test_killed_while_matched(house: House) -> None:
 
 async def test_killed_while_running(house: House) -> None:
     known = await house.leases()
-    job = house.run("--json", "--", "sh", "-c", "echo a; sleep 5; echo b")
+    job = house.run("--json", "--", "sh", "-c", f"echo a; {HELD}; echo b")
     lease = await house.wait_lease(Phase.RUNNING, known=known)
     await restart(house, lease, Phase.RUNNING)
+    let_go(house, lease)
     await check_end(house, job, lease)
     assert job.written() == (b"a\nb\n", b"")
 
@@ -85,9 +97,10 @@ async def test_killed_while_running(house: House) -> None:
 async def test_away_while_it_ends(house: House) -> None:
     """The program ends while there is no market: the receipt waits for it."""
     known = await house.leases()
-    job = house.run("--json", "--", "sleep", "2")
+    job = house.run("--json", "--", "sh", "-c", HELD)
     lease = await house.wait_lease(Phase.RUNNING, known=known)
     house.kill_node()
+    let_go(house, lease)
     await until(lambda: Stage.ENDED in house.stages("cheap"), about=job)
     house.start_node()
     await check_end(house, job, lease)
@@ -96,9 +109,10 @@ async def test_away_while_it_ends(house: House) -> None:
 async def test_killed_while_settling(house: House) -> None:
     """The tenant is held before it can pay: the lease waits in settling."""
     known = await house.leases()
-    job = house.run("--json", "--", "sleep", "2")
+    job = house.run("--json", "--", "sh", "-c", HELD)
     lease = await house.wait_lease(Phase.RUNNING, known=known)
     job.process.send_signal(signal.SIGSTOP)
+    let_go(house, lease)
     assert (await house.wait_lease(Phase.SETTLING, known=known)).id == lease.id
     await restart(house, lease, Phase.SETTLING)
     job.process.send_signal(signal.SIGCONT)
@@ -124,12 +138,13 @@ async def test_killed_while_preparing(house: House) -> None:
 async def test_agent_finds_its_job_again(house: House) -> None:
     """Only the agent is killed; its job goes on, and so does the lease."""
     known = await house.leases()
-    job = house.run("--json", "--", "sh", "-c", "echo a; sleep 6; echo b; echo c >&2")
+    job = house.run("--json", "--", "sh", "-c", f"echo a; {HELD}; echo b; echo c >&2")
     lease = await house.wait_lease(Phase.RUNNING, known=known)
     house.providers["cheap"].process.kill()
     house.providers["cheap"].process.wait()
     assert Stage.RUNNING in house.stages("cheap")
     read_ready(house.start_provider("cheap"))
+    let_go(house, lease)
     await check_end(house, job, lease)
     assert job.written() == (b"a\nb\n", b"c\n")
 

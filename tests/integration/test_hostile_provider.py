@@ -6,7 +6,6 @@ one gets nothing, and is named.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,11 @@ from sublet.wire.message import Appended, Signed
 from sublet.workload.client import AsyncClient
 from tests.fakes.provider import FakeProvider, Temper
 from tests.fakes.world import World
-from tests.integration.node_house import Guest, running_node
+from tests.integration.node_house import JumpingClock, running_node
 from tests.integration.provider_house import wait_settled
 
-RUN_S = 60
-RULES = {"accept_s": 2, "deliver_s": 2, "prepare_s": 2, "report_s": 2}
+RUN_S = 90
+PATIENCE_S = 20  # of the market in the one matter that a case is about
 
 
 class Silent(FakeProvider):
@@ -44,27 +43,24 @@ class Silent(FakeProvider):
 
 
 SILENT = [
-    # what the market never hears, how its book ends the lease
-    (LeaseTerms, "not_accepted"),
-    (Start, "not_started"),
-    (UsageRecord, "silent"),
+    # what the market never hears, where it waits for it, how its book ends the lease
+    (LeaseTerms, Phase.MATCHED, "accept_s", "not_accepted"),
+    (Start, Phase.PREPARING, "prepare_s", "not_started"),
+    (UsageRecord, Phase.RUNNING, "report_s", "silent"),
 ]
 
 
-@pytest.fixture
-async def guest(tmp_path: Path) -> AsyncIterator[Guest]:
-    """Give a market that waits two seconds for anything."""
-    settings = {"market": RULES, "faucet": "10.00"}
-    async with running_node(tmp_path / "node", World(), **settings) as guest:
-        yield guest
-
-
-@pytest.mark.parametrize(("withheld", "reason"), SILENT)
+@pytest.mark.parametrize(("withheld", "phase", "rule", "reason"), SILENT)
 async def test_silent_provider_earns_nothing(
-    tmp_path: Path, guest: Guest, withheld: type, reason: str
+    tmp_path: Path, withheld: type, phase: Phase, rule: str, reason: str
 ) -> None:
     kind = type("Withholding", (Silent,), {"withheld": withheld})
+    clock, over = JumpingClock(), tmp_path / "over"
+    settings = {"market": {rule: PATIENCE_S}, "faucet": "10.00"}
     async with AsyncExitStack() as stack:
+        guest = await stack.enter_async_context(
+            running_node(tmp_path / "node", World(), clock=clock, **settings)
+        )
         providers = [
             await stack.enter_async_context(
                 each(
@@ -83,10 +79,18 @@ async def test_silent_provider_earns_nothing(
             AsyncClient(guest.url, home=tmp_path / "home", environment={})
         )
         await client.faucet()
-        async with asyncio.timeout(RUN_S):
-            result = await client.run(
-                "sh", "-c", "sleep 3; echo done", is_command=True, max_total="5.00"
+        script = f"until test -e {over}; do sleep 0.1; done"
+        async with asyncio.timeout(RUN_S), asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(
+                client.run("sh", "-c", script, is_command=True, max_total="5.00")
             )
+            await _wait_phase(client, phase)
+            # The clock jumps, so that who is merely slow meets no deadline.
+            clock.ahead_s = PATIENCE_S + 1
+            await _wait_phase(client, Phase.SETTLED)
+            await _wait_phase(client, Phase.RUNNING)  # the second's
+            over.touch()
+        result = running.result()
         assert result.exit_code == 0, result
         first, second = result.attempts
         assert first.provider == providers[0].key.address
@@ -100,3 +104,9 @@ async def test_silent_provider_earns_nothing(
         account = await client.account()
         assert account.spent == second.paid > 0
         assert account.held == 0
+
+
+async def _wait_phase(client: AsyncClient, phase: Phase) -> None:
+    """Wait until a lease is there; the first that gets anywhere is the silent one's."""
+    while all(one.phase is not phase for one in await client.leases(is_all=True)):  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
