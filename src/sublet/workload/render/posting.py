@@ -12,7 +12,6 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.service.ports import Bind, Sandbox
 from sublet.workload.render.chamber import Limits, run_program
@@ -196,7 +195,9 @@ def _show(paths: Sequence[Path]) -> tuple[tuple[Bind, ...], list[str]]:
     folders = dict.fromkeys(path.resolve().parent for path in paths)
     inside = {folder: f"{_PICTURES}/{n}" for n, folder in enumerate(folders)}
     binds = tuple(Bind(str(folder), place) for folder, place in inside.items())
-    places = [f"{inside[path.resolve().parent]}/{path.resolve().name}" for path in paths]
+    places = [
+        f"{inside[path.resolve().parent]}/{path.resolve().name}" for path in paths
+    ]
     return binds, places
 
 

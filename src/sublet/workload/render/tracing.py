@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from sublet.base import limits
-from sublet.base.errors import Faults, Refused, SubletError
+from sublet.base.errors import Faults, Refused
 from sublet.service.ports import Bind, Sandbox
 from sublet.workload.render.chamber import Limits, run_program
 from sublet.workload.run.wish import refuse
@@ -192,40 +192,56 @@ async def trace_scene(
 
 
 def check_facts(
-    facts: Facts, *, version: tuple[int, int], has_default_camera: bool = False
+    facts: Facts,
+    *,
+    version: tuple[int, int],
+    has_default_camera: bool = False,
+    has_passes: bool = False,
 ) -> None:
-    """Refuse a scene that no worker could render.
+    """Refuse a scene that no worker could render, or that nobody could finish.
 
     Args:
         facts: of the scene.
         version: major and minor of the Blender that renders.
         has_default_camera: workers give it one where it has none.
+        has_passes: workers send whole frames with all passes.
 
     Raises:
         Faults: all reasons.
     """
-    faults: list[SubletError] = []
+    wrong: dict[str, str] = {}
     major, minor = facts.saved_with
+    ours = ".".join(map(str, version))
     if (major, minor) > version:
-        faults.append(
-            refuse(
-                "SCENE",
-                f"it was saved with Blender {major}.{minor}, and {version[0]}."
-                f"{version[1]} renders it: parts of it would be lost. Render with "
-                f"Blender {major}.{minor}, or save it with {version[0]}.{version[1]}",
-                code="newer_scene",
-            )
+        wrong["newer_scene"] = (
+            f"it was saved with Blender {major}.{minor}, and {ours} renders it: parts "
+            f"of it would be lost. Render with Blender {major}.{minor}, or save it "
+            f"with {ours}"
         )
     if not facts.camera and not has_default_camera:
-        faults.append(
-            refuse(
-                "SCENE",
-                "it has no camera; add one, and make it the scene's active camera",
-                code="no_camera",
-            )
+        wrong["no_camera"] = (
+            "it has no camera; add one, and make it the scene's active camera"
         )
-    if faults:
-        raise Faults(faults)
+    if facts.strips.is_used:
+        wrong["sequencer"] = (
+            "its video editor makes the picture, which workers cannot; turn it off "
+            "(Output > Post Processing > Sequencer), render the 3D scenes, and cut the "
+            "frames afterwards"
+        )
+    if facts.has_views:
+        wrong["stereo"] = (
+            "it renders more than one view; turn Stereoscopy off, and render each eye's "
+            "camera by itself"
+        )
+    if facts.compositor.passes and not has_passes:
+        names = ", ".join(facts.compositor.passes)
+        wrong["compositor_passes"] = (
+            f"its compositor takes {names}, and parts of pictures come without passes; "
+            "take the picture alone, or turn the compositor off (Output > Post "
+            "Processing > Compositing)"
+        )
+    if wrong:
+        raise Faults([refuse("SCENE", text, code=code) for code, text in wrong.items()])
 
 
 def refuse_many(count: int) -> Refused:

@@ -96,8 +96,10 @@ def _draw_word(dot: int) -> Any:
     letters = []
     for letter in _WORD:
         # The sixth column is the space to the next letter.
-        rows = [[bits << 1 >> shift & 1 for shift in range(5, -1, -1)]
-                for bits in _LETTERS[letter]]
+        rows = [
+            [bits << 1 >> shift & 1 for shift in range(5, -1, -1)]
+            for bits in _LETTERS[letter]
+        ]
         letters.append(np.array(rows, dtype=bool))
     return np.kron(np.concatenate(letters, axis=1), np.ones((dot, dot), dtype=bool))
 

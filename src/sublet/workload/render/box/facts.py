@@ -57,7 +57,7 @@ def describe_scene() -> dict[str, Any]:
         "scripts": cut(find_scripts()),
         "drivers": cut(find_drivers()),
         "unbaked": cut(find_unbaked()),
-        "denoiser": find_denoiser(scene) if is_cycles else "",
+        "denoiser": find_denoiser(scene),
         "compositor": describe_compositor(scene),
         "strips": describe_strips(scene),
     }
@@ -153,7 +153,8 @@ def find_unbaked() -> Iterator[str]:
 def find_denoiser(scene: Any) -> str:
     """Name the scene's own denoiser and what it looks at; "" for none."""
     cycles = scene.cycles
-    if not cycles.use_denoising:
+    has_layer = scene.view_layers[0].cycles.use_denoising
+    if scene.render.engine != "CYCLES" or not cycles.use_denoising or not has_layer:
         return ""
     return f"{cycles.denoiser} {cycles.denoising_input_passes}"
 

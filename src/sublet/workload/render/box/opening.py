@@ -53,5 +53,9 @@ def open_scene(path: str, *, has_scripts: bool) -> None:
             bpy.ops.wm.usd_import(filepath=path)
         else:
             raise ValueError("it is no .blend, glTF or USD file")
+        # Importers make cameras and choose none; workers take the first by name, too.
+        cameras = [each for each in bpy.data.objects if each.type == "CAMERA"]
+        if cameras:
+            bpy.context.scene.camera = min(cameras, key=lambda each: each.name)
     except RuntimeError as error:
         raise ValueError(" ".join(str(error).split())[:500]) from None

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from sublet.workload.render.box.drawing import write_preview
-from sublet.workload.render.box.facts import find_layer_nodes
+from sublet.workload.render.box.facts import find_denoiser, find_layer_nodes
 from sublet.workload.render.box.opening import open_scene
 
 _COMBINED = ("Image", "Combined")  # of a plain picture, of one with passes
@@ -49,7 +49,7 @@ def prepare(request: dict[str, Any]) -> Any:
         tree = make_passage()
     scene.compositing_node_group = tree = make_own(tree)
     render.use_compositing = True
-    denoises = request["denoises"] and scene.cycles.use_denoising
+    denoises = request["denoises"] and find_denoiser(scene)
     for node in list(find_layer_nodes(tree)):
         replace_node(node, picture, denoiser=scene if denoises else None)
     for node in list(tree.nodes):
