@@ -13,7 +13,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from sublet.workload.render.box.engine_blender import Engine
+from sublet.workload.render.box import engine_blender
 
 WIDTH, HEIGHT, SAMPLES = 96, 54, 4
 FRAMES = (1, 2)
@@ -112,7 +112,9 @@ def shoot(folder: Path, name: str) -> None:
 def render_units(folder: Path) -> None:
     """Let the workers' engine render two tiles of each frame."""
     os.chdir(folder)
-    engine = Engine()
+    # On a worker the programs lie beside each other.
+    sys.path.insert(0, str(Path(engine_blender.__file__).parent))
+    engine = engine_blender.Engine()
     recipe = {
         "scene": "shot.blend",
         "build": engine.build,

@@ -248,6 +248,16 @@ def make_hostile() -> None:
     save(place / "shot.blend")
 
 
+def make_endless() -> None:
+    """A script that never ends."""
+    place = fresh("endless")
+    add_camera()
+    text = bpy.data.texts.new("endless.py")
+    text.from_string("while True:\n    pass\n")
+    text.use_module = True
+    save(place / "shot.blend")
+
+
 def make_plain() -> None:
     """A box, by itself; uncompressed, so that its header can be forged."""
     place = fresh("plain")
@@ -305,6 +315,7 @@ MAKERS = (
     make_absolute,
     make_outside,
     make_hostile,
+    make_endless,
     make_plain,
     make_huge,
     make_bomb,

@@ -101,9 +101,10 @@ async def test_bounds_memory_of_a_scene(scenes: Path) -> None:
 
 
 async def test_bounds_time_of_a_scene(scenes: Path) -> None:
-    project = open_project(str(scenes / "plain/shot.blend"))
+    project = open_project(str(scenes / "endless/shot.blend"))
+    takes = Limits(memory_bytes=2 << 30, timeout_s=10)
     with pytest.raises(Refused) as caught:
-        await trace_scene(project, takes=Limits(memory_bytes=2 << 30, timeout_s=1))
+        await trace_scene(project, has_scripts=True, takes=takes)
     assert caught.value.code == "scene_too_slow"
 
 

@@ -36,7 +36,8 @@ def open_scene(path: str, *, has_scripts: bool) -> None:
         ValueError: Blender does not open it; says what Blender said.
     """
     # Where pxr is wanted, it has to be found before bpy is loaded.
-    sys.path.append(find_own_modules())
+    if "bpy" not in sys.modules:
+        sys.path.append(find_own_modules())
     import bpy
 
     ending = os.path.splitext(path)[1].lower()
