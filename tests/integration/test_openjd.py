@@ -128,6 +128,12 @@ async def test_steps_follow_each_other_and_hand_files_on(market: Market) -> None
     leases = await wait_settled(market.client)
     cpus = {lease.cpus_milli for lease in leases if hasattr(lease, "cpus_milli")}
     assert cpus <= {1_500, 1_000}
+    # Two tasks at least had one worker, and so one session; it was left after each.
+    said = [
+        json.loads(json.loads(line)["stdout"])["output"]
+        for line in (Path(write.folder) / "results.jsonl").read_text().splitlines()
+    ]
+    assert [text.count("left site") for text in said] == [1] * 4
     assert result.cost == sum(lease.paid for lease in leases) > 0
     # The same again has nothing to do, and rents nothing.
     again, notes = await run_job(market, plan)
@@ -179,7 +185,7 @@ steps:
         if '"outcome":"failed"' in one
     ]
     assert json.loads(line)["stderr"] == (
-        "openjd: onRun failed with exit code 1: odd\n"
+        "openjd_fail: odd\nopenjd: onRun failed with exit code 1: odd\n"
     )
 
 

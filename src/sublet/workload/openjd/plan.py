@@ -147,20 +147,24 @@ def list_tasks(plan: JobPlan, step: StepPlan) -> Iterator[Task]:
 
 def describe_step(plan: JobPlan, step: StepPlan) -> dict[str, Any]:
     """Give what all tasks of a step have in common: ``step.json`` of the sandbox."""
+    environments = [
+        _resolve_environment(plan, one, number)
+        for number, one in enumerate(
+            (
+                *(plan.job.job.jobEnvironments or ()),
+                *(step.source.stepEnvironments or ()),
+            )
+        )
+    ]
     return {
         "root": ROOT,
         "session": SESSION,
+        # A worker that is let go runs nothing any more: what has to be left again is
+        # left after each task.
+        "is_kept": all(one["exit"] is None for one in environments),
         "folders": list(plan.layout.folders),
         "path_mapping": plan.layout.path_mapping,
-        "environments": [
-            _resolve_environment(plan, one, number)
-            for number, one in enumerate(
-                (
-                    *(plan.job.job.jobEnvironments or ()),
-                    *(step.source.stepEnvironments or ()),
-                )
-            )
-        ],
+        "environments": environments,
     }
 
 

@@ -192,7 +192,7 @@ class RunningJob:
         needed = add_requirements(
             step.required, pick_needed(self._options), now_s=self._client.now_s()
         )
-        options: dict[str, Any] = {**self._options, **needed}
+        options: dict[str, Any] = {**self._options, **needed, "is_warm": True}
         options["max_total"] = _write_money(left)
         options.setdefault("max_price", _write_money(self._find_price()))
         options.setdefault("name", step.folder[:NAME_LENGTH_MAX])

@@ -1,13 +1,18 @@
-"""Runs one task of an Open Job Description step in the sandbox, in a session of its own.
+"""Runs tasks of an Open Job Description step in the sandbox, in a session of their own.
 
-It travels as text (``main.py`` of a map's workers) and knows the standard library only.
-What all tasks of a step have in common lies in ``step.json``; a task comes on standard
-input. The tenant has resolved both: no format string is left, and ``root`` stands where
-this machine's work folder is meant. An action is ``{"command", "args", "timeout_s",
-"notify_s"}``; a ``timeout_s`` or ``notify_s`` of 0 is none: without a limit, and killed
-without notice. What actions change in the job's folder goes to ``$SUBLET_OUTPUT``.
+It travels as text (``main.py`` of a map's workers), knows the standard library only, and
+is a warm program: it is started once, told of each task by a JSON line, and answers with
+JSON lines. What all tasks of a step have in common lies in ``step.json``. The tenant has
+resolved both: no format string is left, and ``root`` stands where this machine's work
+folder is meant. An action is ``{"command", "args", "timeout_s", "notify_s"}``; a
+``timeout_s`` or ``notify_s`` of 0 is none: without a limit, and killed without notice.
+
+Environments are entered before the first task. Where ``is_kept`` says so the session
+goes on with the next task; it ends with one that failed. What actions change in the
+job's folder goes to the task's output folder.
 """
 
+import collections
 import contextlib
 import ctypes
 import json
@@ -30,6 +35,8 @@ GRACE_S = 1.0  # for the last words, where something else holds the pipe open
 EXIT_NOT_FOUND = 127
 EXIT_TIMEOUT = 124
 REDACTED = "********"
+OUTPUT_LENGTH_MAX = 150_000  # characters of a task's output that travel; the last ones
+TAIL_LINES = 2  # of them that are told beside a fault
 
 _MESSAGE = re.compile(
     r"openjd_(progress|status|fail|env|redacted_env|unset_env): (.+)\Z"
@@ -45,7 +52,7 @@ class Words:
     """What an action has said so far; redactions stay for the whole session."""
 
     def __init__(self, *, may_set: bool, secrets: set[str]) -> None:
-        """Take whether it may set variables: only entering an environment may."""
+        """Take whether it may set variables: only an environment's action may."""
         self.variables: dict[str, str | None] = {}
         self.fault = ""
         self.progress = -1.0  # percent; below 0 where it said nothing
@@ -66,11 +73,13 @@ class Words:
             self.fault = self.redact(text)
         elif kind == "status":
             self.status = self.redact(text)
+            self._tell()
         elif kind == "progress":
             with contextlib.suppress(ValueError):
                 value = float(text)
                 if 0.0 <= value <= 100.0:
                     self.progress = value
+                    self._tell()
         else:
             self._set(kind, text.lstrip())
         return self.redact(line)
@@ -86,6 +95,9 @@ class Words:
         parts = [f", at {self.progress:g} %"] if self.progress >= 0 else []
         parts += [f", last at: {self.status}"] if self.status else []
         return "".join([*parts, f": {self.fault}" if self.fault else ""])
+
+    def _tell(self) -> None:
+        say({"progress": max(self.progress, 0.0) / 100, "text": self.status})
 
     def _set(self, kind: str, text: str) -> None:
         if kind == "unset_env":
@@ -114,6 +126,31 @@ class Words:
         self.fault = self.redact(text)
 
 
+class Output:
+    """The last of what a task's actions print."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._lines: collections.deque[str] = collections.deque()
+        self._length = 0
+
+    def add(self, line: str) -> None:
+        """Take a line; the oldest ones go where there are too many."""
+        self._lines.append(f"{line}\n")
+        self._length += len(line) + 1
+        while self._length > OUTPUT_LENGTH_MAX:
+            self._length -= len(self._lines.popleft())
+
+    def read(self) -> str:
+        """Give all that is kept."""
+        return "".join(self._lines)
+
+    def read_tail(self) -> str:
+        """Give the last lines that say something."""
+        said = [line for line in self._lines if line.strip()]
+        return "".join(said[-TAIL_LINES:])
+
+
 def adopt_orphans() -> None:
     """Become the parent of whatever outlives its own; so that it can be found."""
     with contextlib.suppress(OSError, AttributeError):
@@ -126,7 +163,7 @@ def run(
     *,
     env: dict[str, str],
     folder: Path,
-    out: Any,
+    out: Output,
 ) -> int:
     """Run an action to its end, or to its timeout; give its exit code.
 
@@ -135,7 +172,7 @@ def run(
         words: takes what it says.
         env: all of its variables.
         folder: the session's working directory, and the action's.
-        out: takes its output, as text, line by line.
+        out: takes its output.
     """
     older = find_descendants()  # what an environment left running goes on
     argv = [action["command"], *action["args"]]
@@ -201,7 +238,7 @@ class Lines:
     """The output of a process, line by line."""
 
     def __init__(
-        self, process: "subprocess.Popen[bytes]", words: Words, out: Any
+        self, process: "subprocess.Popen[bytes]", words: Words, out: Output
     ) -> None:
         """Take whose output it is, who obeys it, who shows it."""
         if process.stdout is None:
@@ -251,8 +288,7 @@ class Lines:
     def _show(self, line: bytes, *, is_cut: bool) -> None:
         text = line.decode(errors="replace").removesuffix("\r")
         shown = self._words.redact(text) if is_cut else self._words.take(text)
-        self._out.write(shown + "\n")
-        self._out.flush()
+        self._out.add(shown)
 
 
 def find_descendants() -> set[int]:
@@ -289,35 +325,40 @@ def kill_descendants(*, keep: set[int]) -> None:
 class Session:
     """Environments that were entered, and the variables that they set."""
 
-    def __init__(self, step: dict[str, Any], folder: Path) -> None:
-        """Take what the tasks of the step share, and the session's folder."""
+    def __init__(self, step: dict[str, Any]) -> None:
+        """Take what the tasks of the step share; its folder is made anew."""
         self._step = step
-        self._folder = folder
+        self._folder = Path(step["session"])
         self._entered: list[tuple[dict[str, Any], dict[str, str | None]]] = []
         self._secrets: set[str] = set()
+        shutil.rmtree(self._folder, ignore_errors=True)  # of one that was killed
+        self._folder.mkdir(parents=True)
+        mapping = json.dumps(step["path_mapping"])
+        (self._folder / "path_mapping.json").write_text(mapping)
 
-    def enter(self) -> int:
+    def enter(self, out: Output) -> int:
         """Enter all environments, outermost first; stop at the first that fails."""
         for one in self._step["environments"]:
             self._entered.append((one, dict(one["variables"])))
-            code = self._run(f"onEnter of {one['name']}", one, one["enter"], one)
+            code = self._run(f"onEnter of {one['name']}", one, one["enter"], out)
             if code:
                 return code
         return 0
 
-    def run_task(self, task: dict[str, Any]) -> int:
+    def run_task(self, task: dict[str, Any], out: Output) -> int:
         """Run a task in what was entered; give its exit code."""
-        return self._run("onRun", task, task["run"], None)
+        return self._run("onRun", task, task["run"], out, may_set=False)
 
-    def leave(self) -> int:
-        """Leave all that was entered, also in vain, innermost first."""
+    def leave(self, out: Output) -> int:
+        """Leave all that was entered, also in vain, innermost first; end it all."""
         worst = 0
         while self._entered:
             one = self._entered[-1][0]
-            worst = (
-                self._run(f"onExit of {one['name']}", one, one["exit"], one) or worst
-            )
+            code = self._run(f"onExit of {one['name']}", one, one["exit"], out)
+            worst = code or worst
             self._entered.pop()
+        kill_descendants(keep=set())
+        shutil.rmtree(self._folder, ignore_errors=True)
         return worst
 
     def _run(
@@ -325,20 +366,22 @@ class Session:
         what: str,
         script: dict[str, Any],
         one: dict[str, Any] | None,
-        environment: dict[str, Any] | None,
+        out: Output,
+        *,
+        may_set: bool = True,
     ) -> int:
         if one is None:
             return 0
         for file in script["files"]:
             write_file(file)
-        words = Words(may_set=environment is not None, secrets=self._secrets)
-        code = run(
-            one, words, env=self._variables(), folder=self._folder, out=sys.stdout
-        )
-        if environment is not None:
+        words = Words(may_set=may_set, secrets=self._secrets)
+        code = run(one, words, env=self._variables(), folder=self._folder, out=out)
+        if may_set:
             self._entered[-1][1].update(words.variables)
         if code:
-            sys.stderr.write(f"openjd: {what} failed with exit code {code}{words}\n")
+            fault = f"openjd: {what} failed with exit code {code}{words}\n"
+            sys.stderr.write(out.read_tail() + fault)
+            sys.stderr.flush()
         return code
 
     def _variables(self) -> dict[str, str]:
@@ -390,30 +433,47 @@ def put(value: Any, root: str, here: str) -> Any:
     return value
 
 
-def main() -> int:
-    """Enter the environments, run the task, leave them; give its exit code."""
+def say(value: dict[str, Any]) -> None:
+    """Say one line to whoever runs us."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def run_next(
+    session: Session | None, step: dict[str, Any], said: dict[str, Any], here: str
+) -> Session | None:
+    """Run one task and say what came of it; give the session that goes on, if any."""
+    out = Output()
+    before = look(JOB)
+    code = 0
+    if session is None:
+        session = Session(step)
+        code = session.enter(out)
+    code = code or session.run_task(put(said["data"], step["root"], here), out)
+    is_kept = step["is_kept"] and not code
+    if not is_kept:
+        left = session.leave(out)
+        code = code or left
+    keep_changes(before, JOB, Path(said["output"]))
+    say({"done": True, "exit_code": code, "result": {"output": out.read()}})
+    return session if is_kept else None
+
+
+def main() -> None:
+    """Run tasks until nobody tells of any."""
     here = str(Path.cwd())
     step = json.loads(Path("step.json").read_text(encoding="utf-8"))
-    task = put(json.loads(sys.stdin.read()), step["root"], here)
-    step = put(step, step["root"], here)
+    root = step["root"]
+    step = {**put(step, root, here), "root": root}
     adopt_orphans()
     for name in step["folders"]:
         Path(name).mkdir(parents=True, exist_ok=True)
-    before = look(JOB)
-    folder = Path(step["session"])
-    shutil.rmtree(folder, ignore_errors=True)  # of a task that was killed here
-    folder.mkdir(parents=True)
-    (folder / "path_mapping.json").write_text(json.dumps(step["path_mapping"]))
-    session = Session(step, folder)
-    try:
-        code = session.enter() or session.run_task(task)
-    finally:
-        left = session.leave()
-        kill_descendants(keep=set())
-        shutil.rmtree(folder, ignore_errors=True)
-    keep_changes(before, JOB, Path(os.environ["SUBLET_OUTPUT"]))
-    return code or left
+    session: Session | None = None
+    for line in sys.stdin:
+        session = run_next(session, step, json.loads(line), here)
+    if session is not None:
+        session.leave(Output())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

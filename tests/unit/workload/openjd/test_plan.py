@@ -81,6 +81,8 @@ def test_session_of_a_task_is_told(tmp_path: Path) -> None:
         "enter": None,
         "exit": None,
     }
+    # One of them has to be left again, so each task has a session of its own.
+    assert common["is_kept"] is False
     assert common["folders"] == [
         *("job/paths/Made/made", "job/paths/Source", "job/template")
     ]

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from sublet.workload.map.harness import STDOUT_BYTES_MAX
 from sublet.workload.openjd import session
 
 ROOT = "/root-of-the-tenant"
@@ -31,29 +32,54 @@ def environment(name: str, **given: Any) -> dict[str, Any]:
     return {"name": name, **empty, **given}
 
 
-def run(
-    folder: Path, run_action: dict[str, Any], *environments: Any, files: Any = ()
-) -> "subprocess.CompletedProcess[str]":
-    """Run one task as a worker does."""
+class Ended(NamedTuple):
+    """What came of a task, or of the last of several."""
+
+    returncode: int
+    stdout: str  # of its actions
+    stderr: str
+    said: list[dict[str, Any]]
+
+
+def run(folder: Path, *actions: Any, files: Any = (), is_kept: bool = False) -> Ended:
+    """Run one task as a worker does: its action, then the environments around it."""
+    tasks = [{"files": list(files), "run": actions[0]}]
+    return run_all(folder, tasks, *actions[1:], is_kept=is_kept)
+
+
+def run_all(
+    folder: Path, tasks: list[Any], *environments: Any, is_kept: bool = True
+) -> Ended:
     step = {
         "root": ROOT,
         "session": HERE,
+        "is_kept": is_kept,
         "folders": ["job/template/out"],
         "path_mapping": {"version": "pathmapping-1.0", "path_mapping_rules": []},
         "environments": environments,
     }
     (folder / "step.json").write_text(json.dumps(step))
-    (folder / "files").mkdir(exist_ok=True)
-    return subprocess.run(
+    lines = []
+    for number, task in enumerate(tasks):
+        place = folder / f"files{number or ''}"
+        place.mkdir(exist_ok=True)
+        lines.append(json.dumps({"task": "x", "data": task, "output": str(place)}))
+    ended = subprocess.run(
         [sys.executable, session.__file__],
-        input=json.dumps({"files": list(files), "run": run_action}),
+        input="\n".join(lines),
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, "SUBLET_OUTPUT": str(folder / "files"), "GIVEN": "1"},
+        env={**os.environ, "GIVEN": "1"},
         check=False,
         timeout=60,
     )
+    assert ended.returncode == 0, ended.stderr
+    said = [json.loads(line) for line in ended.stdout.splitlines()]
+    done = [one for one in said if "done" in one]
+    assert len(done) == len(tasks)
+    output = "".join(one["result"]["output"] for one in done)
+    return Ended(done[-1]["exit_code"], output, ended.stderr, said)
 
 
 def test_puts_what_changed_where_it_is_fetched(tmp_path: Path) -> None:
@@ -118,6 +144,7 @@ def test_failed_environment_is_left_and_no_task_runs(tmp_path: Path) -> None:
     assert "task" not in ended.stdout
     assert ended.stdout.index("left bad") < ended.stdout.index("left first")
     assert ended.stderr == (
+        "openjd_fail: no licence\n"
         "openjd: onEnter of bad failed with exit code 7: no licence\n"
     )
 
@@ -134,6 +161,8 @@ def test_failed_task_says_how_far_it_came(tmp_path: Path) -> None:
         ended.stderr
     )
     assert ended.stdout.endswith("left\n")
+    told = [(one["progress"], one["text"]) for one in ended.said if "done" not in one]
+    assert told == [(0.4, ""), (0.4, "loading")]
 
 
 def test_environment_that_cannot_be_left_fails_the_task(tmp_path: Path) -> None:
@@ -237,8 +266,41 @@ def test_program_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_long_lines_are_output_and_nothing_else(tmp_path: Path) -> None:
-    size = 3 * session.LINE_BYTES_MAX
+    size = 2 * session.LINE_BYTES_MAX
     text = f"printf 'x%.0s' $(seq {size}); echo; echo openjd_fail: seen; exit 1"
     ended = run(tmp_path, act(text))
     assert ended.stdout.count("x") == size
     assert "seen" in ended.stderr
+
+
+def test_only_the_last_of_the_output_travels(tmp_path: Path) -> None:
+    # The dearest characters in JSON: six bytes each.
+    text = "for n in $(seq 30); do head -c 10000 /dev/zero; echo $n; done"
+    ended = run(tmp_path, act(text))
+    assert len(ended.stdout) <= session.OUTPUT_LENGTH_MAX
+    assert ended.stdout.endswith("30\n")
+    assert len(json.dumps(ended.said[-1]).encode()) < STDOUT_BYTES_MAX
+
+
+def test_kept_session_is_entered_once(tmp_path: Path) -> None:
+    enter = act("echo entered; echo openjd_env: ONE=1; echo 1 > mark")
+    tasks = [
+        {"files": [], "run": act(f"cat mark; echo {n} > {ROOT}/job/template/out/f{n}")}
+        for n in range(3)
+    ]
+    ended = run_all(tmp_path, tasks, environment("one", enter=enter))
+    shown = [x for x in ended.stdout.splitlines() if not x.startswith("openjd")]
+    assert shown == ["entered", "1", "1", "1"]
+    # Each task has its own files, and not those of the ones before it.
+    for n in range(3):
+        place = tmp_path / f"files{n or ''}/template/out"
+        assert [one.name for one in place.iterdir()] == [f"f{n}"]
+
+
+def test_kept_session_ends_with_a_failure(tmp_path: Path) -> None:
+    enter = act("echo entered")
+    tasks = [{"files": [], "run": act(text)} for text in ("true", "exit 4", "true")]
+    ended = run_all(tmp_path, tasks, environment("one", enter=enter))
+    assert ended.stdout.splitlines() == ["entered", "entered"]
+    codes = [one["exit_code"] for one in ended.said if "done" in one]
+    assert codes == [0, 4, 0]
