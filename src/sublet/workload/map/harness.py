@@ -354,6 +354,8 @@ class WarmProgram:
         with contextlib.suppress(BlockingIOError):
             while len(self._heard) <= LINE_BYTES_MAX:
                 content = os.read(self._stdout, 65_536)
+                if not content and b"\n" in self._heard:
+                    return  # what it said before it ended counts
                 if not content:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         self._process.wait(LAST_WORD_S)
