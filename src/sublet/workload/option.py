@@ -91,6 +91,7 @@ class MapOptions(Needed, total=False):
     retries: int | None
     lease: str | None  # longest lease of one worker
     mode: str | None  # how each worker finds a machine; as in ``Options``
+    is_open: bool  # tasks may be added while it runs, until ``close_tasks``
     is_warm: bool  # the program is started once for all tasks of a machine
     stall: str | None  # that an attempt may make no progress
     fastest_ms: int  # whoever does a task in less lies

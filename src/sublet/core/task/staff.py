@@ -34,7 +34,8 @@ def make_room(state: Map, at_ms: int) -> Move:
     machines would change with every task.
     """
     is_full = len(state.workers) >= state.limits.parallel
-    if not is_full or any(one.is_leaving for one in state.workers):
+    # One that leaves makes room, and one that has no machine yet may get the right one.
+    if not is_full or any(x.is_leaving or not x.provider for x in state.workers):
         return state, ()
     others = len(state.again) - sum(task in state.banned for task in state.again)
     if state.limits.parallel == 1 and (state.fresh or others):
@@ -51,7 +52,9 @@ def rent(state: Map, at_ms: int) -> Move:
     wishes = _list_wishes(state, slow)
     if not wishes or at_ms < state.seek_after_ms:
         return state, ()
-    share = (state.limits.total_max - state.committed) // len(wishes)
+    # Those that may yet be wanted have to be paid, too.
+    to_come = state.limits.parallel - len(state.workers) if state.is_open else 0
+    share = (state.limits.total_max - state.committed) // max(len(wishes), to_come)
     least = state.limits.total_max // (state.limits.parallel * SHARE_MIN)
     if share <= 0 or share < least:
         # Perhaps others leave something over when they end.

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from sublet.base import limits
+from sublet.base.ids import Address
 from sublet.core.task import fact, order
 from sublet.core.task.give import find_silent
 from sublet.core.task.plan import make_plan
@@ -47,11 +48,20 @@ OWN = frozenset({"out_of_memory", "disk_full"})
 NO_LEASE = frozenset({"no_supply", "refused"})
 
 
-def start(limits_: MapLimits) -> Map:
-    """Begin: nothing has happened; tell it ``Begun``."""
+def start(limits_: MapLimits, *, dismissed: tuple[Address, ...] = ()) -> Map:
+    """Begin: nothing has happened; tell it ``Begun``.
+
+    Args:
+        limits_: how many, how much.
+        dismissed: providers of whom nothing is wanted from the first.
+    """
     fresh = ((0, limits_.tasks),) if limits_.tasks else ()
     return Map(
-        limits=limits_, tasks=limits_.tasks, is_open=limits_.is_open, fresh=fresh
+        limits=limits_,
+        tasks=limits_.tasks,
+        is_open=limits_.is_open,
+        fresh=fresh,
+        dismissed=dismissed[-DISMISSED_MAX:],
     )
 
 

@@ -11,22 +11,25 @@ import asyncio
 import base64
 import contextlib
 import time
-from array import array
 from pathlib import Path
 from typing import Any
 
 from sublet.base.errors import Refused, Unavailable
+from sublet.base.limits import TASKS_MAX
 from sublet.base.units import compute_owed
 from sublet.core.task import fact, order
 from sublet.core.task.outlook import Outlook, look_ahead
 from sublet.core.task.state import Map, MapLimits, MapPhase, find_copies
 from sublet.core.task.task import start, step
+from sublet.workload.map.book import TaskBook
+from sublet.workload.map.earlier import Earlier
 from sublet.workload.map.herald import Herald, Show, describe_worker
 from sublet.workload.map.plan import MapWork
 from sublet.workload.map.result import TaskResult
+from sublet.workload.map.roll import Roll
 from sublet.workload.map.store import Store
 from sublet.workload.map.supply import Supply
-from sublet.workload.map.task import TaskList, read_data, read_stdin
+from sublet.workload.map.task import read_data, read_stdin
 from sublet.workload.map.worker import Worker
 from sublet.workload.run.work import Tenant
 
@@ -41,36 +44,39 @@ class Mapper:
         *,
         tenant: Tenant,
         work: MapWork,
-        tasks: TaskList,
-        pending: "array[int]",
+        book: TaskBook,
+        earlier: Earlier,
         limits: MapLimits,
         store: Store,
         show: Show,
-        earlier: tuple[int, int] = (0, 0),
     ) -> None:
         """Take who, what, and where results go; nothing is started yet.
 
         Args:
             tenant: who rents.
             work: what all workers have in common.
-            tasks: all of the map.
-            pending: the numbers of those that have no result yet.
+            book: all tasks of the map.
+            earlier: what earlier runs have left.
             limits: of what is pending.
             store: open; takes the results.
             show: takes events.
-            earlier: tasks that earlier runs did, and that failed in them.
         """
         self._tenant = tenant
         self._work = work
-        self._tasks = tasks
-        self._pending = pending
         self._store = store
-        self._earlier = earlier
-        self._state = start(limits)
+        self._state = start(limits, dismissed=tuple(store.read_dismissed()))
         self._workers: dict[int, Worker] = {}
         self._inbox: asyncio.Queue[fact.Fact] = asyncio.Queue()
         self._offset_ms = int(time.time() * 1_000) - tenant.clock.monotonic_ms()
-        self._herald = Herald(show, now_ms=self.now_ms, name=self._name)
+        self.roll = Roll(
+            book,
+            store=store,
+            earlier=earlier,
+            is_open=limits.is_open,
+            now_ms=self.now_ms,
+            say=self._say,
+        )
+        self._herald = Herald(show, now_ms=self.now_ms, name=self.roll.name)
         self._group = asyncio.TaskGroup()
         self._fault: Unavailable | Refused | None = None
         self._supply = (
@@ -78,7 +84,7 @@ class Mapper:
                 tenant=tenant,
                 work=work.work,
                 now_ms=self.now_ms,
-                tasks=limits.tasks,
+                tasks=TASKS_MAX if limits.is_open else limits.tasks,
                 total_max=limits.total_max,
             )
             if work.work.terms.needs.volume_s
@@ -100,13 +106,17 @@ class Mapper:
 
     def look(self) -> Outlook:
         """Say how far it is and what it may come to."""
-        done, failed = self._earlier
-        return look_ahead(self._state, tasks=len(self._tasks), done=done, failed=failed)
+        return look_ahead(
+            self._state,
+            tasks=len(self.roll.book),
+            done=self.roll.done,
+            failed=self.roll.failed,
+        )
 
     def describe_workers(self) -> list[str]:
         """Say what each worker does, one line each."""
         return [
-            describe_worker(one, self._workers[one.number], self._name)
+            describe_worker(one, self._workers[one.number], self.roll.name)
             for one in self._state.workers
             if one.number in self._workers
         ]
@@ -137,12 +147,16 @@ class Mapper:
         return self._state
 
     async def _live(self) -> None:
+        for added in self.roll.opening:
+            await self._take(added)
         await self._take(fact.Begun(at_ms=self.now_ms()))
         while self._state.phase is not MapPhase.FINISHED:
             await self._take(await self._inbox.get())
 
     async def _take(self, said: fact.Fact) -> None:
         self._state, orders = step(self._state, said)
+        if self._state.phase is not MapPhase.RUNNING:
+            self.roll.is_open = False
         if isinstance(said, fact.WorkerEnded):
             await self._bury(said)
         if isinstance(said, fact.TaskProgressed | fact.TaskEnded):
@@ -161,7 +175,7 @@ class Mapper:
                 worker = self._workers[one.worker]
                 if one.reason != "cancelled":
                     await self._herald.tell_blame(worker, one.reason)
-                worker.stop()
+                worker.stop() if one.is_paid else worker.dismiss(one.reason)
             case order.SendTask():
                 await self._send(one)
             case order.CancelTask():
@@ -230,7 +244,7 @@ class Mapper:
         self._workers[one.worker].session.send(one.task, message)
 
     def _read(self, place: int) -> tuple[str, dict[str, Any]]:
-        task_id, task = self._tasks.read(self._pending[place])
+        task_id, task = self.roll.read(place)
         message: dict[str, Any] = {
             "head": self._work.head,
             "timeout_s": self._state.limits.timeout_ms / 1_000,
@@ -249,8 +263,7 @@ class Mapper:
     async def _keep(self, one: order.KeepResult) -> None:
         worker = self._workers[one.worker]
         said, files = worker.answers[one.task]
-        number = self._pending[one.task]
-        task_id, _ = await asyncio.to_thread(self._tasks.read, number)
+        number, task_id = await asyncio.to_thread(self.roll.name, one.task)
         result = TaskResult(
             id=task_id,
             number=number,
@@ -268,9 +281,8 @@ class Mapper:
         await self._store_result(result, files)
 
     async def _keep_loss(self, one: order.KeepLoss) -> None:
-        number = self._pending[one.task]
-        task_id, _ = await asyncio.to_thread(self._tasks.read, number)
-        note = f"{one.attempts} attempts, and each time its machine was lost or full"
+        number, task_id = await asyncio.to_thread(self.roll.name, one.task)
+        lost = f"{one.attempts} attempts, and each time its machine was lost or full"
         await self._store_result(
             TaskResult(
                 id=task_id,
@@ -278,25 +290,20 @@ class Mapper:
                 outcome="lost",
                 exit_code=255,
                 attempts=one.attempts,
-                note=note,
+                note=one.note or lost,
             ),
             None,
         )
 
     async def _store_result(self, result: TaskResult, files: Path | None) -> None:
         try:
-            await asyncio.to_thread(self._store.keep, result, files)
+            await self.roll.keep(result, files)
         except Unavailable as fault:
             # What cannot be kept must not be paid for any longer.
             self._fault = self._fault or fault
             self.stop()
             return
         await self._herald.tell_result(result)
-
-    def _name(self, place: int) -> tuple[int, str]:
-        """Give number and id of a task of this run."""
-        number = self._pending[place]
-        return number, self._tasks.read(number)[0]
 
     def _say(self, said: fact.Fact) -> None:
         self._inbox.put_nowait(said)

@@ -39,6 +39,7 @@ class MapWish(Struct, frozen=True, kw_only=True):
     retries: int | None = None
     is_fail_fast: bool = False
     retry_failed: bool = False
+    is_open: bool = False  # tasks may be added while it runs
 
 
 class MapWork(Struct, frozen=True):
@@ -85,6 +86,7 @@ def parse_limits(wish: MapWish, terms: Terms) -> MapLimits:
         stall_ms=seconds.get("--stall", 0) * 1_000,
         fastest_ms=wish.fastest_ms,
         is_fail_fast=wish.is_fail_fast,
+        is_open=wish.is_open,
     )
 
 

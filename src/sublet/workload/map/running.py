@@ -4,23 +4,22 @@ import asyncio
 import contextlib
 import secrets
 import shutil
-from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
-from msgspec import Struct, structs
+from msgspec import structs
 
-from sublet.base.errors import Refused, SubletError
+from sublet.base.errors import Refused
+from sublet.base.ids import Address
 from sublet.base.units import format_money
-from sublet.core.document import Stop
-from sublet.core.job.move import CANCELLED
-from sublet.core.job.record import JobRecord
-from sublet.core.job.state import JobPhase
-from sublet.core.lease.phase import Lease, Phase
 from sublet.core.task.outlook import Outlook
+from sublet.core.task.state import MapLimits
 from sublet.workload.map import event
+from sublet.workload.map.book import TaskBook
+from sublet.workload.map.earlier import Earlier, read_earlier, settle_earlier
+from sublet.workload.map.herald import Show
 from sublet.workload.map.mapper import Mapper
 from sublet.workload.map.plan import (
     MapWish,
@@ -31,38 +30,33 @@ from sublet.workload.map.plan import (
 )
 from sublet.workload.map.result import MapResult, TaskResult
 from sublet.workload.map.store import Identity, Store
-from sublet.workload.map.task import TaskList, open_tasks, write_tasks
+from sublet.workload.map.task import Task, TaskList, open_tasks, write_tasks
 from sublet.workload.run import survey
 from sublet.workload.run.term import parse_terms
 from sublet.workload.run.wish import Wish
 from sublet.workload.run.work import Tenant
 
 RESULTS_MAX = 1_024  # that whoever iterates may be behind
-SALT_BITS = 62
-OPEN, DONE, FAILED = 0, 1, 2
-Show = Callable[[event.AnyEvent], Awaitable[None]]
-
-
-class Earlier(Struct, frozen=True):
-    """What the folder holds of earlier runs."""
-
-    pending: "array[int]"
-    ends: bytearray  # of each task: still to be run, done, failed
-    done: int
-    failed: int
 
 
 class RunningMap:
     """A map under way: iterate over results, ask how far it is, stop it."""
 
     def __init__(
-        self, mapper: Mapper, *, store: Store, earlier: Earlier, cost_before: int
+        self,
+        mapper: Mapper,
+        *,
+        store: Store,
+        book: TaskBook,
+        earlier: Earlier,
+        cost_before: int,
     ) -> None:
         """Take what runs; use ``begin_map``."""
         self._earlier = earlier
         self.folder = store.folder
         self._mapper = mapper
         self._store = store
+        self._book = book
         self._cost_before = cost_before
         self._results: asyncio.Queue[TaskResult | None] = asyncio.Queue(RESULTS_MAX)
         self._is_heard = False
@@ -83,13 +77,9 @@ class RunningMap:
 
     async def __aiter__(self) -> AsyncIterator[TaskResult]:
         self._is_heard = True
-        given = bytearray(len(self._earlier.ends))
-        for result in self._store.read():
-            # A task that failed and was tried again has two lines; one counts.
-            if self._earlier.ends[result.number] == _find_end(result):
-                if not given[result.number]:
-                    yield result
-                given[result.number] = 1
+        for line, result in enumerate(self._store.read(), 1):
+            if self._earlier.lines[result.number] == line:
+                yield result
         # Begun only now, so that no result is given twice.
         self.begin()
         while (one := await self._results.get()) is not None:
@@ -102,6 +92,66 @@ class RunningMap:
     def workers(self) -> list[str]:
         """Say what each worker does, one line each."""
         return self._mapper.describe_workers()
+
+    # ---- while it runs ----------------------------------------------------------------
+
+    async def add(
+        self,
+        items: Iterable[Any],
+        *,
+        avoid: Sequence[Address] = (),
+        is_urgent: bool = False,
+    ) -> range:
+        """Give it more tasks; give their numbers. They are durable when this returns.
+
+        Where no other provider than those of ``avoid`` can be had, such a task ends as
+        lost.
+
+        Args:
+            items: as ``start_map`` takes them.
+            avoid: addresses of providers that must not get them, eight at most.
+            is_urgent: they come before all that wait.
+
+        Raises:
+            Refused: something is no task, or the map takes none any more.
+            Unavailable: the disk did not take them.
+        """
+        return await self._mapper.roll.add(
+            items, avoid=tuple(avoid), is_urgent=is_urgent
+        )
+
+    def close_tasks(self) -> None:
+        """Say that no more tasks will come: it ends when all have."""
+        self._mapper.roll.close_tasks()
+
+    def read_added(self) -> Iterator[tuple[int, str, Task]]:
+        """Give the tasks that were ever added: number, id, content. Blocks."""
+        for number in range(self._book.began_with, len(self._book)):
+            yield number, *self._book.read(number)
+
+    async def redo(self, numbers: Iterable[int]) -> None:
+        """Take back results, durably, and have their tasks run by other providers.
+
+        Raises:
+            Refused: one has no result, or the map takes no tasks any more.
+            Unavailable: the disk did not take it.
+        """
+        await self._mapper.roll.redo(numbers)
+
+    async def dismiss(self, provider: Address, *, reason: str) -> None:
+        """Leave a provider for good, now and when the map is gone on with.
+
+        Its workers are stopped, what they were at goes to others, and nothing more is
+        signed for their leases. Results of it that are kept stay: see ``redo``.
+
+        Args:
+            provider: its address.
+            reason: a word for the log of events.
+
+        Raises:
+            Unavailable: the disk did not take it.
+        """
+        await self._mapper.roll.dismiss(provider, reason=reason)
 
     def stop(self) -> None:
         """Ask for all workers to be stopped and settled; results stay."""
@@ -140,11 +190,14 @@ class RunningMap:
             if self._is_heard:
                 await self._results.put(None)
         look = self.look()
-        is_whole = state.outcome in ("done", "failed") and not look.waiting
-        outcome = "failed" if is_whole and look.failed else state.outcome
+        outcome, message = state.outcome, state.message
+        if outcome in ("done", "failed") and not look.waiting:
+            # Of this and earlier runs; what was taken back counts no more.
+            outcome = "failed" if look.failed else "done"
+            message = f"{look.failed} tasks failed" if look.failed else ""
         return MapResult(
             outcome=outcome,
-            message=state.message,
+            message=message,
             tasks=look.tasks,
             done=look.done,
             failed=look.failed,
@@ -204,18 +257,14 @@ async def begin_map(
             is_warm=map_wish.is_warm,
         )
         await asyncio.to_thread(store.open, _identify(work, listed, wish))
+        book = TaskBook(listed, store.folder)
+        undo.callback(book.close)
+        await asyncio.to_thread(book.open)
         earlier = await asyncio.to_thread(
-            _read_earlier, store, len(listed), retry_failed=map_wish.retry_failed
+            read_earlier, store, book, retry_failed=map_wish.retry_failed
         )
-        cost = await _settle_earlier(store, tenant)
-        left = limits.total_max - cost
-        if left <= 0 and earlier.pending:
-            raise Refused(
-                f"--max-total: earlier runs of this map cost {format_money(cost)}; name "
-                "more than that to go on",
-                code="budget_used_up",
-                field="--max-total",
-            )
+        cost = await settle_earlier(store, tenant)
+        left = _find_left(limits, earlier, cost=cost)
         listeners: list[Show] = [show]
 
         async def tell(said: event.AnyEvent) -> None:
@@ -225,16 +274,15 @@ async def begin_map(
         mapper = Mapper(
             tenant=tenant,
             work=work,
-            tasks=listed,
-            pending=earlier.pending,
-            limits=structs.replace(
-                limits, tasks=len(earlier.pending), total_max=max(left, 0)
-            ),
+            book=book,
+            earlier=earlier,
+            limits=structs.replace(limits, tasks=len(earlier.pending), total_max=left),
             store=store,
             show=tell,
-            earlier=(earlier.done, earlier.failed),
         )
-        running = RunningMap(mapper, store=store, earlier=earlier, cost_before=cost)
+        running = RunningMap(
+            mapper, store=store, book=book, earlier=earlier, cost_before=cost
+        )
         listeners.append(running.hear)
         if earlier.done or earlier.failed:
             await show(
@@ -248,6 +296,18 @@ async def begin_map(
         kept = undo.pop_all()
     running.on_end(kept)
     return running
+
+
+def _find_left(limits: MapLimits, earlier: Earlier, *, cost: int) -> int:
+    left = limits.total_max - cost
+    if left <= 0 and (earlier.pending or earlier.special):
+        raise Refused(
+            f"--max-total: earlier runs of this map cost {format_money(cost)}; name "
+            "more than that to go on",
+            code="budget_used_up",
+            field="--max-total",
+        )
+    return max(left, 0)
 
 
 def _list_tasks(tasks: str | Path | Iterable[Any], scratch: Path) -> TaskList:
@@ -264,69 +324,3 @@ def _identify(work: MapWork, tasks: TaskList, wish: Wish) -> Identity:
         command=work.work.program.command,
         tasks=len(tasks),
     )
-
-
-def _read_earlier(store: Store, tasks: int, *, retry_failed: bool) -> Earlier:
-    ends = bytearray(tasks)
-    for result in store.read():
-        if not 0 <= result.number < tasks:
-            raise Refused(
-                f"{store.folder}/results.jsonl names a task that there is not; name "
-                "another folder with --results",
-                code="results_damaged",
-                field="--results",
-            )
-        if ends[result.number] != DONE:
-            ends[result.number] = _find_end(result)
-    if retry_failed:
-        ends = ends.replace(bytes([FAILED]), bytes([OPEN]))
-    pending = array("Q", (number for number, end in enumerate(ends) if end == OPEN))
-    return Earlier(
-        pending=pending,
-        ends=ends,
-        done=ends.count(DONE),
-        failed=ends.count(FAILED),
-    )
-
-
-def _find_end(result: TaskResult) -> int:
-    return DONE if result.is_done else FAILED
-
-
-async def _settle_earlier(store: Store, tenant: Tenant) -> int:
-    """Stop what an interrupted run has left running; give what all runs have cost."""
-    wanted = set(store.read_jobs())
-    records = [one for one in tenant.home.read_jobs() if one.id in wanted]
-    if not records:
-        return 0
-    leases = {one.id: one for one in await tenant.connection.leases(is_all=True)}
-    cost = 0
-    for record in records:
-        if record.job.phase is not JobPhase.FINISHED:
-            await _stop(record, leases, tenant)
-        for attempt in record.job.attempts:
-            lease = leases.get(attempt.lease_id)
-            signed = attempt.authorized if attempt.paid < 0 else attempt.paid
-            if lease is None:
-                cost += signed
-            elif lease.phase is Phase.SETTLED:
-                cost += lease.paid
-            else:
-                cost += max(signed, lease.paid)
-    return cost
-
-
-async def _stop(record: JobRecord, leases: dict[str, Lease], tenant: Tenant) -> None:
-    for attempt in record.job.attempts:
-        lease = leases.get(attempt.lease_id)
-        if lease is None or lease.phase is Phase.SETTLED:
-            continue
-        document = Stop(
-            lease_id=attempt.lease_id,
-            reason=CANCELLED,
-            signed_at_s=tenant.clock.now_s(),
-            salt=secrets.randbits(SALT_BITS),
-        )
-        # One that has ended meanwhile needs no stopping.
-        with contextlib.suppress(SubletError):
-            await tenant.connection.submit(document)

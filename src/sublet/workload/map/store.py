@@ -2,28 +2,35 @@
 
     map.json        which map this is: a fingerprint of program, files and tasks
     tasks.jsonl     only where a program gave the tasks
-    results.jsonl   one line per task that has ended, in the order in which they did
+    results.jsonl   one line per task that has ended, in the order in which they did; a
+                    later line of the same task counts, one whose outcome is "void" none
     outputs/ID/     the files that a task left in $SUBLET_OUTPUT
+    void/ID/        those of a result that does not count any more
+    added.jsonl     tasks that came while it ran (``book``)
     jobs            ids of the jobs that were its workers
+    dismissed       providers of whom nothing more is wanted
 
-One process at a time. A line that was half written when the power went is cut off.
+One process at a time.
 """
 
 import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sublet.adapter.private_file import sync
 from sublet.base.errors import Refused, Unavailable
+from sublet.base.ids import Address
+from sublet.workload.map.line_file import LineFile
 from sublet.workload.map.result import TaskResult
 
 LINE_BYTES_MAX = 16_777_216
+VOID = "void"  # the outcome in a line that takes back the one before
 
 
 class Identity(Struct, frozen=True):
@@ -40,7 +47,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         """Take the folder; use ``open``."""
         self.folder = folder
-        self._file = -1
+        self._results = LineFile(folder / "results.jsonl")
         self._lock = -1
 
     def open(self, identity: Identity, *, is_fresh: bool = False) -> None:
@@ -61,7 +68,7 @@ class Store:
             raise
 
     def _open(self, identity: Identity, *, is_fresh: bool) -> None:
-        with _translate(self.folder):
+        with keeping_in(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._take_lock()
             place = self.folder / "map.json"
@@ -75,16 +82,14 @@ class Store:
             if is_fresh:
                 results.unlink(missing_ok=True)
                 shutil.rmtree(self.folder / "outputs", ignore_errors=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._file = os.open(results, flags, 0o666)
-            self._cut_torn_line()
+            self._results.open()
 
     def close(self) -> None:
         """Let go of the folder; twice is harmless."""
-        for handle in (self._file, self._lock):
-            if handle >= 0:
-                os.close(handle)
-        self._file = self._lock = -1
+        self._results.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
 
     def read(self) -> Iterator[TaskResult]:
         """Give the results that are there, oldest first.
@@ -113,7 +118,7 @@ class Store:
         Raises:
             Unavailable: the disk did not take it; the task has not ended.
         """
-        with _translate(self.folder):
+        with keeping_in(self.folder):
             if files is not None:
                 target = self.folder / "outputs" / result.id
                 target.parent.mkdir(exist_ok=True)
@@ -121,29 +126,62 @@ class Store:
                 shutil.rmtree(target, ignore_errors=True)
                 files.rename(target)
                 sync(target.parent)
-            content = msgspec.json.encode(result) + b"\n"
-            size = os.fstat(self._file).st_size
-            try:
-                done = 0
-                while done < len(content):
-                    done += os.write(self._file, content[done:])
-                os.fsync(self._file)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self._file, size)
-                raise
+            elif (old := self.folder / "outputs" / result.id).exists():
+                shutil.rmtree(old)  # of a result that does not count any more
+            self._results.append(msgspec.json.encode(result) + b"\n")
+
+    def void(self, results: Sequence[TaskResult]) -> None:
+        """Write down that results do not count any more; their files go to void/ID/.
+
+        Raises:
+            Unavailable: the disk did not take it; they count as before.
+        """
+        lines = [structs.replace(one, outcome=VOID, stdout="") for one in results]
+        with keeping_in(self.folder):
+            self._results.append(
+                b"".join(msgspec.json.encode(x) + b"\n" for x in lines)
+            )
+            for one in results:
+                files = self.folder / "outputs" / one.id
+                if files.exists():
+                    target = self.folder / "void" / one.id
+                    target.parent.mkdir(exist_ok=True)
+                    shutil.rmtree(target, ignore_errors=True)
+                    files.rename(target)
+
+    def find(self, numbers: Collection[int]) -> dict[int, TaskResult]:
+        """Give the results that count of these tasks; raises as ``read``."""
+        found = {}
+        for one in self.read():
+            if one.number in numbers:
+                found[one.number] = one
+        return {key: one for key, one in found.items() if one.outcome != VOID}
+
+    def note_dismissed(self, provider: Address) -> None:
+        """Remember a provider of whom nothing more is wanted."""
+        self._note("dismissed", provider)
+
+    def read_dismissed(self) -> list[Address]:
+        """Give the providers of whom nothing more is wanted."""
+        return self._read_notes("dismissed")
 
     def note_job(self, job_id: str) -> None:
         """Remember a worker's job, so that one who goes on can stop what is left."""
-        with _translate(self.folder), (self.folder / "jobs").open("a") as file:
-            file.write(job_id + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._note("jobs", job_id)
 
     def read_jobs(self) -> list[str]:
         """Give the ids of the jobs that were workers of this map."""
+        return self._read_notes("jobs")
+
+    def _note(self, name: str, text: str) -> None:
+        with keeping_in(self.folder), (self.folder / name).open("a") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read_notes(self, name: str) -> list[str]:
         try:
-            return (self.folder / "jobs").read_text().split()
+            return (self.folder / name).read_text().split()
         except FileNotFoundError:
             return []
 
@@ -167,20 +205,6 @@ class Store:
             raise _other(self.folder) from exc
         if found.fingerprint != identity.fingerprint:
             raise _other(self.folder)
-
-    def _cut_torn_line(self) -> None:
-        """What was written without its end was never promised to anybody."""
-        size = end = os.fstat(self._file).st_size
-        while end:
-            start = max(0, end - 65_536)
-            place = os.pread(self._file, end - start, start).rfind(b"\n")
-            if place >= 0:
-                end = start + place + 1
-                break
-            end = start
-        if end < size:
-            os.ftruncate(self._file, end)
-            os.fsync(self._file)
 
 
 def _other(folder: Path) -> Refused:
@@ -210,7 +234,8 @@ def _sync_tree(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _translate(place: Path) -> Iterator[None]:
+def keeping_in(place: Path) -> Iterator[None]:
+    """Say of a disk that takes nothing what its owner can do."""
     try:
         yield
     except OSError as exc:

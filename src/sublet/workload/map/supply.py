@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 
 from sublet.base.errors import SubletError, Unavailable
 from sublet.base.ids import NO_DIGEST, Address, Digest
+from sublet.base.limits import LIST_LENGTH_MAX
 from sublet.core.book.open_order import FILLED, OpenOrder, OrderPhase
 from sublet.core.document import Order
 from sublet.core.job import fact, order
@@ -68,7 +69,7 @@ class PieceRunner(Runner):
         self._say(answer)
 
 
-Waiting = tuple[PieceRunner, "asyncio.Future[Granted | fact.Fact]"]
+Waiting = tuple[PieceRunner, "asyncio.Future[Granted | fact.Fact]", tuple[Address, ...]]
 
 
 class Supply:
@@ -96,7 +97,6 @@ class Supply:
         self._left_s = min(needs.volume_s, tasks * needs.timeout_s)
         self._money = total_max
         self._until_s = tenant.clock.now_s() + needs.mode_s
-        self._avoid: tuple[Address, ...] = ()
         self._waiting: list[Waiting] = []
         self._placed: Placed | None = None
         self._handed = 0  # leases of the order that were given out, or stopped
@@ -119,17 +119,16 @@ class Supply:
         self, runner: PieceRunner, *, avoid: tuple[Address, ...]
     ) -> Granted | fact.Fact:
         """Wait for the next piece; give it, or why there is none."""
-        self._avoid = tuple(dict.fromkeys((*self._avoid, *avoid)))
         answer: asyncio.Future[Granted | fact.Fact]
         answer = asyncio.get_running_loop().create_future()
-        self._waiting.append((runner, answer))
+        self._waiting.append((runner, answer, avoid))
         if self._serving is None or self._serving.done():
             self._serving = asyncio.create_task(self._serve())
         return await answer
 
     async def close(self) -> None:
         """Cancel what still waits; harmless where nothing does. Never raises."""
-        for runner, _ in self._waiting:
+        for runner, _, _ in self._waiting:
             runner.stop()
         self._over = "the map is over"
         self._woken.set()
@@ -174,7 +173,7 @@ class Supply:
         await self._hand_out(now)
         if now.phase is not OrderPhase.ENDED:
             await self._tell(describe_wait(now, now_s=self._clock.now_s()))
-            if placed.avoid != self._avoid:
+            if placed.avoid != self._list_avoided():
                 await self._cancel()  # and placed anew without them
             return
         self._placed = None
@@ -196,10 +195,11 @@ class Supply:
         )
         terms = structs.replace(self._work.terms, needs=needs)
         self._desk.work = structs.replace(self._work, terms=terms)
-        wish = order.PlaceOrder(avoid=self._avoid, resume=NO_DIGEST, spent=0)
+        avoid = self._list_avoided()
+        wish = order.PlaceOrder(avoid=avoid, resume=NO_DIGEST, spent=0)
         signed, manifest = await self._desk.make_contract(wish, Tree(files=()))
         order_id = digest(signed.document, await self._desk.domain())
-        self._placed = Placed(order_id, signed, manifest, self._avoid, -1)
+        self._placed = Placed(order_id, signed, manifest, avoid, -1)
         self._handed = 0
 
     async def _send(self, placed: Placed) -> None:
@@ -225,7 +225,7 @@ class Supply:
             self._handed += 1
             granted = Granted(lease, placed.manifest, placed.signed, placed.index)
             if self._forget_stopped():
-                _, answer = self._waiting.pop(0)
+                _, answer, _ = self._waiting.pop(0)
                 answer.set_result(granted)
             else:
                 stop = order.StopLease(lease_id=key, reason=CANCELLED)
@@ -241,9 +241,14 @@ class Supply:
 
     # ---- who waits --------------------------------------------------------------------
 
+    def _list_avoided(self) -> tuple[Address, ...]:
+        """Name whom anybody who waits avoids: its next lease may be any one's."""
+        names = (name for _, _, avoid in self._waiting for name in avoid)
+        return tuple(dict.fromkeys(names))[-LIST_LENGTH_MAX:]
+
     def _forget_stopped(self) -> bool:
         """Answer those who want nothing any more; say whether anybody is left."""
-        for runner, answer in self._waiting:
+        for runner, answer, _ in self._waiting:
             if runner.is_stopped and not answer.done():
                 answer.set_result(self._say_none("stopped"))
         self._waiting = [one for one in self._waiting if not one[1].done()]
@@ -252,7 +257,7 @@ class Supply:
     async def _tell(self, text: str) -> None:
         if text != self._told:
             self._told = text
-            for runner, _ in list(self._waiting):
+            for runner, _, _ in list(self._waiting):
                 await runner.hear(event.Waiting(at_ms=self._now_ms(), message=text))
 
     def _refuse(self, code: str, message: str, exit_code: int) -> None:
@@ -265,7 +270,7 @@ class Supply:
 
     def _answer(self, said: fact.Fact) -> None:
         waiting, self._waiting = self._waiting, []
-        for _, answer in waiting:
+        for _, answer, _ in waiting:
             if not answer.done():
                 answer.set_result(said)
 

@@ -102,7 +102,7 @@ def open_tasks(path: Path) -> TaskList:
             if line.strip():
                 number = len(places)
                 places.append(start)
-                fault = _find_fault(line, number, line_number, seen)
+                fault = find_fault(line, number, f"line {line_number}", seen)
                 if fault is not None:
                     faults.append(fault)
                 if len(faults) == FAULTS_MAX or len(line) > limits.TASK_BYTES_MAX:
@@ -120,10 +120,15 @@ def open_tasks(path: Path) -> TaskList:
     return TaskList(path, places, hasher.hexdigest())
 
 
-def _find_fault(
-    line: bytes, number: int, line_number: int, seen: set[int]
-) -> Refused | None:
-    where = f"line {line_number}"
+def find_fault(line: bytes, number: int, where: str, seen: set[int]) -> Refused | None:
+    """Say what is wrong with a task; note its id in ``seen`` where nothing is.
+
+    Args:
+        line: JSON.
+        number: of the task, from 0.
+        where: it stands, for whoever reads.
+        seen: what ``hash_id`` gives of the ids before.
+    """
     if len(line) > limits.TASK_BYTES_MAX:
         return _refuse(
             f"{where} has more than {limits.TASK_BYTES_MAX} bytes; name a file with "
@@ -141,15 +146,18 @@ def _find_fault(
         )
     if any("\0" in text for text in (*task.words, *task.env.values())):
         return _refuse(f"{where} has a NUL character", code="bad_task")
-    # 64 bits of a hash: a million ids fit, and none of them is mistaken for another.
-    key = blake3((task.id or str(number + 1)).encode()).digest(length=8)
-    short = int.from_bytes(key, "big")
+    short = hash_id(task.id or str(number + 1))
     if short in seen:
         return _refuse(
             f"{where} has the id {task.id or number + 1!s} once more", code="same_id"
         )
     seen.add(short)
     return None
+
+
+def hash_id(task_id: str) -> int:
+    """Give 64 bits of a hash: a million ids fit, and none is mistaken for another."""
+    return int.from_bytes(blake3(task_id.encode()).digest(length=8), "big")
 
 
 def write_tasks(items: Any, path: Path) -> None:
@@ -164,14 +172,15 @@ def write_tasks(items: Any, path: Path) -> None:
     with path.open("wb") as file:
         for number, item in enumerate(items):
             try:
-                file.write(msgspec.json.encode(_as_task(item)) + b"\n")
+                file.write(msgspec.json.encode(as_task(item)) + b"\n")
             except (msgspec.MsgspecError, TypeError, ValueError) as exc:
                 raise _refuse(
                     f"item {number} is no task: {exc}", code="bad_task"
                 ) from exc
 
 
-def _as_task(item: Any) -> Task:
+def as_task(item: Any) -> Task:
+    """Read a program's item; TypeError, ValueError or MsgspecError: it is no task."""
     if isinstance(item, Task):
         return item
     if isinstance(item, Mapping):

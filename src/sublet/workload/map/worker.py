@@ -97,6 +97,11 @@ class Worker:
         """Ask for the lease to be stopped and settled; twice is harmless."""
         self._runner.stop()
 
+    def dismiss(self, reason: str) -> None:
+        """Stop the lease and sign nothing more for it."""
+        fault = PeerFault("its tenant will have nothing more of it", code=reason)
+        self._runner.dismiss(fault)
+
     async def run(self) -> None:
         """Rent, work, settle; tells ``WorkerEnded`` at the end of all.
 

@@ -113,6 +113,14 @@ class Runner:
         self._is_stopped = True
         self._inbox.put_nowait(fact.StopAsked(at_ms=self.now_ms()))
 
+    def dismiss(self, fault: PeerFault) -> None:
+        """Sign nothing more for the lease, and stop it; where there is none, ``stop``."""
+        if self._job.phase in (JobPhase.SEEKING, JobPhase.FINISHED):
+            self.stop()
+            return
+        lease_id = self._job.attempt.lease_id
+        self._say(_accuse(fault, lease_id=lease_id, at_ms=self.now_ms()))
+
     async def run(self) -> JobRecord:
         """Run the job to its end; give what there is to remember of it."""
         place = self._home.job_folder(self._work.id) / "ssh_key"
@@ -178,10 +186,7 @@ class Runner:
                 case order.AwaitSupply():
                     self._spawn(self._await_supply(one.delay_ms))
                 case order.AwaitReceipt():
-                    overdue = fact.ReceiptOverdue(
-                        at_ms=self.now_ms() + one.delay_ms, lease_id=one.lease_id
-                    )
-                    self._spawn(_say_later(self._say, overdue, one.delay_ms))
+                    self._spawn(_miss_receipt(one, self._say, self.now_ms()))
                 case order.Dial():
                     talk = await self._find_talk(one.lease_id)
                     self._spawn(self._dial(talk, one.delay_ms))
@@ -213,10 +218,10 @@ class Runner:
         await talk.converse(self._connection)
 
     def _watch(self, lease_id: Digest) -> None:
-        is_hurried = lease_id in self._watches
-        if is_hurried:
+        delay_s = WATCH_AFTER_S
+        if lease_id in self._watches:
             self._watches[lease_id].cancel()
-        delay_s = 0.0 if is_hurried else WATCH_AFTER_S
+            delay_s = 0.0
         watching = self._desk.watch(lease_id, delay_s=delay_s)
         self._watches[lease_id] = self._spawn(watching)
 
@@ -332,8 +337,7 @@ class Runner:
         """Ask what attempts cost that did not end by a receipt."""
         await self._desk.settle_up(self._job.unpriced, limit_s=SETTLE_S)
         while not self._inbox.empty():
-            said = self._inbox.get_nowait()
-            if isinstance(said, fact.LeaseSettled):
+            if isinstance(said := self._inbox.get_nowait(), fact.LeaseSettled):
                 self._job, _ = job.step(self._job, said)
 
 
@@ -352,11 +356,12 @@ def _describe(work: Work, connection: Connection) -> JobRecord:
     )
 
 
-async def _say_later(
-    say: Callable[[fact.Fact], None], said: fact.Fact, delay_ms: int
+async def _miss_receipt(
+    one: order.AwaitReceipt, say: Callable[[fact.Fact], None], now_ms: int
 ) -> None:
-    await asyncio.sleep(delay_ms / 1_000)
-    say(said)
+    await asyncio.sleep(one.delay_ms / 1_000)
+    at_ms = now_ms + one.delay_ms
+    say(fact.ReceiptOverdue(at_ms=at_ms, lease_id=one.lease_id))
 
 
 def _accuse(

@@ -11,7 +11,7 @@ from sublet.core.task import fact, order
 from sublet.core.task.give import OVERDUE_MS, STRAGGLER_MS_MIN
 from sublet.core.task.outlook import look_ahead
 from sublet.core.task.staff import IDLE_MS
-from sublet.core.task.state import Map, MapLimits, MapPhase
+from sublet.core.task.state import Map, MapLimits, MapPhase, find_worker
 from sublet.core.task.task import SEEK_PAUSE_MS, start, step
 
 PROVIDERS = tuple("0x" + f"{number:040x}" for number in range(1, 9))
@@ -27,17 +27,35 @@ class Story:
         self.state = start(MapLimits(tasks=tasks, parallel=parallel, **limits))
         self.orders: tuple[order.Order, ...] = ()
         self.kept: dict[int, bool] = {}
+        self.banned: dict[int, tuple[str, ...]] = {}
+        self.dismissed: set[str] = set()
         self.tell(fact.Begun)
 
     def tell(self, kind: type[fact.Fact], *, after_ms: int = 0, **values: Any) -> Map:
         self.at_ms += after_ms
         said = kind(at_ms=self.at_ms, **values)
+        if isinstance(said, fact.TasksAdded):
+            known = range(self.state.tasks, self.state.tasks + said.count)
+            self.banned.update(dict.fromkeys(known, said.avoid))
+        if isinstance(said, fact.ProviderDismissed):
+            self.dismissed.add(said.provider)
         self.state, self.orders = step(self.state, said)
         for one in self.orders:
+            if isinstance(one, order.SendTask):
+                worker = find_worker(self.state, one.worker)
+                assert worker is not None
+                assert worker.provider not in self.banned.get(one.task, ())
+                assert worker.provider not in self.dismissed
+                assert one.task not in self.kept, "it has ended"
             if isinstance(one, order.KeepResult | order.KeepLoss):
                 assert one.task not in self.kept, "a task ended twice"
                 self.kept[one.task] = isinstance(one, order.KeepResult) and one.is_done
         return self.state
+
+    def add(self, count: int = 1, *avoid: int, is_urgent: bool = False) -> "Story":
+        names = tuple(PROVIDERS[place] for place in avoid)
+        self.tell(fact.TasksAdded, count=count, avoid=names, is_urgent=is_urgent)
+        return self
 
     def ready(self, number: int, provider: int | None = None) -> "Story":
         place = number if provider is None else provider
@@ -276,10 +294,33 @@ def test_outlook_adds_up() -> None:
 # ---- a world that dies, lies and dawdles, from a seed ---------------------------------
 
 
-def live(seed: int, *, tasks: int, parallel: int, total_max: int) -> Story:
+def change(story: Story, dice: random.Random) -> None:
+    """Do what the map's owner may do while it is open."""
+    luck = dice.random()
+    if luck < 0.1:
+        story.tell(fact.TasksClosed)
+    elif luck < 0.2:
+        provider = dice.choice(PROVIDERS)
+        story.tell(fact.ProviderDismissed, provider=provider, reason="lied")
+    else:  # what is run again is a new task here, which somebody must not get
+        avoid = dice.sample(range(len(PROVIDERS)), dice.randrange(3))
+        story.add(dice.randrange(1, 4), *avoid, is_urgent=dice.random() < 0.5)
+
+
+def live(
+    seed: int, *, tasks: int, parallel: int, total_max: int, is_open: bool = False
+) -> Story:
     """Play a whole map with random bad luck; check what must always hold."""
     dice = random.Random(seed)
-    story = Story(tasks, parallel, total_max=total_max, timeout_ms=50_000)
+    story = Story(
+        tasks,
+        parallel,
+        total_max=total_max,
+        timeout_ms=50_000,
+        stall_ms=20_000,
+        fastest_ms=5,
+        is_open=is_open,
+    )
     costs: dict[int, int] = {}
     caps: dict[int, int] = {}
     for _ in range(100 * tasks + 1_000):
@@ -291,6 +332,9 @@ def live(seed: int, *, tasks: int, parallel: int, total_max: int) -> Story:
         assert len(story.kept) == state.done + state.failed
         if state.phase is MapPhase.FINISHED:
             break
+        if state.is_open and dice.random() < 0.1:
+            change(story, dice)
+            continue
         if not state.workers or dice.random() < 0.2:
             story.tell(fact.Ticked, after_ms=dice.randrange(3_000), costs=dict(costs))
             continue
@@ -309,16 +353,20 @@ def live(seed: int, *, tasks: int, parallel: int, total_max: int) -> Story:
             story.end(number, dice.randrange(tasks), "done")  # perhaps a lie
         elif luck < 0.08:
             story.tell(fact.WorkerMisbehaved, worker=number, reason="garbage")
+        elif luck < 0.11 and worker.runs:
+            share = dice.randrange(1_000_000)
+            task = dice.choice([worker.runs[0].task, 999])
+            story.tell(fact.TaskProgressed, worker=number, task=task, share_ppm=share)
         elif worker.runs:
             run = worker.runs[0]
             outcome = "cancelled" if run.is_dropped else "done"
             if luck < 0.15:
-                outcome = dice.choice(["failed", "timeout"])
+                outcome = dice.choice(["failed", "timeout", "stalled"])
             story.end(number, run.task, outcome, ran_ms=dice.randrange(1, 3_000))
     assert story.state.phase is MapPhase.FINISHED, story.state
     assert story.state.spent <= total_max
     if story.state.outcome in ("done", "failed"):
-        assert story.kept.keys() == set(range(tasks))
+        assert story.kept.keys() == set(range(story.state.tasks))
     return story
 
 
@@ -328,16 +376,19 @@ def live(seed: int, *, tasks: int, parallel: int, total_max: int) -> Story:
     tasks=st.integers(1, 40),
     parallel=st.integers(1, 8),
     total_max=st.sampled_from([500, 20_000, 10_000_000]),
+    is_open=st.booleans(),
 )
 def test_every_task_ends_once_whatever_happens(
-    seed: int, tasks: int, parallel: int, total_max: int
+    seed: int, tasks: int, parallel: int, total_max: int, is_open: bool
 ) -> None:
-    live(seed, tasks=tasks, parallel=parallel, total_max=total_max)
+    live(seed, tasks=tasks, parallel=parallel, total_max=total_max, is_open=is_open)
 
 
-def test_most_maps_do_end_well() -> None:
+@pytest.mark.parametrize("is_open", [False, True])
+def test_most_maps_do_end_well(is_open: bool) -> None:
     ends = [
-        live(seed, tasks=30, parallel=4, total_max=10**9).state for seed in range(40)
+        live(seed, tasks=30, parallel=4, total_max=10**9, is_open=is_open).state
+        for seed in range(40)
     ]
     whole = [one for one in ends if one.outcome in ("done", "failed")]
     assert len(whole) > 20, [one.outcome for one in ends]

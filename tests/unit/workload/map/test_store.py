@@ -87,3 +87,29 @@ def test_jobs_are_remembered(tmp_path: Path) -> None:
     store.note_job("a" * 12)
     store.note_job("b" * 12)
     assert store.read_jobs() == ["a" * 12, "b" * 12]
+
+
+def test_result_that_is_taken_back_does_not_count(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    files = store.folder / ".scratch"
+    files.mkdir()
+    (files / "x").write_text("a lie")
+    store.keep(make(0), files)
+    store.keep(make(1), None)
+    store.void([make(0)])
+    assert store.find({0, 1}) == {1: make(1)}
+    assert not (store.folder / "outputs" / "t0").exists()
+    assert (store.folder / "void" / "t0" / "x").read_text() == "a lie"
+    store.close()
+    again = opened(tmp_path)
+    assert [one.outcome for one in again.read()] == ["done", "done", "void"]
+    again.keep(make(0), None)
+    assert again.find({0}) == {0: make(0)}
+
+
+def test_dismissed_providers_are_remembered(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    assert store.read_dismissed() == []
+    store.note_dismissed("0x" + "a" * 40)
+    store.close()
+    assert opened(tmp_path).read_dismissed() == ["0x" + "a" * 40]
