@@ -87,7 +87,8 @@ def summarize_step(result: StepResult) -> list[str]:
         f"{result.tasks} tasks done{failed}; "
         f"{format_money(result.cost + result.cost_before)}"
     ]
-    if result.message and result.outcome not in ("done", "failed"):
+    is_told = result.outcome in ("done", "failed", result.message)
+    if result.message and not is_told:
         lines.append(f"  {clean(result.message)}")
     if result.returned:
         lines.append(f"  {result.returned} files came back to where the job wants them")
