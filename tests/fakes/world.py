@@ -225,7 +225,12 @@ class World:
         return self.say(kept, self.tenant)
 
     def receipt(
-        self, lease: Lease, *, ran_ms: int, reason: str = "exited"
+        self,
+        lease: Lease,
+        *,
+        ran_ms: int,
+        reason: str = "exited",
+        stdout: Digest = NO_DIGEST,
     ) -> Candidate:
         receipt = Receipt(
             lease_id=lease.id,
@@ -233,7 +238,7 @@ class World:
             exit_code=0,
             reason=reason,
             outputs="0x" + "33" * 32,
-            stdout=NO_DIGEST,
+            stdout=stdout,
             stderr=NO_DIGEST,
             egress=NO_DIGEST,
             **self.stamp(),

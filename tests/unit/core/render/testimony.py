@@ -97,6 +97,15 @@ def draw(picture: Picture) -> tuple[Probe, ...]:
     return draw_probes(picture, recipe=RECIPE, unit=UNIT, seed=seed)
 
 
+def give(evidence: Evidence, *, worker: str, lease: str) -> Evidence:
+    """Let a lease of a real log be the worker's."""
+    was = evidence.worker
+    return msgspec.structs.replace(
+        evidence,
+        worker=msgspec.structs.replace(was, provider=worker, lease=lease),
+    )
+
+
 def make_evidence(
     committed: Picture,
     checked: Picture,
