@@ -23,8 +23,8 @@ from sublet.core.render.probe import Probe
 
 RELATIVE = 0.01  # of the brighter value: more is off
 FLOOR = 0.01  # light that counts at least as the brighter value
-PROBE_OFF_MAX_PPM = 300_000  # of the pixels of one probe
-UNIT_OFF_MAX_PPM = 100_000  # of the pixels of all probes of the unit
+PROBE_OFF_MAX_PPM = 150_000  # of the pixels of one probe
+UNIT_OFF_MAX_PPM = 30_000  # of the pixels of all probes of the unit
 WHOLE_PPM = 1_000_000
 
 EQUAL = "equal"

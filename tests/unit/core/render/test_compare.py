@@ -64,8 +64,8 @@ def test_rounding_between_classes_is_the_same_work() -> None:
 @pytest.mark.parametrize(
     ("pixels", "is_same"),
     [
-        (25, True),  # 9.8 % of each probe
-        (26, False),  # 10.2 %: too many of all together
+        (7, True),  # 2.7 % of each probe
+        (8, False),  # 3.1 %: too many of all together
     ],
 )
 def test_limit_of_all_probes(pixels: int, is_same: bool) -> None:
@@ -76,8 +76,8 @@ def test_limit_of_all_probes(pixels: int, is_same: bool) -> None:
 @pytest.mark.parametrize(
     ("pixels", "is_same"),
     [
-        (76, True),  # 29.7 % of one probe, 5.9 % of all
-        (77, False),  # 30.1 % of one
+        (38, True),  # 14.8 % of one probe, 2.97 % of all
+        (39, False),  # 15.2 % of one
     ],
 )
 def test_limit_of_the_worst_probe(pixels: int, is_same: bool) -> None:
