@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from sublet.base.errors import Refused
+from sublet.core.document import Receipt
+from sublet.core.task.commitment import commit, read_commitments, write_given
 from sublet.workload.map import event
 from tests.fakes.provider import Temper
 from tests.integration.provider_house import wait_settled
@@ -64,6 +67,29 @@ async def test_example_answers_every_prompt(market: Market) -> None:
         place = market.folder / "results" / "outputs" / task["id"] / "answer.txt"
         assert place.read_text() == task["data"]["prompt"] + answer + "\n"
     await wait_settled(market.client)
+
+
+async def test_receipt_covers_every_answer(market: Market) -> None:
+    """What the harness wrote about each task is in the stream that the receipt hashes."""
+    provider = await market.provide()
+    code = "    say(done=True, result={'twice': 2 * data['n']})\n"
+    tasks = [{"id": f"n{n}", "data": {"n": n}} for n in range(3)]
+    script = write_script(market, WARM + code)
+    await run_map(market, script, tasks=tasks, is_warm=True, parallel=1)
+    [lease] = await wait_settled(market.client)
+    signed = provider.jobs[lease.id].receipt
+    assert signed is not None
+    document = signed.document
+    assert isinstance(document, Receipt)
+    for task in tasks:
+        result = read_results(market)[task["id"]]
+        place = market.folder / "home" / "jobs" / result.job / "stdout"
+        stream = place.read_bytes()
+        assert result.lease == lease.id == document.lease_id
+        assert document.stdout == "0x" + blake3(stream).hexdigest()
+        given = write_given({"args": [], "env": {}, "data": task["data"]})
+        line = commit(task["id"], given=given, wrote=result.stdout.encode())
+        assert line in read_commitments(stream)
 
 
 async def test_each_machine_loads_once_and_progress_is_told(market: Market) -> None:

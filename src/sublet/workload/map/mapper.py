@@ -277,6 +277,8 @@ class Mapper:
             ran_ms=one.ran_ms,
             cost=compute_owed(price_hour=worker.price_hour, ran_ms=one.ran_ms),
             provider=worker.provider,
+            lease=worker.lease_id,
+            job=worker.work.id,
         )
         await self._store_result(result, files)
 

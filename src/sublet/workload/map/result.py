@@ -23,6 +23,8 @@ class TaskResult(Struct, frozen=True):
     ran_ms: int = 0
     cost: int = 0  # of these milliseconds on that machine
     provider: str = ""  # its address; "" where the task has no result of any
+    lease: str = ""  # of the worker; its receipt covers what the worker committed to,
+    job: str = ""  # and this job's copy of stdout shows it (``core.task.commitment``)
     note: str = ""
 
     @property

@@ -73,14 +73,14 @@ class Worker:
         self.price_hour = 0
         self._scratch = scratch / f"worker-{number}"
         self._say = say
-        self._lease_id: Digest = ""
+        self.lease_id: Digest = ""
         self._talking: asyncio.Task[None] | None = None
         self.local_fault: Unavailable | None = None
         job: dict[str, Any] = {"tenant": tenant, "work": self.work}
         job |= {"show": self._hear, "avoided": avoid}
         self._runner = Runner(**job) if supply is None else PieceRunner(supply, **job)
         self.session = TaskSession(
-            open_line=lambda: self._runner.open_line(self._lease_id),
+            open_line=lambda: self._runner.open_line(self.lease_id),
             scratch=self._scratch,
             disk_bytes=terms.needs.disk_bytes,
             ready=lambda: say(fact.WorkerReady(**self._here())),
@@ -128,7 +128,7 @@ class Worker:
     async def _hear(self, said: event.AnyEvent) -> None:
         match said:
             case event.Matched():
-                self._lease_id = said.lease_id
+                self.lease_id = said.lease_id
                 self.provider, self.machine = said.provider, said.machine
                 self.price_hour = said.price_hour
                 self._say(
