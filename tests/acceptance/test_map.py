@@ -217,6 +217,44 @@ async def test_fail_fast_stops_all(house: House, tmp_path: Path) -> None:
     assert "run the same command again to go on" in said
 
 
+WARM = (
+    "import json, os, sys\n"
+    "for line in sys.stdin:\n"
+    "    task, hoard = json.loads(line), []\n"
+    "    print(json.dumps({'progress': 0.5, 'text': 'half'}), flush=True)\n"
+    "    while task['data'] == 'eat':\n"
+    "        hoard.append(b'x' * (8 << 20))\n"
+    "    print(json.dumps({'done': True, 'result': os.getpid()}), flush=True)\n"
+)
+
+
+async def test_warm_program_that_eats_all_memory_costs_its_task_alone(
+    house: House, tmp_path: Path
+) -> None:
+    """The machine goes on: the kernel takes the program, and the next one is started."""
+    names = ["a", "hungry", "b", "c"]
+    lines = [{"id": one, "data": "eat" if one == "hungry" else one} for one in names]
+    (tmp_path / "tasks.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    (tmp_path / "warm.py").write_text(WARM)
+    flags = ("--warm", "--parallel", "1", "--retries", "0", "--memory", "128MiB")
+    process = await asyncio.create_subprocess_exec(
+        *map_argv(*flags, "--json", "warm.py"),
+        cwd=tmp_path,
+        env=environment_of(house),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(2 * WAIT_S):
+        said, _ = await process.communicate()
+    events = [json.loads(line) for line in said.splitlines()]
+    results = {one["result"]["id"]: one["result"] for one in events if "result" in one}
+    assert process.returncode == 1, events[-1]
+    assert results["hungry"]["exit_code"] == 128 + signal.SIGKILL
+    assert "perhaps it lacked memory" in results["hungry"]["stderr"]
+    assert {results[name]["outcome"] for name in "abc"} == {"done"}
+    assert results["a"]["stdout"] != results["b"]["stdout"] == results["c"]["stdout"]
+    assert events[-1]["workers"] == 1
+
+
 @pytest.mark.registry
 @pytest.mark.timeout(300)
 async def test_sweep_of_the_examples(house: House, tmp_path: Path) -> None:

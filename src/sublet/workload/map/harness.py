@@ -44,6 +44,7 @@ LAST_WORD_S = 1.0  # for a program that has closed its output to end by itself
 REST_S = 0.005  # between two looks for a task, longer while there is none
 REST_S_MAX = 0.05
 EXIT_NOT_FOUND = 127
+KILLED = 128 + signal.SIGKILL
 EXIT_SPOILT = 76  # EX_PROTOCOL: a warm program that does not keep to its words
 FIRST_TO_KILL = b"1000"  # where memory runs out: the task's program, never this one
 
@@ -247,7 +248,8 @@ class Shelf:
             outcome, code, stdout = program.ask(line.encode() + b"\n", watch)
         except Spoilt as fault:
             code = self._drop() or EXIT_SPOILT
-            note = f"sublet: the warm program was ended: {fault}\n".encode()
+            why = f"{fault} (perhaps it lacked memory)" if code == KILLED else fault
+            note = f"sublet: the warm program was ended: {why}\n".encode()
             return Ended("failed", code, b"", program.take_stderr() + note)
         if outcome not in ("done", "failed"):
             code = self._drop()
