@@ -1,8 +1,8 @@
-"""One scene with a compositor, rendered whole, and as units; a program.
+"""One scene with a compositor, and what Blender alone makes of it; a program.
 
-``python render_glare.py FOLDER`` writes ``shot.blend``, what Blender alone makes of
-each frame (``single1.exr``, ``single1.png``), and what the engine of workers makes of
-its tiles (``1.0.npy`` …, the left half and the right).
+``python render_glare.py FOLDER`` writes ``shot.blend`` and each frame of it
+(``single1.exr``, ``single1.png``); ``denoised.blend``, without compositor but denoised;
+``deep.blend``, whose compositor takes more than the picture.
 """
 
 import os
@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-import numpy as np
-
-from sublet.workload.render.box import engine_blender
 
 WIDTH, HEIGHT, SAMPLES = 96, 54, 4
 FRAMES = (1, 2)
@@ -109,37 +106,9 @@ def shoot(folder: Path, name: str) -> None:
         bpy.data.images["Render Result"].save_render(path, scene=scene)
 
 
-def render_units(folder: Path) -> None:
-    """Let the workers' engine render two tiles of each frame."""
-    os.chdir(folder)
-    # On a worker the programs lie beside each other.
-    sys.path.insert(0, str(Path(engine_blender.__file__).parent))
-    engine = engine_blender.Engine()
-    recipe = {
-        "scene": "shot.blend",
-        "build": engine.build,
-        "engine": "cycles",
-        "device": "cpu",
-        "width": WIDTH,
-        "height": HEIGHT,
-        "samples": SAMPLES,
-        "seed": 0,
-        "scripts": False,
-        "volume_biased": False,
-        "default_camera": False,
-    }
-    for frame in FRAMES:
-        for number, (left, right) in enumerate(((0, 40), (40, WIDTH))):
-            tile = {"left": left, "top": 0, "right": right, "bottom": HEIGHT}
-            unit = {"frame": frame, "tile": tile, "samples": None}
-            pixels, _ = engine.render(recipe, unit, lambda *_: None)
-            np.save(folder / f"{frame}.{number}.npy", pixels)
-
-
 if __name__ == "__main__":
     place = Path(sys.argv[1])
     build(place)
     render_alone(place)
-    render_units(place)
     sys.stdout.flush()
     os._exit(0)

@@ -1,6 +1,5 @@
 """Scenes made by Blender for tests, and the short ways to look at them."""
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,11 +17,6 @@ HERE = Path(__file__).parent
 MAKE_TIMEOUT_S = 120
 BYTES_MAX = 1 << 30
 TAKES = Limits(memory_bytes=2 << 30, timeout_s=90)
-
-needs_blender = pytest.mark.skipif(
-    importlib.util.find_spec("bpy") is None,
-    reason="Blender's Python module is for Python 3.11 alone",
-)
 
 
 def make_scenes(folder: Path) -> None:

@@ -17,10 +17,10 @@ from tests.integration.render_house import (
     TAKES,
     find_faults,
     look,
-    needs_blender,
     open_path,
     scenes,
 )
+from tests.rig.render_box import needs_blender
 
 __all__ = ["open_path", "scenes"]
 pytestmark = [needs_blender, pytest.mark.sandbox]

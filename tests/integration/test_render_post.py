@@ -13,7 +13,7 @@ import pytest
 from sublet.adapter.exr_file import write_picture
 from sublet.base.errors import Faults, Refused
 from sublet.core.render.tile import merge_tiles
-from sublet.core.render.unit import Tile
+from sublet.core.render.unit import Recipe, Tile, Unit
 from sublet.workload.render.box.drawing import add_watermark, draw_sheet
 from sublet.workload.render.posting import (
     Picture,
@@ -27,13 +27,25 @@ from tests.integration.render_house import (
     MAKE_TIMEOUT_S,
     TAKES,
     look,
-    needs_blender,
 )
+from tests.rig.render_box import BUILD, RenderBox, needs_blender
 
 pytestmark = [needs_blender, pytest.mark.sandbox]
 
 WIDTH, HEIGHT = 96, 54
 FRAMES = (1, 2)
+TILES = (Tile(0, 0, 40, HEIGHT), Tile(40, 0, WIDTH, HEIGHT))
+RECIPE = Recipe(
+    scene="shot.blend",
+    root="0x" + "00" * 32,
+    build=BUILD,
+    engine="cycles",
+    device="cpu",
+    width=WIDTH,
+    height=HEIGHT,
+    samples=4,
+    seed=0,
+)
 WISH = PostWish(width=WIDTH, height=HEIGHT)
 # Pixels that no rounding explains; Cycles denoises sums, and the compositor means.
 DENOISED_OFF_MAX = 1e-4
@@ -50,15 +62,17 @@ def glare() -> Iterator[Path]:
             capture_output=True,
             text=True,
             timeout=MAKE_TIMEOUT_S,
-            env={"HOME": name, "PATH": "/usr/bin", "SUBLET_RENDER_THREADS": "1"},
+            env={"HOME": name, "PATH": "/usr/bin"},
         )
         assert made.returncode == 0, made.stderr[-2_000:]
-        for frame in FRAMES:
-            halves = [np.load(folder / f"{frame}.{half}.npy") for half in (0, 1)]
-            tiles = (Tile(0, 0, 40, HEIGHT), Tile(40, 0, WIDTH, HEIGHT))
-            parts = zip(tiles, halves, strict=True)
-            merged = merge_tiles(parts, width=WIDTH, height=HEIGHT)
-            write_picture(folder / f"merged{frame}.exr", merged)
+        with RenderBox(folder) as worker:
+            for frame in FRAMES:
+                parts = [
+                    (tile, worker.render(RECIPE, Unit(frame=frame, tile=tile))[0])
+                    for tile in TILES
+                ]
+                merged = merge_tiles(parts, width=WIDTH, height=HEIGHT)
+                write_picture(folder / f"merged{frame}.exr", merged)
         yield folder
 
 
