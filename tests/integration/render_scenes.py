@@ -76,7 +76,13 @@ def paint(path: Path) -> None:
     bpy.data.images.remove(picture)
 
 
-def texture(box: bpy.types.Object, path: str, source: str = "FILE") -> bpy.types.Node:
+def texture(
+    box: bpy.types.Object,
+    path: str,
+    source: str = "FILE",
+    *,
+    drives: str = "Base Color",
+) -> bpy.types.Node:
     """Give a box a texture by a path that is written as it stands."""
     tree = box.data.materials[0].node_tree
     node = tree.nodes.new("ShaderNodeTexImage")
@@ -85,7 +91,7 @@ def texture(box: bpy.types.Object, path: str, source: str = "FILE") -> bpy.types
     picture.filepath = path
     node.image = picture
     shader = tree.nodes.get("Principled BSDF")
-    tree.links.new(node.outputs["Color"], shader.inputs["Base Color"])
+    tree.links.new(node.outputs["Color"], shader.inputs[drives])
     return node
 
 
@@ -123,7 +129,7 @@ def make_linked() -> None:
     for name in ("t.1001.png", "t.1002.png", "f_0001.png", "f_0002.png", "f_0003.png"):
         paint(deep / "tex" / name)
     box = add_box("Deep")
-    tiled = texture(box, "//tex/t.<UDIM>.png", "TILED").image
+    tiled = texture(box, "//tex/t.<UDIM>.png", "TILED", drives="Roughness").image
     tiled.tiles.new(1002)
     sequence = texture(box, "//tex/f_0001.png", "SEQUENCE")
     sequence.image_user.frame_duration = 3
@@ -133,7 +139,10 @@ def make_linked() -> None:
     fresh("linked")
     paint(lib / "wood.png")
     texture(add_box("Middle"), "//wood.png")
-    lamp = bpy.data.materials["Middle"].node_tree.nodes.new("ShaderNodeTexIES")
+    tree = bpy.data.materials["Middle"].node_tree
+    lamp = tree.nodes.new("ShaderNodeTexIES")
+    strength = tree.nodes["Principled BSDF"].inputs["Emission Strength"]
+    tree.links.new(lamp.outputs[0], strength)
     (lib / "lamp.ies").write_text("IESNA91\n")
     lamp.mode, lamp.filepath = "EXTERNAL", "//lamp.ies"
     collect("Middle")
