@@ -155,6 +155,27 @@ async def test_liar_is_dismissed_and_what_it_did_is_done_again(market: Market) -
     assert blamed <= {(liar.key.address, "wrong_pixels")}
 
 
+async def test_result_of_an_earlier_run_is_taken_back(market: Market) -> None:
+    await two_providers(market)
+    running = await open_map(market, ANSWER, tasks=make_tasks(2))
+    running.close_tasks()
+    async with asyncio.timeout(MAP_S):
+        assert (await running.result()).done == 2
+        [before] = [one for one in read_lines(market) if one.number == 0]
+        running = await open_map(market, ANSWER, tasks=make_tasks(2))
+        await running.redo([0])
+        with pytest.raises(Refused, match="task 0 has no result"):
+            await running.redo([1, 0])
+        running.close_tasks()
+        found = [one async for one in running]
+        result = await running.result()
+    assert (result.outcome, result.done) == ("done", 2), result
+    assert sorted(one.number for one in found) == [0, 1], "each of them once"
+    [after] = [one for one in found if one.number == 0]
+    assert after.provider != before.provider
+    await wait_settled(market.client)
+
+
 async def test_open_map_goes_on_where_it_was(market: Market) -> None:
     """Added tasks, what was taken back and who was dismissed outlive the process."""
     liar, honest = await two_providers(market)

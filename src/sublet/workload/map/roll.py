@@ -40,6 +40,7 @@ class Roll:
         self.done = earlier.done  # by earlier runs, less what is taken back in this one
         self.failed = earlier.failed
         self._places = array("Q", earlier.pending)
+        self._lines = earlier.lines
         self._store = store
         self._now_ms = now_ms
         self._say = say
@@ -88,6 +89,8 @@ class Roll:
                 )
             await asyncio.to_thread(self._store.void, list(found.values()))
         for number, result in sorted(found.items()):
+            if number < len(self._lines):
+                self._lines[number] = 0  # whoever iterates from now on does not get it
             self.done -= result.is_done
             self.failed -= not result.is_done
             avoid = [result.provider] if result.provider else []
