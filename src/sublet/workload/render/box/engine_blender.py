@@ -16,6 +16,7 @@ import platform
 import re
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ ENGINES = {
 STATEFUL = {"CLOTH", "DYNAMIC_PAINT", "FLUID", "PARTICLE_SYSTEM", "SOFT_BODY"}
 CAPABILITY = (75, 76)  # major and minor, as attributes of the CUDA driver's interface
 
-_SAMPLE = re.compile(r"Sample (\d+)/(\d+)")
+_SAMPLE = re.compile(r"(?:Sample|Rendering) (\d+) ?/ ?(\d+)")
 _TILES = re.compile(r"Rendered (\d+)/(\d+) Tiles")
 
 Tell = Callable[[float, str], None]
@@ -81,8 +82,9 @@ class Engine:
                 " a default camera",
             )
         pixels, seconds = self._draw(tell)
-        used = {"device": recipe["device"], "kernel": kernel, "build": self.build}
-        return pixels, {**used, "seconds": seconds}
+        used = {"device": recipe["device"], "build": self.build, "seconds": seconds}
+        # What draws for EEVEE and Workbench is known when it has drawn.
+        return pixels, {**used, "kernel": kernel or "cpu-gl-" + read_renderer()}
 
     def _open(self, recipe: dict[str, Any]) -> None:
         if recipe == self.opened:
@@ -123,12 +125,12 @@ class Engine:
             )
 
     def _set_device(self, recipe: dict[str, Any]) -> str:
-        """Choose the recipe's device, or fail; gives the kernel class."""
+        """Choose the recipe's device, or fail; gives Cycles' kernel class."""
         kind, scene = recipe["device"], self.bpy.context.scene
         if recipe["engine"] != "cycles":
             if kind != "cpu":
                 raise Fault("wrong_device", f"only Cycles is told to use {kind}")
-            return "gl-" + read_renderer()
+            return ""
         scene.cycles.device = "CPU" if kind == "cpu" else "GPU"
         if kind == "cpu":
             return name_cpu()
@@ -326,6 +328,8 @@ def read_progress(stats: str) -> float:
     0.25
     >>> read_progress("Mem: 1M | Rendered 1/2 Tiles, Sample 8/16")
     0.75
+    >>> read_progress("Rendering 1 / 4 samples")
+    0.25
     >>> read_progress("Mem: 0M | Synchronizing object | Plane")
     0.0
     """
@@ -354,10 +358,13 @@ def name_cpu() -> str:
 
 
 def read_renderer() -> str:
-    """Name what draws for EEVEE and Workbench."""
+    """Name what draws for EEVEE and Workbench; like nothing else where it is unknown."""
     import gpu
 
-    return str(gpu.platform.renderer_get())[:64] or "unknown"
+    try:
+        return str(gpu.platform.renderer_get())[:64]
+    except SystemError:  # Blender tells nobody while it has no window
+        return f"unknown-{uuid.uuid4().hex}"
 
 
 def read_capability() -> str:
