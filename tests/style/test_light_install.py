@@ -7,7 +7,6 @@ import pytest
 
 # Packages that only an extra brings; the tenant's path must work without them.
 EXTRAS = (
-    "OpenEXR",
     "bpy",
     "numba",
     "numpy",
@@ -20,12 +19,14 @@ EXTRAS = (
     "uv",
 )
 
-# Verbs that fold a log or run a market here; they say which extra they need.
+# Verbs that fold a log or run a market here; they say which extra they need. And what
+# is part of programs that run in Blender, which brings it.
 HEAVY = (
     "sublet.cli.audit",
     "sublet.cli.audit_erasure",
     "sublet.cli.local_market",
     "sublet.cli.up",
+    "sublet.workload.render.box.drawing",
 )
 
 WALL = f"""

@@ -23,7 +23,6 @@ EXIT_INTERRUPTED = 130
 
 # What only an extra brings, by the module that is found missing.
 _EXTRA_OF = {
-    "OpenEXR": "render",
     "bpy": "render",
     "numpy": "node",
     "openjd": "openjd",
