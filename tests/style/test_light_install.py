@@ -19,14 +19,14 @@ EXTRAS = (
     "uv",
 )
 
-# Verbs that fold a log or run a market here; they say which extra they need. And what
-# is part of programs that run in Blender, which brings it.
+# Verbs that fold a log or run a market here, and renders, which look at pixels: they
+# say which extra they need. A package stands for all that is in it.
 HEAVY = (
     "sublet.cli.audit",
     "sublet.cli.audit_erasure",
     "sublet.cli.local_market",
     "sublet.cli.up",
-    "sublet.workload.render.box.drawing",
+    "sublet.workload.render",
 )
 
 WALL = f"""
@@ -46,8 +46,10 @@ names = ["sublet", "sublet.cli.main"]
 for package in {packages!r}:
     root = importlib.import_module(package)
     names += [m.name for m in pkgutil.walk_packages(root.__path__, package + ".")]
-for name in sorted(set(names) - set({heavy!r})):
-    importlib.import_module(name)
+heavy = {heavy!r}
+for name in sorted(set(names)):
+    if not any(name == one or name.startswith(one + ".") for one in heavy):
+        importlib.import_module(name)
 print(len(names))
 """
 
