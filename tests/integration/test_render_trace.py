@@ -6,6 +6,7 @@ import pytest
 
 from sublet.adapter.blobs_folder import FolderBlobs
 from sublet.base.errors import Refused, Unavailable
+from sublet.core.render.unit import Recipe, Unit
 from sublet.workload.render import chamber
 from sublet.workload.render.packing import find_absolute, pack, relink
 from sublet.workload.render.tracing import check_facts, open_project
@@ -20,11 +21,22 @@ from tests.integration.render_house import (
     open_path,
     scenes,
 )
-from tests.rig.render_box import needs_blender
+from tests.rig.render_box import BUILD, RenderBox, needs_blender
 
 __all__ = ["open_path", "scenes"]
 pytestmark = [needs_blender, pytest.mark.sandbox]
 
+RECIPE = Recipe(
+    scene="shot.blend",
+    root="0x" + "00" * 32,
+    build=BUILD,
+    engine="cycles",
+    device="cpu",
+    width=96,
+    height=54,
+    samples=4,
+    seed=0,
+)
 LINKED = {
     "shots/shot.blend",
     "assets/middle.blend",
@@ -113,6 +125,13 @@ async def test_absolute_paths_become_relative(scenes: Path, open_path: Path) -> 
     assert not any(each.is_absolute for each in again.needs)
     assert {Path(each.path).name for each in again.needs} == {"a.png", "lib.blend"}
     assert names(pack(moved, again, bytes_max=BYTES_MAX)) == names(packing)
+    # The copies are the same scene: the same picture, bit for bit.
+    hashes = []
+    for folder in (scenes / "absolute", open_path):
+        with RenderBox(folder) as worker:
+            _, report = worker.render(RECIPE, Unit(frame=1))
+        hashes.append(report.pixels)
+    assert hashes[0] == hashes[1]
 
 
 async def test_files_travel_as_inputs(scenes: Path, tmp_path: Path) -> None:

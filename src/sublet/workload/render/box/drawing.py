@@ -1,13 +1,12 @@
 """Small pictures of pictures: previews, watermarks, sheets with a frame beside a frame.
 
-Part of the programs ``post`` and ``film``; numpy comes with bpy. Arrays have shape
+Part of the programs ``post`` and ``film``; numpy comes with bpy, and is imported where
+it is used: the base install has none. Arrays have shape
 (height, width, 4), floats 0..1 as a screen shows them, the bottom row first, as
 Blender keeps them.
 """
 
 from typing import Any
-
-import numpy as np
 
 Pixels = Any  # float32, shape (height, width, 4)
 
@@ -34,6 +33,7 @@ def read_pixels(path: str, *, width: int) -> Pixels:
         RuntimeError: Blender does not read it.
     """
     import bpy
+    import numpy as np
 
     picture = bpy.data.images.load(path)
     across, down = picture.size
@@ -51,6 +51,7 @@ def read_pixels(path: str, *, width: int) -> Pixels:
 def write_pixels(pixels: Pixels, path: str) -> None:
     """Write a JPEG; what is transparent becomes black."""
     import bpy
+    import numpy as np
 
     down, across, _ = pixels.shape
     picture = bpy.data.images.new("drawn", across, down, alpha=True)
@@ -71,6 +72,8 @@ def write_preview(path: str, target: str, *, width: int, has_watermark: bool) ->
 
 def add_watermark(pixels: Pixels) -> Pixels:
     """Write PREVIEW over all of a picture, light with a dark edge."""
+    import numpy as np
+
     down, across, _ = pixels.shape
     dot = max(1, across // 160)
     word = _draw_word(dot)
@@ -93,6 +96,8 @@ def add_watermark(pixels: Pixels) -> Pixels:
 
 
 def _draw_word(dot: int) -> Any:
+    import numpy as np
+
     letters = []
     for letter in _WORD:
         # The sixth column is the space to the next letter.
@@ -106,6 +111,8 @@ def _draw_word(dot: int) -> Any:
 
 def draw_sheet(frames: list[Pixels], *, columns: int) -> Pixels:
     """Put frames side by side, the first at the top left; all have one size."""
+    import numpy as np
+
     down, across, _ = frames[0].shape
     rows = -(-len(frames) // columns)
     size = (rows * (down + GAP) + GAP, columns * (across + GAP) + GAP, 4)
