@@ -26,7 +26,7 @@ demo: .venv/synced system ## a real job on three providers, one of which dies; t
 	@$(BIN)/python -m compileall -q src
 	@$(BIN)/python examples/digits/demo.py
 
-bench: .venv/synced-dev system-if-possible ## one benchmark: make bench NAME=overhead|lease_latency|log|install|idle|crash|recovery|data_plane|sandbox|log_postgres|packing|throughput|matching_scale|orders|determinism|hostile|vouchers|ledger|gas|render_exact|render_trace
+bench: .venv/synced-dev system-if-possible ## one benchmark: make bench NAME=overhead|lease_latency|log|install|idle|crash|recovery|data_plane|sandbox|log_postgres|packing|throughput|matching_scale|orders|determinism|hostile|vouchers|ledger|gas|render_exact|render_trace|render_verify
 	@test -n "$(NAME)" || { echo "make bench NAME=x, where x is one of:" $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))); exit 2; }
 	@test -f "benchmarks/$(NAME).py" || { echo "no benchmark is called $(NAME)"; exit 2; }
 	@[ "$(NAME)" != gas ] || $(MAKE) --no-print-directory .cache/usdc/installed || echo "going on without Circle's USDC"

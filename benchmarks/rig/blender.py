@@ -13,14 +13,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import bpy  # type: ignore[import-not-found,unused-ignore]
 import numpy as np
 
 
 def main() -> None:
     """Open the scene; render what is asked until nothing more comes."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Blender talks there
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Blender talks there, from now on
+    import bpy  # type: ignore[import-not-found,unused-ignore]
+
     bpy.ops.wm.open_mainfile(filepath=sys.argv[1], use_scripts=False)
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
@@ -35,14 +36,15 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         began_s = time.process_time()
-        pictures = render(scene, asked)
+        pictures = render(bpy, asked)
         spent_s = time.process_time() - began_s
         np.savez(asked["output"], *pictures)
         answers.write(json.dumps({"cpu_s": spent_s}) + "\n")
 
 
-def render(scene: Any, asked: dict[str, Any]) -> list[Any]:
+def render(bpy: Any, asked: dict[str, Any]) -> list[Any]:
     """Render a frame, or tiles of it one after the other."""
+    scene = bpy.context.scene
     width, height = asked["width"], asked["height"]
     scene.render.resolution_x, scene.render.resolution_y = width, height
     scene.cycles.samples, scene.cycles.seed = asked["samples"], asked["seed"]
@@ -58,12 +60,13 @@ def render(scene: Any, asked: dict[str, Any]) -> list[Any]:
             border.border_max_x = (right + 0.25) / width
             border.border_min_y = (height - bottom + 0.25) / height
             border.border_max_y = (height - top + 0.25) / height
-        pictures.append(render_once(scene))
+        pictures.append(render_once(bpy))
     return pictures
 
 
-def render_once(scene: Any) -> Any:
+def render_once(bpy: Any) -> Any:
     """Render, and read the pixels back by way of a file, as Blender itself does."""
+    scene = bpy.context.scene
     with tempfile.TemporaryDirectory() as folder:
         place = str(Path(folder) / "picture.exr")
         image = scene.render.image_settings
