@@ -17,6 +17,7 @@ Not here: files, and the leases' evidence itself (``workload.render.evidence``).
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -187,13 +188,12 @@ def show(evidence: Evidence, *, signed: Mapping[Digest, Signed]) -> Shown:
     _check_probes(evidence)
     bound = tuple(one.provider for one in people if _is_bound(one, signed))
     report = _check_worker(evidence)
+    rule = partial(get_rule, is_exact=evidence.recipe.is_exact)
     ours = [
         _read_block(evidence, n, evidence.worker) for n in range(len(evidence.probes))
     ]
     kernel, theirs = _check_checker(evidence, evidence.checker)
-    finding = compare(
-        evidence.probes, ours, theirs, rule=get_rule(report.kernel, kernel)
-    )
+    finding = compare(evidence.probes, ours, theirs, rule=rule(report.kernel, kernel))
     trial = verdict.Trial(
         unit=evidence.unit, worker=evidence.worker.provider, kernel=report.kernel
     )
@@ -204,8 +204,8 @@ def show(evidence: Evidence, *, signed: Mapping[Digest, Signed]) -> Shown:
         probes = evidence.probes
         said = verdict.Arbitrated(
             evidence.arbiter.provider,
-            compare(probes, ours, pictures, rule=get_rule(report.kernel, third)),
-            compare(probes, theirs, pictures, rule=get_rule(kernel, third)),
+            compare(probes, ours, pictures, rule=rule(report.kernel, third)),
+            compare(probes, theirs, pictures, rule=rule(kernel, third)),
         )
         trial, _ = verdict.step(trial, said)
     return Shown(

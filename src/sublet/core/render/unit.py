@@ -92,6 +92,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seed: Seed
     scripts: bool = False  # the scene's own Python runs; sandboxed either way
     volume_biased: bool = False  # ray marching: faster, and splits exactly
+    is_exact: bool = True  # a part rendered alone is the whole's, bit for bit
     default_camera: bool = (
         False  # a scene without a camera gets a default one, and light
     )

@@ -70,7 +70,7 @@ def test_every_setting_changes_the_digest() -> None:
     digests = {compute_settings(RECIPE)}
     for field in Recipe.__struct_fields__:
         value = getattr(RECIPE, field)
-        other = {str: "other", int: 5, bool: True}[type(value)]
+        other = {str: "other", int: 5, bool: not value}[type(value)]
         changed = msgspec.structs.replace(RECIPE, **{field: other})
         digests.add(compute_settings(changed))
     assert len(digests) == 1 + len(Recipe.__struct_fields__)
