@@ -69,6 +69,7 @@ class Temper:
     dies_at: str = ""  # "running" or "checkpointed": drops everything, for good
     breaks_at: str = ""  # the same words: drops the connection, once; goes on
     clerk_lie: str = ""  # what a worker's results are turned into
+    alters: tuple[str, bytes, bytes] | None = None  # in an input: this by that
     first_price: int = 3_600_000  # micro-USD an hour for a CPU
     bid: int = 0  # micro-USD an hour for whatever live order it hears of; 0: none
 
@@ -178,6 +179,11 @@ class FakeWork:
         blobs = FolderBlobs(job.folder / "chunks", is_durable=False)
         work = job.folder / "work"
         write_tree(manifest.inputs, work, blobs=blobs)
+        if self.temper.alters is not None:
+            name, old, new = self.temper.alters
+            content = (work / name).read_bytes()
+            assert old in content
+            (work / name).write_bytes(content.replace(old, new))
         if manifest.resume.files:
             write_tree(manifest.resume, work / manifest.checkpoint, blobs=blobs)
         job.say(Progress(phase="preparing", text="laying out"))

@@ -77,11 +77,12 @@ def list_facts(look: RenderLook) -> list[tuple[str, str]]:
         (format_money(look.cost), f"so far, of about {format_money(look.cost_likely)}"),
     ]
     if look.state == "running":
-        facts.append((_tell_left(look), "left"))
+        facts.append((tell_left(look), "left"))
     return facts
 
 
-def _tell_left(look: RenderLook) -> str:
+def tell_left(look: RenderLook) -> str:
+    """Say how long it takes, with the spread."""
     if look.left_ms < 0:
         return "nobody can tell yet"
     likely, low, high = (

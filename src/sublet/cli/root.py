@@ -79,6 +79,7 @@ VERBS = {
     "run": Verb("run", "Run a script, a folder or a command on a rented machine."),
     "map": Verb("map", "Run a program once for each of many tasks."),
     "openjd": Verb("openjd", "Run an Open Job Description template, step by step."),
+    "render": Verb("render", "Render a scene's frames on several machines, exactly."),
     "deploy": Verb("deploy", "Run the services of a file: SDL, Compose, sublet.yaml."),
     "deployments": Verb("deploy", "List deployments, or stop one."),
     "quote": Verb("run", "Ask what a machine would cost now; nothing is bought."),

@@ -70,26 +70,6 @@ def spread(likely_ms: int) -> Work:
     )
 
 
-def estimate_unit_ms(
-    *, small_ms: int, large_ms: int, small_work: int, large_work: int, work: int
-) -> int:
-    """Say how long a frame takes, by two small ones: a fixed part, and one by its work.
-
-    Args:
-        small_ms: what the smaller took.
-        large_ms: what the larger took.
-        small_work: pixels times samples of the smaller.
-        large_work: of the larger, more than that.
-        work: of the frame.
-
-    >>> estimate_unit_ms(small_ms=300, large_ms=500, small_work=10, large_work=20, work=100)
-    2100
-    """
-    slope_ms = max(0, large_ms - small_ms)
-    fixed_ms = max(0, small_ms - slope_ms * small_work // (large_work - small_work))
-    return fixed_ms + slope_ms * work // (large_work - small_work)
-
-
 def make_quote(
     work: Work,
     *,

@@ -24,6 +24,7 @@ DEVICES = ("cpu", "cuda", "optix")
 SCENES = (".blend", ".gltf", ".glb", ".usd", ".usda", ".usdc", ".usdz", ".json")
 VIDEOS = ("mp4",)
 BY_RECORD = "by-record"  # of each provider
+BY_RECORD_MILLI = -1
 _SIZE = re.compile(r"\A(\d{1,6})x(\d{1,6})\Z")
 _EVERY = re.compile(r"\Aevery:(\d{1,6})\Z")
 _PART = re.compile(r"\A(\d{1,3}(?:\.\d{1,3})?)%\Z")
@@ -44,7 +45,7 @@ class RenderWish(Struct, frozen=True, kw_only=True):
     video: str | None = None
     preview: str | None = None  # "every:10"
     approve: bool = False  # the preview, without asking
-    watermark: str | None = None
+    watermark: bool = False  # on previews
     check: str = BY_RECORD  # or "100%" of the units, or "none"
     scripts: bool = False  # the scene's own Python
     volume_biased: bool = False
@@ -68,7 +69,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     video: str
     preview_every: int  # 0: no preview
     approve: bool
-    watermark: str
+    watermark: bool
     check_milli: int  # of the units, -1: by the providers' record
     scripts: bool
     volume_biased: bool
@@ -106,8 +107,8 @@ def parse_wish(wish: RenderWish) -> Asked:
         video=_take(found, "", partial(_pick, "--video", VIDEOS), wish.video),
         preview_every=_take(found, 0, _parse_every, wish.preview),
         approve=wish.approve,
-        watermark=(wish.watermark or "")[: limits.TEXT_LENGTH_MAX],
-        check_milli=_take(found, -1, _parse_check, wish.check),
+        watermark=wish.watermark,
+        check_milli=_take(found, BY_RECORD_MILLI, _parse_check, wish.check),
         scripts=wish.scripts,
         volume_biased=wish.volume_biased,
         default_camera=wish.default_camera,
@@ -175,7 +176,7 @@ def _parse_every(text: str) -> int:
 
 def _parse_check(text: str) -> int:
     if text in (BY_RECORD, "none"):
-        return -1 if text == BY_RECORD else 0
+        return BY_RECORD_MILLI if text == BY_RECORD else 0
     match = _PART.match(text)
     if match is None or float(match[1]) > 100:
         raise refuse(

@@ -7,7 +7,6 @@ from sublet.core.render.money import (
     REFERENCE_MS,
     compare_tiers,
     count_reference_ms,
-    estimate_unit_ms,
     find_speed,
     make_quote,
     spread,
@@ -25,18 +24,6 @@ def test_slow_machine_counts_as_much_as_a_fast_one(work_ms: int, speed: int) -> 
 
 def test_best_of_several_counts() -> None:
     assert find_speed([3 * REFERENCE_MS, REFERENCE_MS, 9 * REFERENCE_MS]) == 1_000
-
-
-@given(st.integers(0, 5_000), st.integers(1, 50), st.integers(1, 10_000))
-def test_estimate_finds_a_line(fixed_ms: int, slope_ms: int, work: int) -> None:
-    found = estimate_unit_ms(
-        small_ms=fixed_ms + slope_ms * 10,
-        large_ms=fixed_ms + slope_ms * 20,
-        small_work=10,
-        large_work=20,
-        work=work,
-    )
-    assert found == fixed_ms + slope_ms * work
 
 
 @given(st.integers(0, 10**7), st.integers(0, 10**9), SPEEDS, st.integers(0, 300))
