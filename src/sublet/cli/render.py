@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sublet.base.errors import Refused
 from sublet.cli.map import EXIT_FAILED, EXIT_UNAVAILABLE
 from sublet.cli.need import with_needs
 from sublet.cli.option import HOME, HomeOption, MarketOption, make_client
@@ -247,7 +248,15 @@ async def _render(
 ) -> int:
     from sublet.cli.output import Notices
     from sublet.cli.render_screen import make_screen
-    from sublet.workload.render.render import prepare_render
+
+    try:
+        from sublet.workload.render.render import prepare_render
+    except ModuleNotFoundError as missing:
+        raise Refused(
+            "rendering needs Blender as a Python module; with Python 3.11: "
+            "pip install 'sublet[render]'",
+            code="no_blender",
+        ) from missing
 
     screen = make_screen(as_json=as_json, is_quiet=is_quiet)
     notices = Notices(is_quiet=is_quiet or as_json)
