@@ -199,6 +199,8 @@ def find_nature(facts: Facts | None) -> Nature:
     takes_passes = facts.compositor.is_used and bool(facts.compositor.passes)
     return Nature(
         has_volumes=facts.has_volumes,
+        is_adaptive=facts.is_adaptive,
+        is_guided=facts.is_guided,
         has_freestyle=facts.has_freestyle or facts.has_views or takes_passes,
     )
 

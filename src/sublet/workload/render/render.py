@@ -8,7 +8,6 @@ Not here: what is asked (``wish``), the plan and its price (``job``), the run (`
 """
 
 import asyncio
-import os
 import secrets
 import shutil
 import time
@@ -22,7 +21,6 @@ from msgspec import Struct, structs
 from sublet.adapter import private_file
 from sublet.base.errors import Refused, Unavailable
 from sublet.base.ids import Address
-from sublet.core.render import exr
 from sublet.core.render.frames import pick_previews
 from sublet.core.render.look import RenderLook, guess_left
 from sublet.core.render.money import RenderQuote
@@ -33,7 +31,7 @@ from sublet.workload.client import AsyncClient
 from sublet.workload.map import event
 from sublet.workload.map.result import MapResult
 from sublet.workload.map.running import RunningMap
-from sublet.workload.render import box
+from sublet.workload.render.box import read_programs
 from sublet.workload.render.farm import Farm, name_unit
 from sublet.workload.render.finish import Finish
 from sublet.workload.render.job import (
@@ -58,7 +56,7 @@ NEEDS = {"memory": "3GiB", "disk": "6GiB"}
 TOY_NEEDS = {"memory": "512MiB", "disk": "1GiB"}
 PACKAGES = {"toy": ("numpy>=1.26,<3",)}
 SPEED_MILLI = 1_000  # of a machine that nobody has measured against this one
-_STAGED = ("engine_blender.py", "engine_toy.py")
+ENTRY = "serve.py"
 
 Tell = Callable[[str], Awaitable[None]]
 Show = Callable[[event.AnyEvent], Awaitable[None]]
@@ -423,13 +421,11 @@ def _stage(work: Path, build: str) -> Path:
     stage = work / "stage"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir()
-    origin = Path(os.fspath(next(iter(box.__path__))))
     try:
-        main = (origin / "serve.py").read_text("utf-8")
-        (stage / "__main__.py").write_text(main + _write_metadata(build), "utf-8")
-        for name in _STAGED:
-            shutil.copyfile(origin / name, stage / name)
-        shutil.copyfile(exr.__file__, stage / "exr.py")
+        for name, text in read_programs().items():
+            if name == ENTRY:
+                name, text = "__main__.py", text + _write_metadata(build)
+            (stage / name).write_text(text, "utf-8")
     except OSError as error:
         raise Unavailable(
             f"cannot write into {stage}: {error.strerror}", code="disk_failed"
