@@ -113,6 +113,9 @@ system:
 
 # What the tests need beside: gocryptfs and FUSE for encrypted scratch; a C compiler for a fake GPU driver.
 TESTS_OK := command -v gocryptfs >/dev/null && command -v fusermount3 >/dev/null
+# What Blender's Python module is linked with, though it opens no window.
+BLENDER := libx11-6 libxrender1 libxfixes3 libxi6 libxkbcommon0 libsm6 libgl1
+BLENDER_OK := for name in X11 Xrender Xfixes Xi xkbcommon SM GL; do /sbin/ldconfig -p | grep -q "lib$$name\.so" || exit 1; done
 # The other sandboxes, and what the tests build their images of.
 CONTAINERS := crun runsc catatonit skopeo busybox-static
 CONTAINERS_OK := for name in crun runsc catatonit skopeo busybox; do command -v $$name >/dev/null || exit 1; done
@@ -126,6 +129,7 @@ system-if-possible:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call install_postgresql) || echo "going on without PostgreSQL: what needs it is skipped, with the reason"
 	@{ $(TESTS_OK); } || $(call apt_install,gocryptfs fuse3) || echo "going on without encrypted scratch: what needs it is skipped, with the reason"
 	@{ command -v cc || command -v gcc; } >/dev/null || $(call apt_install,gcc libc6-dev) || echo "going on without a C compiler: what needs it is skipped, with the reason"
+	@( $(BLENDER_OK) ) || $(call apt_install,$(BLENDER)) || echo "going on without X's libraries: what needs Blender is skipped, with the reason"
 	@command -v anvil >/dev/null || $(MAKE) --no-print-directory .cache/anvil/installed || echo "going on without anvil: what needs a chain is skipped, with the reason"
 	@( $(CONTAINERS_OK) ) || $(call apt_install,$(CONTAINERS)) || echo "going on without containers: what needs them is skipped, with the reason"
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from sublet.core.render.unit import Recipe, Unit, UnitReport, get_tile
 from sublet.workload.render.box import read_programs
 
 needs_blender = pytest.mark.skipif(
-    importlib.util.find_spec("bpy") is None,
-    reason="bpy is not here: it comes with the extra render, for Python 3.11 alone",
+    importlib.util.find_spec("bpy") is None or find_library("Xi") is None,
+    reason="no bpy (it comes with the extra render, for Python 3.11 alone), or not the "
+    "libraries of X that it is linked with: apt install libxi6, libsm6, libgl1 ...",
 )
 BUILD = "blender 5.0.1 a3db93c5b259"  # of the bpy that is locked
 
