@@ -17,7 +17,13 @@ from sublet.base.ids import Digest
 from sublet.base.limits import RENDER_SEED_MAX
 from sublet.base.units import parse_size
 from sublet.core.render.money import RenderQuote, make_quote, spread
-from sublet.core.render.planner import Nature, Pace, estimate_unit, plan_units
+from sublet.core.render.planner import (
+    Nature,
+    Pace,
+    estimate_unit,
+    may_tile,
+    plan_units,
+)
 from sublet.core.render.rate import compute_extra_ppm
 from sublet.core.render.unit import Recipe, Unit
 from sublet.workload.render.measuring import measure_pace
@@ -135,7 +141,7 @@ def make_recipe(asked: Asked, scene: Scene) -> Recipe:
             field="--engine",
         )
     width, height = asked.size or size
-    return Recipe(
+    recipe = Recipe(
         scene=scene.file,
         root=scene.root,
         build=scene.build,
@@ -149,6 +155,8 @@ def make_recipe(asked: Asked, scene: Scene) -> Recipe:
         volume_biased=asked.volume_biased,
         default_camera=asked.default_camera,
     )
+    is_exact = may_tile(recipe, find_nature(facts))
+    return structs.replace(recipe, is_exact=is_exact)
 
 
 async def make_plan(

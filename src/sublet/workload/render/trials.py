@@ -195,7 +195,7 @@ class Trials:
         ours = self._crop(index)
         probes = self._probes[index]
         against_worker = compare(
-            probes, ours, theirs, rule=get_rule(trial.kernel, kernel)
+            probes, ours, theirs, rule=self._rule(trial.kernel, kernel)
         )
         if trial.phase is Phase.CHECKING:
             return self._step(index, verdict.Checked(provider, against_worker))
@@ -204,7 +204,7 @@ class Trials:
             probes,
             self._pictures.read_check(index, first),
             theirs,
-            rule=get_rule(self._kernels[index, first], kernel),
+            rule=self._rule(self._kernels[index, first], kernel),
         )
         return self._step(
             index, verdict.Arbitrated(provider, against_worker, of_checker)
@@ -263,6 +263,9 @@ class Trials:
             agreed=agreed,
             is_doubted=is_doubted,
         )
+
+    def _rule(self, first: str, second: str) -> str:
+        return get_rule(first, second, is_exact=self._recipe.is_exact)
 
     def _crop(self, index: int) -> list[Picture]:
         whole = self._pictures.read_unit(index)

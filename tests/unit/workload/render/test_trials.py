@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from sublet.base.ids import Address
 from sublet.core.render.picture import Picture, hash_pixels
@@ -63,7 +64,7 @@ class Machines:
         self.sent: dict[int, Picture] = {}
         self.probes: dict[tuple[int, Address], list[Picture]] = {}
         self.trials = Trials(
-            recipe=RECIPE,
+            recipe=structs.replace(RECIPE, is_exact=options.get("is_exact", 1) == 1),
             units=UNITS,
             salt=bytes(32),
             check_milli=options.get("check_milli", 1_000),
@@ -222,3 +223,13 @@ def test_probes_lie_within_a_tile() -> None:
     )
     assert machines.check(ask, OTHER) == []
     assert machines.trials.checked == 1
+
+
+def test_a_volumes_part_may_be_a_little_off() -> None:
+    """By equality an honest worker would be named a liar by two honest checkers."""
+    for is_exact in (1, 0):
+        farm = Machines(is_exact=is_exact)
+        [ask] = farm.render(0, HONEST)
+        farm.sent[0] = (farm.sent[0] * np.float32(1.001)).astype(np.float32)
+        orders = farm.check(ask, OTHER)
+        assert bool(orders) == (is_exact == 1)
