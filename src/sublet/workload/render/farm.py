@@ -17,6 +17,7 @@ import msgspec
 from blake3 import blake3
 from msgspec import Struct
 
+from sublet.base.errors import Unavailable
 from sublet.base.ids import Digest
 from sublet.core.render import look
 from sublet.core.render.picture import Picture
@@ -28,8 +29,12 @@ from sublet.workload.render import trials as judging
 from sublet.workload.render.pictures import UnitPictures
 from sublet.workload.render.trials import Trials
 
+BATCH = 16  # frames that are finished at one time
 AVOIDED_MAX = 8  # providers that a task of a map can avoid
 NO_PROVIDER = "lost"  # how the map ends a task that nobody may have
+
+
+Read = Callable[[int], Sequence[tuple[Unit, Picture]] | None]
 
 
 class Check(Struct, frozen=True):
@@ -41,10 +46,16 @@ class Check(Struct, frozen=True):
 
 
 class Finisher(Protocol):
-    """Makes of a frame's units what the artist gets."""
+    """Makes of frames' units what the artist gets."""
 
-    async def finish(self, frame: int, parts: Sequence[tuple[Unit, Picture]]) -> str:
-        """Join, composite, encode; give the picture's path below the output folder."""
+    async def finish(self, frames: Sequence[int], read: Read) -> dict[int, str]:
+        """Join, composite, encode; give the pictures' paths below the output folder.
+
+        Args:
+            frames: several at once, for opening a scene costs seconds.
+            read: gives the parts of a frame, None where it is not to be finished after
+                all; blocks.
+        """
         ...
 
 
@@ -79,6 +90,9 @@ class Farm:
         self._failed: dict[int, TaskResult] = {}
         self._open_checks: set[int] = set()
         self._done: dict[int, str] = {}  # frames, and where their pictures are
+        self._ready: dict[int, None] = {}  # frames that wait to be finished, in order
+        self._wake = asyncio.Event()
+        self._is_closing = False
         self._frames: dict[int, list[int]] = {}
         for index, unit in enumerate(units):
             self._frames.setdefault(unit.frame, []).append(index)
@@ -95,12 +109,21 @@ class Farm:
         ):
             units = msgspec.convert(task.data["units"], tuple[Unit, ...])
             self._note_check(number, name, units)
-        async for result in self._running:
-            for one in await asyncio.to_thread(self._judge, result):
-                await self._obey(one)
-            await self._finish_frames()
-            if self._is_over():
-                self._running.close_tasks()
+        finishing = asyncio.create_task(self._keep_finishing())
+        finishing.add_done_callback(lambda task: self._running.stop())
+        try:
+            async for result in self._running:
+                for one in await asyncio.to_thread(self._judge, result):
+                    await self._obey(one)
+                self._note_ready(self._find_index(result))
+                if self._is_over():
+                    self._running.close_tasks()
+            self._is_closing = True
+            self._wake.set()
+            await finishing
+        finally:
+            finishing.cancel()
+            await asyncio.gather(finishing, return_exceptions=True)
         return await self._running.result()
 
     # ---- results ----------------------------------------------------------------------
@@ -181,22 +204,55 @@ class Farm:
 
     # ---- frames -----------------------------------------------------------------------
 
-    async def _finish_frames(self) -> None:
-        for frame, indices in self._frames.items():
-            if frame in self._done or not all(map(self._trials.is_settled, indices)):
-                continue
-            parts = [
+    def _find_index(self, result: TaskResult) -> int:
+        check = self._checks.get(result.number)
+        return result.number if check is None else check.index
+
+    def _note_ready(self, index: int) -> None:
+        """See whether the frame that a unit belongs to can be finished now."""
+        frame = self._units[index].frame
+        if frame not in self._done and self._is_settled(frame):
+            self._ready[frame] = None
+            self._wake.set()
+
+    def _is_settled(self, frame: int) -> bool:
+        return all(map(self._trials.is_settled, self._frames[frame]))
+
+    async def _keep_finishing(self) -> None:
+        """Finish what is ready, as much of it at once as has gathered meanwhile."""
+        while not self._is_closing or self._ready:
+            await self._wake.wait()
+            self._wake.clear()
+            while batch := list(self._ready)[:BATCH]:
+                for frame in batch:
+                    del self._ready[frame]
+                done = await self._finisher.finish(batch, self._read_parts)
+                for frame, place in done.items():
+                    if self._is_settled(frame):  # else a liar was caught meanwhile
+                        self._done[frame] = place
+
+    def _read_parts(self, frame: int) -> Sequence[tuple[Unit, Picture]] | None:
+        """Read a frame's pictures; None where a liar's was taken away meanwhile."""
+        try:
+            return [
                 (self._units[index], self._pictures.read_unit(index))
-                for index in indices
+                for index in self._frames[frame]
             ]
-            self._done[frame] = await self._finisher.finish(frame, parts)
+        except Unavailable:
+            if self._is_settled(frame):
+                raise
+            return None
 
     def _is_over(self) -> bool:
-        settled = all(
+        """Say whether nothing is left to be rendered or checked."""
+        if self._open_checks or len(self._results) + len(self._failed) < len(
+            self._units
+        ):
+            return False
+        return all(
             index in self._failed or self._trials.is_settled(index)
             for index in range(len(self._units))
         )
-        return settled and not self._open_checks
 
     # ---- for people -------------------------------------------------------------------
 

@@ -11,11 +11,15 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from sublet.adapter.exr_file import write_picture
+import numpy as np
+
+from sublet.adapter.exr_file import read_picture, write_picture
+from sublet.base.errors import PeerFault, Unavailable
 from sublet.core.render.picture import Picture
 from sublet.core.render.tile import merge_frame
-from sublet.core.render.unit import Recipe, Unit
+from sublet.core.render.unit import Recipe
 from sublet.workload.render import posting
+from sublet.workload.render.farm import Read
 from sublet.workload.render.posting import PostWish
 from sublet.workload.render.tracing import Project
 
@@ -23,7 +27,7 @@ SHEET_COLUMNS = 6
 
 
 class Finish:
-    """Finishes the frames of one job, one at a time."""
+    """Finishes the frames of one job."""
 
     def __init__(
         self, folder: Path, *, recipe: Recipe, project: Project | None, wish: PostWish
@@ -45,30 +49,60 @@ class Finish:
         for place in (self._frames, self._merged):
             place.mkdir(parents=True, exist_ok=True)
 
-    async def finish(self, frame: int, parts: Sequence[tuple[Unit, Picture]]) -> str:
-        """Join a frame's units and finish it; give the picture's path in the folder.
+    async def finish(self, frames: Sequence[int], read: Read) -> dict[int, str]:
+        """Join frames' units and finish them; give the pictures' paths in the folder.
+
+        Args:
+            frames: which.
+            read: gives a frame's parts, None for one that is not to be finished.
 
         Raises:
             Refused: the scene's compositor wants what the pictures do not hold.
             Unavailable: the disk, or no sandbox here.
         """
         async with self._turn:
-            merged = self._merged / f"{frame:04}.exr"
-            picture = await asyncio.to_thread(merge_frame, parts, self._recipe)
-            await asyncio.to_thread(write_picture, merged, picture)
-            if self._project is None:
-                await asyncio.to_thread(
-                    write_picture, self._frames / merged.name, picture
+            made: dict[int, str] = {}
+            merged = []
+            for frame in frames:
+                found = await asyncio.to_thread(self._merge, frame, read)
+                if isinstance(found, str):
+                    made[frame] = found
+                elif found is not None:
+                    merged.append(found)
+            if self._project is not None and merged:
+                posted = await posting.post_frames(
+                    self._project, merged, wish=self._wish, folder=self._frames
                 )
-                return f"frames/{merged.name}"
-            (posted,) = await posting.post_frames(
-                self._project,
-                [posting.Picture(frame, merged)],
-                wish=self._wish,
-                folder=self._frames,
-            )
-        shown = posted.png or posted.preview or merged
+                for one in posted:
+                    shown = one.png or one.preview or one.exr
+                    made[one.frame] = f"frames/{shown.name}" if shown else ""
+        return made
+
+    def _merge(self, frame: int, read: Read) -> posting.Picture | str | None:
+        """Join a frame; give the path of its picture where that is made already."""
+        place, parts = self._merged / f"{frame:04}.exr", read(frame)
+        if parts is None:
+            return None
+        picture = merge_frame(parts, self._recipe)
+        ending = ".png" if self._wish.has_png else ".jpg"
+        shown = self._frames / place.name
+        if self._project is not None:
+            shown = shown.with_suffix(ending)
+        if shown.exists() and self._is_same(place, picture):
+            return f"frames/{shown.name}"
+        write_picture(place, picture)
+        if self._project is not None:
+            return posting.Picture(frame, place)
+        write_picture(shown, picture)
         return f"frames/{shown.name}"
+
+    def _is_same(self, place: Path, picture: Picture) -> bool:
+        width, height = self._recipe.width, self._recipe.height
+        try:
+            before = read_picture(place, width=width, height=height)
+        except (PeerFault, Unavailable):
+            return False
+        return np.array_equal(before, picture)
 
     async def film(
         self, frames: Sequence[int], *, fps: float, has_video: bool, folder: Path
