@@ -254,9 +254,9 @@ def render_own(
         found = compare(
             probes, [crop(whole, one.tile) for one in probes], parts, rule=EQUAL
         )
-        if not found.is_close:
-            raise SystemExit(f"frame {frame}: an honest probe is another picture")
         equal += sum(not one.unequal for one in found.probes)
+        if not found.is_same:  # a volume: there a checker renders the whole unit again
+            costs[-1] = 1e6
     return first, forged, costs, equal
 
 

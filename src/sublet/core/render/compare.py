@@ -96,16 +96,13 @@ class Finding(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-def get_rule(first: str, second: str, *, is_exact: bool = True) -> str:
+def get_rule(first: str, second: str) -> str:
     """Say what two kernel classes owe each other.
-
-    Where parts of a picture are not exactly the whole (``Recipe.is_exact``), not even
-    one class owes equality: an honest worker rendered the whole, its checker a part.
 
     >>> get_rule("cpu-avx2", "cpu-avx2"), get_rule("cpu-avx2", "cuda-sm_90")
     ('equal', 'close')
     """
-    return EQUAL if first == second and is_exact else CLOSE
+    return EQUAL if first == second else CLOSE
 
 
 def compare(

@@ -17,7 +17,6 @@ Not here: files, and the leases' evidence itself (``workload.render.evidence``).
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -41,11 +40,12 @@ from sublet.core.render.picture import (
 from sublet.core.render.probe import (
     SALT_BYTES,
     Probe,
+    cut_probes,
     draw_probes,
+    list_checked,
     locate,
     make_seed,
 )
-from sublet.core.render.tile import crop
 from sublet.core.render.unit import Recipe, Unit, UnitReport, get_tile
 from sublet.core.task.commitment import Commitment, commit, read_commitments
 
@@ -146,19 +146,12 @@ def cut_blocks(
     picture: Picture, *, recipe: Recipe, unit: Unit, probes: Sequence[Probe]
 ) -> tuple[Block, ...]:
     """Cut the probes out of a whole unit's picture, with their proofs."""
-    tile, leaves = get_tile(unit, recipe), hash_blocks(picture)
-    blocks = []
-    for probe in probes:
-        inside = msgspec.structs.replace(
-            probe.tile,
-            left=probe.tile.left - tile.left,
-            right=probe.tile.right - tile.left,
-            top=probe.tile.top - tile.top,
-            bottom=probe.tile.bottom - tile.top,
-        )
-        proof = tuple(inclusion_proof(leaves, index=probe.block))
-        blocks.append(Block(write_pixels(crop(picture, inside)), proof))
-    return tuple(blocks)
+    leaves = hash_blocks(picture)
+    parts = cut_probes(picture, probes, recipe=recipe, unit=unit)
+    return tuple(
+        Block(write_pixels(part), tuple(inclusion_proof(leaves, index=probe.block)))
+        for probe, part in zip(probes, parts, strict=True)
+    )
 
 
 def draw_again(evidence: Evidence, picture: Picture) -> tuple[Probe, ...]:
@@ -188,12 +181,13 @@ def show(evidence: Evidence, *, signed: Mapping[Digest, Signed]) -> Shown:
     _check_probes(evidence)
     bound = tuple(one.provider for one in people if _is_bound(one, signed))
     report = _check_worker(evidence)
-    rule = partial(get_rule, is_exact=evidence.recipe.is_exact)
     ours = [
         _read_block(evidence, n, evidence.worker) for n in range(len(evidence.probes))
     ]
     kernel, theirs = _check_checker(evidence, evidence.checker)
-    finding = compare(evidence.probes, ours, theirs, rule=rule(report.kernel, kernel))
+    finding = compare(
+        evidence.probes, ours, theirs, rule=get_rule(report.kernel, kernel)
+    )
     trial = verdict.Trial(
         unit=evidence.unit, worker=evidence.worker.provider, kernel=report.kernel
     )
@@ -204,8 +198,8 @@ def show(evidence: Evidence, *, signed: Mapping[Digest, Signed]) -> Shown:
         probes = evidence.probes
         said = verdict.Arbitrated(
             evidence.arbiter.provider,
-            compare(probes, ours, pictures, rule=rule(report.kernel, third)),
-            compare(probes, theirs, pictures, rule=rule(kernel, third)),
+            compare(probes, ours, pictures, rule=get_rule(report.kernel, third)),
+            compare(probes, theirs, pictures, rule=get_rule(kernel, third)),
         )
         trial, _ = verdict.step(trial, said)
     return Shown(
@@ -261,10 +255,46 @@ def _check_worker(evidence: Evidence) -> UnitReport:
     if given.data != _Whole(evidence.recipe, evidence.unit):
         raise BadEvidence("the worker was given another unit than the file says")
     report = _read(evidence.worker.wrote, UnitReport)
+    _check_proofs(evidence, evidence.worker, report)
+    return report
+
+
+def _check_checker(evidence: Evidence, one: Testimony) -> tuple[str, list[Picture]]:
+    """Give the kernel class of who rendered the probes alone, and their pictures."""
+    given = _read(one.given, _CheckerGiven)
+    units = list_checked(evidence.probes, recipe=evidence.recipe, unit=evidence.unit)
+    if given.data != _Parts(evidence.recipe, units):
+        raise BadEvidence(f"{one.provider} was given other probes than the file says")
+    reports = _read(one.wrote, tuple[UnitReport, ...])
+    if len(reports) != len(units) or len({each.kernel for each in reports}) != 1:
+        raise BadEvidence(f"{one.provider} did not report on each probe, in one class")
+    if evidence.recipe.is_exact:
+        _check_leaves(evidence, one, reports)
+    else:
+        _check_proofs(evidence, one, reports[0])
+    pictures = [_read_block(evidence, n, one) for n in range(len(evidence.probes))]
+    return reports[0].kernel, pictures
+
+
+def _check_leaves(
+    evidence: Evidence, one: Testimony, reports: Sequence[UnitReport]
+) -> None:
+    """Check that each block is the whole of a picture that was reported."""
+    _check_count(evidence, one)
+    for report, block in zip(reports, one.blocks, strict=True):
+        if report.pixels != "0x" + leaf_hash(block.pixels).hex():
+            raise BadEvidence(
+                f"a block of {one.provider} is not what it reported",
+                code="foreign_block",
+            )
+
+
+def _check_proofs(evidence: Evidence, one: Testimony, report: UnitReport) -> None:
+    """Check that each block is of the unit's picture that was reported."""
     tile = get_tile(evidence.unit, evidence.recipe)
     columns, rows = count_blocks(width=tile.width, height=tile.height)
-    _check_count(evidence, evidence.worker)
-    for probe, block in zip(evidence.probes, evidence.worker.blocks, strict=True):
+    _check_count(evidence, one)
+    for probe, block in zip(evidence.probes, one.blocks, strict=True):
         verify_inclusion(
             leaf_hash(block.pixels),
             index=probe.block,
@@ -272,27 +302,6 @@ def _check_worker(evidence: Evidence) -> UnitReport:
             root=bytes.fromhex(report.pixels[2:]),
             proof=block.proof,
         )
-    return report
-
-
-def _check_checker(evidence: Evidence, one: Testimony) -> tuple[str, list[Picture]]:
-    """Give the kernel class of who rendered the probes alone, and their pictures."""
-    given = _read(one.given, _CheckerGiven)
-    units = tuple(probe.of(evidence.unit) for probe in evidence.probes)
-    if given.data != _Parts(evidence.recipe, units):
-        raise BadEvidence(f"{one.provider} was given other probes than the file says")
-    reports = _read(one.wrote, tuple[UnitReport, ...])
-    _check_count(evidence, one)
-    if len(reports) != len(units) or len({each.kernel for each in reports}) != 1:
-        raise BadEvidence(f"{one.provider} did not report on each probe, in one class")
-    for report, block in zip(reports, one.blocks, strict=True):
-        if report.pixels != "0x" + leaf_hash(block.pixels).hex():
-            raise BadEvidence(
-                f"a block of {one.provider} is not what it reported",
-                code="foreign_block",
-            )
-    pictures = [_read_block(evidence, n, one) for n in range(len(units))]
-    return reports[0].kernel, pictures
 
 
 def _check_count(evidence: Evidence, one: Testimony) -> None:

@@ -11,10 +11,16 @@ the rest of it. Every other probe, the first one included, falls where the commi
 picture varies, for in a flat sky all pictures are alike; the rest falls anywhere, for a
 picture that was forged to be flat where it is false shows no variation there.
 
+A checker renders the probes alone. Where a part of a scene is not exactly the whole (an
+unbiased volume: every seventh pixel is off by more than 1 %) it renders all of the unit,
+and the probes are cut out of that; else two honest checkers would name an honest worker
+a liar.
+
 Not here: whether a unit is probed at all (``rate``), what two pictures of a probe say
 (``compare``).
 """
 
+from collections.abc import Sequence
 from hashlib import sha256, shake_256
 
 import msgspec
@@ -93,6 +99,42 @@ def draw_probes(
         choices = _find_choices(weights, number, drawn)
         drawn[_draw(choices, seed, number)] = None
     return tuple(locate(tile, block) for block in drawn)
+
+
+def list_checked(
+    probes: Sequence[Probe], *, recipe: Recipe, unit: Unit
+) -> tuple[Unit, ...]:
+    """Say what a checker renders: each probe, or all of the unit."""
+    if not recipe.is_exact:
+        return (unit,)
+    return tuple(probe.of(unit) for probe in probes)
+
+
+def cut_checked(
+    pictures: Sequence[Picture],
+    probes: Sequence[Probe],
+    *,
+    recipe: Recipe,
+    unit: Unit,
+) -> list[Picture]:
+    """Give each probe's pixels, of the pictures that ``list_checked`` asks for."""
+    if recipe.is_exact:
+        return list(pictures)
+    return cut_probes(pictures[0], probes, recipe=recipe, unit=unit)
+
+
+def cut_probes(
+    picture: Picture, probes: Sequence[Probe], *, recipe: Recipe, unit: Unit
+) -> list[Picture]:
+    """Give each probe's pixels, out of the whole unit's picture."""
+    base = get_tile(unit, recipe)
+    return [
+        picture[
+            one.tile.top - base.top : one.tile.bottom - base.top,
+            one.tile.left - base.left : one.tile.right - base.left,
+        ]
+        for one in probes
+    ]
 
 
 def locate(tile: Tile, block: int) -> Probe:

@@ -24,7 +24,7 @@ from sublet.core.render.planner import (
     may_tile,
     plan_units,
 )
-from sublet.core.render.rate import compute_extra_ppm
+from sublet.core.render.rate import WHOLE_PPM, compute_extra_ppm
 from sublet.core.render.unit import Recipe, Unit
 from sublet.workload.render.measuring import measure_pace
 from sublet.workload.render.packing import find_absolute, pack, relink
@@ -235,10 +235,11 @@ def price(
     seconds = sum(
         estimate_unit(unit, plan.recipe, pace=plan.pace) for unit in plan.units
     )
-    extra_milli = check_milli * PROBE_SHARE_PPM // 1_000_000
+    probe_ppm = PROBE_SHARE_PPM if plan.recipe.is_exact else WHOLE_PPM
+    extra_milli = check_milli * probe_ppm // 1_000_000
     if check_milli == BY_RECORD_MILLI:
         extra_ppm = compute_extra_ppm(
-            units=len(plan.units), providers=machines, probe_ppm=PROBE_SHARE_PPM
+            units=len(plan.units), providers=machines, probe_ppm=probe_ppm
         )
         extra_milli = extra_ppm // 1_000
     return make_quote(

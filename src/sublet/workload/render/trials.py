@@ -15,11 +15,17 @@ from sublet.base.ids import Address, Digest
 from sublet.core.render import verdict
 from sublet.core.render.compare import compare, get_rule
 from sublet.core.render.picture import Picture, hash_pixels
-from sublet.core.render.probe import Probe, draw_probes, make_seed
+from sublet.core.render.probe import (
+    Probe,
+    cut_checked,
+    cut_probes,
+    draw_probes,
+    list_checked,
+    make_seed,
+)
 from sublet.core.render.rate import WHOLE_PPM, Standing, compute_rate, is_probed
 from sublet.core.render.scrutiny import Expectation, Scrutiny, scrutinise
-from sublet.core.render.tile import crop
-from sublet.core.render.unit import Recipe, Tile, Unit, UnitReport, get_tile
+from sublet.core.render.unit import Recipe, Unit, UnitReport
 from sublet.core.render.verdict import Phase, Trial
 from sublet.workload.render.wish import BY_RECORD_MILLI
 
@@ -43,7 +49,7 @@ class Ask(Struct, frozen=True):
 
     index: int
     pixels: Digest  # of the picture that they are of
-    units: tuple[Unit, ...]  # its probes
+    units: tuple[Unit, ...]  # its probes, or all of it (``probe.list_checked``)
     avoid: tuple[Address, ...]
 
 
@@ -191,20 +197,20 @@ class Trials:
             return self._step(index, verdict.CheckFailed(provider))
         kernel = reports[0].kernel
         self._kernels[index, provider] = kernel
-        theirs = self._pictures.read_check(index, provider)
+        theirs = self._read_check(index, provider)
         ours = self._crop(index)
         probes = self._probes[index]
         against_worker = compare(
-            probes, ours, theirs, rule=self._rule(trial.kernel, kernel)
+            probes, ours, theirs, rule=get_rule(trial.kernel, kernel)
         )
         if trial.phase is Phase.CHECKING:
             return self._step(index, verdict.Checked(provider, against_worker))
         first = trial.checker
         of_checker = compare(
             probes,
-            self._pictures.read_check(index, first),
+            self._read_check(index, first),
             theirs,
-            rule=self._rule(self._kernels[index, first], kernel),
+            rule=get_rule(self._kernels[index, first], kernel),
         )
         return self._step(
             index, verdict.Arbitrated(provider, against_worker, of_checker)
@@ -264,13 +270,15 @@ class Trials:
             is_doubted=is_doubted,
         )
 
-    def _rule(self, first: str, second: str) -> str:
-        return get_rule(first, second, is_exact=self._recipe.is_exact)
-
     def _crop(self, index: int) -> list[Picture]:
+        unit, probes = self._units[index], self._probes[index]
         whole = self._pictures.read_unit(index)
-        base = get_tile(self._units[index], self._recipe)
-        return [crop(whole, _shift(one.tile, base)) for one in self._probes[index]]
+        return cut_probes(whole, probes, recipe=self._recipe, unit=unit)
+
+    def _read_check(self, index: int, provider: Address) -> list[Picture]:
+        unit, probes = self._units[index], self._probes[index]
+        pictures = self._pictures.read_check(index, provider)
+        return cut_checked(pictures, probes, recipe=self._recipe, unit=unit)
 
     def _step(self, index: int, fact: verdict.Fact) -> list[Order]:
         trial, orders = verdict.step(self._trials[index], fact)
@@ -284,9 +292,10 @@ class Trials:
         match one:
             case verdict.AskCheck():
                 unit = self._units[index]
-                probes = tuple(probe.of(unit) for probe in self._probes[index])
+                probes = self._probes[index]
+                units = list_checked(probes, recipe=self._recipe, unit=unit)
                 pixels = self._reports[index].pixels
-                return [Ask(index, pixels, probes, (*one.avoid, *self.dismissed))]
+                return [Ask(index, pixels, units, (*one.avoid, *self.dismissed))]
             case verdict.RenderAgain():
                 return [self._redo(index, one.avoid)]
             case verdict.Dismiss():
@@ -316,13 +325,3 @@ class Trials:
                 )
                 found += self._step(index, verdict.Chosen())
         return found
-
-
-def _shift(tile: Tile, base: Tile) -> Tile:
-    """Give a part of a frame in pixels of the unit that it lies in."""
-    return Tile(
-        left=tile.left - base.left,
-        top=tile.top - base.top,
-        right=tile.right - base.left,
-        bottom=tile.bottom - base.top,
-    )

@@ -168,4 +168,3 @@ def test_a_finite_picture_is_not_off_from_itself(one: np.ndarray) -> None:
 def test_the_rule_follows_the_classes() -> None:
     assert get_rule("cpu-avx2", "cpu-avx2") == EQUAL
     assert get_rule("cpu-avx2", "cpu-sse42") == CLOSE
-    assert get_rule("cpu-avx2", "cpu-avx2", is_exact=False) == CLOSE

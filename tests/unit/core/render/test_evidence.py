@@ -17,6 +17,7 @@ from tests.unit.core.render.testimony import (
     UNIT,
     WORKER,
     check,
+    check_whole,
     draw,
     make_evidence,
     make_testimony,
@@ -79,6 +80,30 @@ def test_travels_as_json():
     raw = msgspec.json.encode(evidence)
     assert msgspec.json.decode(raw, type=Evidence) == evidence
     assert len(raw) < 150_000
+
+
+def test_a_volume_is_checked_as_a_whole():
+    recipe = replace(RECIPE, is_exact=False)
+    evidence = make_evidence(FALSE, TRUE)
+    worker = make_testimony(
+        WORKER,
+        task="frame-7",
+        data={"recipe": recipe, "unit": UNIT},
+        wrote=report(FALSE),
+        blocks=evidence.worker.blocks,
+    )
+    evidence = replace(
+        evidence,
+        recipe=recipe,
+        worker=worker,
+        checker=check_whole(CHECKER, TRUE, evidence.probes, recipe=recipe),
+        arbiter=check_whole(ARBITER, TRUE, evidence.probes, recipe=recipe),
+    )
+    assert judge(evidence).trial.liar == WORKER
+    forged = replace(evidence.checker, blocks=evidence.worker.blocks)
+    with pytest.raises(PeerFault) as caught:
+        judge(replace(evidence, checker=forged))
+    assert caught.value.code == "bad_proof"
 
 
 EVIDENCE = make_evidence(FALSE, TRUE, TRUE)

@@ -90,6 +90,19 @@ def check(
     )
 
 
+def check_whole(
+    provider: str, picture: Picture, probes: Sequence[Probe], *, recipe: Recipe
+) -> Testimony:
+    """What a provider says that renders all of the unit again."""
+    return make_testimony(
+        provider,
+        task="check-7",
+        data={"recipe": recipe, "units": [UNIT]},
+        wrote=[report(picture)],
+        blocks=cut_blocks(picture, recipe=recipe, unit=UNIT, probes=probes),
+    )
+
+
 def draw(picture: Picture) -> tuple[Probe, ...]:
     """The probes of what was committed to."""
     pixels = hash_pixels(picture)

@@ -225,11 +225,16 @@ def test_probes_lie_within_a_tile() -> None:
     assert machines.trials.checked == 1
 
 
-def test_a_volumes_part_may_be_a_little_off() -> None:
-    """By equality an honest worker would be named a liar by two honest checkers."""
-    for is_exact in (1, 0):
-        farm = Machines(is_exact=is_exact)
-        [ask] = farm.render(0, HONEST)
-        farm.sent[0] = (farm.sent[0] * np.float32(1.001)).astype(np.float32)
-        orders = farm.check(ask, OTHER)
-        assert bool(orders) == (is_exact == 1)
+def test_a_volume_is_checked_as_a_whole() -> None:
+    """Its parts, rendered alone, are others: two honest ones would blame a third."""
+    machines = Machines(is_exact=0)
+    (ask,) = machines.render(0, HONEST)
+    assert isinstance(ask, Ask) and ask.units == (UNITS[0],)
+    assert not machines.check(ask, OTHER)
+    trial = machines.trials.find(0)
+    assert trial is not None and trial.phase is Phase.AGREED
+    (ask,) = machines.render(1, LIAR)
+    (ask,) = machines.check(ask, OTHER)
+    assert isinstance(ask, Ask) and ask.units == (UNITS[1],)
+    machines.check(ask, THIRD)
+    assert LIAR in machines.trials.dismissed
