@@ -48,7 +48,9 @@ async def provide(market: Market, **temper: Any) -> FakeProvider:
     return await market.provide(Temper(**{"first_price": price, **temper}))
 
 
-async def start(market: Market, output: str, **asked: Any) -> RunningRender:
+async def start(
+    market: Market, output: str, *, parallel: int = 3, **asked: Any
+) -> RunningRender:
     """Begin a render of 64 by 36 pixels; each machine takes one worker."""
 
     async def tell(text: str) -> None:
@@ -60,7 +62,7 @@ async def start(market: Market, output: str, **asked: Any) -> RunningRender:
     asked.setdefault("scene", str(market.folder / "scene.json"))
     asked.setdefault("frames", "1-6")
     wish = RenderWish(output=str(market.folder / output), **asked)
-    options = {"max_total": "5.00", "wait": "5s", "parallel": 3, "cpus": "3"}
+    options = {"max_total": "5.00", "wait": "5s", "parallel": parallel, "cpus": "3"}
     job = await prepare_render(market.client, wish, options=options, tell=tell)
     return await job.start(show=show)
 
@@ -146,5 +148,25 @@ async def test_folder_of_another_render_is_refused(market: Market) -> None:
     write_scene(market)
     await provide(market)
     await render(market, "out", frames="1", check="none")
-    with pytest.raises(Refused, match="holds another render"):
-        await start(market, "out", frames="1", samples=4)
+    for other in ({"samples": 4}, {"frames": "1-2"}, {"tiles": "2x1"}):
+        with pytest.raises(Refused, match="holds another render"):
+            await start(market, "out", **{"frames": "1", **other})
+    kept = market.folder / "out" / ".work" / "job"
+    assert kept.stat().st_mode & 0o077 == 0  # whoever knows the salt knows the probes
+    kept.write_text("{")
+    with pytest.raises(Refused, match="holds something"):
+        await start(market, "out", frames="1")
+
+
+async def test_goes_on_with_the_units_that_were_chosen_first(market: Market) -> None:
+    """The pace is measured anew each time, and may have other units chosen."""
+    write_scene(market)
+    await provide(market)
+    running = await start(market, "out", frames="1", check="none")
+    chosen = running.job.plan.units
+    running.stop()
+    await running.result()
+    again = await start(market, "out", frames="1", check="none", parallel=1)
+    assert again.job.plan.units == chosen
+    assert len(chosen) > 1
+    assert (await again.result()).outcome == "done"

@@ -20,7 +20,7 @@ from msgspec import Struct, structs
 
 from sublet.adapter import private_file
 from sublet.base.errors import Refused, Unavailable
-from sublet.base.ids import Address
+from sublet.base.ids import Address, Digest
 from sublet.core.render.frames import pick_previews
 from sublet.core.render.look import RenderLook, guess_left
 from sublet.core.render.money import RenderQuote
@@ -180,7 +180,8 @@ class RenderJob:
             Unavailable: the disk or the market do not answer.
         """
         work = self.asked.output / ".work"
-        salt = await asyncio.to_thread(_open_work, work, self.plan)
+        kept = await asyncio.to_thread(_open_work, work, self.asked, self.plan)
+        self.plan = structs.replace(self.plan, units=kept.units)
         stage = await asyncio.to_thread(_stage, work, self.plan.recipe.build)
         listener = _Listener(show)
         running = await self._client.start_map(
@@ -194,7 +195,7 @@ class RenderJob:
             **self.options,
         )
         return RunningRender(
-            self, running, salt=salt, listener=listener, tell=self._tell
+            self, running, salt=kept.salt, listener=listener, tell=self._tell
         )
 
     def _list_tasks(self) -> list[dict[str, Any]]:
@@ -393,27 +394,50 @@ class _Listener:
         await self._show(said)
 
 
-def _open_work(work: Path, plan: Plan) -> bytes:
-    """Take hold of a job's folder; give the salt that its probes are drawn with.
+class Kept(Struct, frozen=True):
+    """What a render that goes on has to have as it was."""
+
+    settings: Digest  # of the recipe
+    frames: tuple[int, ...]
+    tiles: tuple[int, int] | None  # as the artist asked
+    units: tuple[Unit, ...]  # chosen by a pace that is measured anew each time
+    salt: bytes  # that probes are drawn with; secret until then
+
+
+def _open_work(work: Path, asked: Asked, plan: Plan) -> Kept:
+    """Take hold of a job's folder; give what is kept there, or keep it from now on.
 
     Raises:
-        Refused: it holds another render.
+        Refused: it holds another render, or is damaged.
     """
     work.mkdir(parents=True, exist_ok=True)
-    place = work / "settings"
-    settings = compute_settings(plan.recipe).encode()
-    if place.exists() and place.read_bytes() != settings:
-        raise Refused(
-            f"--output: {work.parent} holds another render (another scene, or other "
-            "settings); name another folder, or remove that one",
-            code="other_render",
-            field="--output",
-        )
-    private_file.write(place, settings)
-    salt = work / "salt"
-    if not salt.exists():
-        private_file.write(salt, secrets.token_bytes(SALT_BYTES))
-    return salt.read_bytes()
+    place = work / "job"
+    fresh = Kept(
+        settings=compute_settings(plan.recipe),
+        frames=plan.frames,
+        tiles=asked.tiles,
+        units=plan.units,
+        salt=secrets.token_bytes(SALT_BYTES),
+    )
+    if not place.exists():
+        private_file.write(place, msgspec.json.encode(fresh))
+        return fresh
+    try:
+        kept = msgspec.json.decode(place.read_bytes(), type=Kept)
+    except msgspec.MsgspecError as error:
+        raise _other_render(work, "something that no render has left") from error
+    wanted = fresh.settings, fresh.frames, fresh.tiles
+    if (kept.settings, kept.frames, kept.tiles) != wanted:
+        raise _other_render(work, "another render (another scene, frames or settings)")
+    return kept
+
+
+def _other_render(work: Path, what: str) -> Refused:
+    return Refused(
+        f"--output: {work.parent} holds {what}; name another folder, or remove that one",
+        code="other_render",
+        field="--output",
+    )
 
 
 def _stage(work: Path, build: str) -> Path:
