@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in _MISSING.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_runtest_setup() -> None:
+    """Take back what libraries of the tests do to the whole process.
+
+    py-evm and eth-account raise the limit of recursion when they are imported; other
+    tests feed parsers what is nested without end, and the stack would overflow before
+    anybody says stop.
+    """
+    sys.setrecursionlimit(1_000)

@@ -2,7 +2,6 @@
 exactly what a transaction would carry, and a revert is an answer.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,10 +14,6 @@ from boa.environment import Env
 
 from sublet.base.ids import Address
 from sublet.wire.typed_data import keccak
-
-# py-evm raises this for the whole process, where other tests feed parsers what is nested
-# without end: the stack would overflow before anybody says stop.
-sys.setrecursionlimit(1_000)
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
 BLOCK_S = 12
