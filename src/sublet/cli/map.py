@@ -17,7 +17,6 @@ from sublet.cli.run import BEHIND_DASHES, EXIT_STOPPED, RunCommand, stop_on_sign
 
 if TYPE_CHECKING:
     from sublet.workload.client import AsyncClient
-    from sublet.workload.map.result import MapResult
     from sublet.workload.option import Needed
 
 app = typer.Typer(rich_markup_mode=None)
@@ -246,13 +245,13 @@ async def _map(
             except asyncio.CancelledError:
                 return EXIT_STOPPED
         screen.end(result)
-    return find_code(result)
+    return find_code(result.outcome)
 
 
-def find_code(result: "MapResult") -> int:
-    """Say what the command ends with."""
-    if result.outcome == "done":
+def find_code(outcome: str) -> int:
+    """Say what a command over many tasks ends with."""
+    if outcome == "done":
         return 0
-    if result.outcome == "failed":
+    if outcome == "failed":
         return EXIT_FAILED
-    return EXIT_STOPPED if result.outcome == "stopped" else EXIT_UNAVAILABLE
+    return EXIT_STOPPED if outcome == "stopped" else EXIT_UNAVAILABLE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sublet.cli.map import EXIT_FAILED, EXIT_UNAVAILABLE
+from sublet.cli.map import find_code
 from sublet.cli.need import with_needs
 from sublet.cli.option import HOME, HomeOption, MarketOption, make_client
 from sublet.cli.run import EXIT_STOPPED, stop_on_signals
@@ -218,8 +218,4 @@ async def _run(
         finally:
             screen.close()
         screen.finish(result)
-    if result.outcome == "done":
-        return 0
-    if result.outcome == "failed":
-        return EXIT_FAILED
-    return EXIT_STOPPED if result.outcome == "stopped" else EXIT_UNAVAILABLE
+    return find_code(result.outcome)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sublet.base.errors import Refused
-from sublet.cli.map import EXIT_FAILED, EXIT_UNAVAILABLE
+from sublet.cli.map import EXIT_UNAVAILABLE, find_code
 from sublet.cli.need import with_needs
 from sublet.cli.option import HOME, HomeOption, MarketOption, make_client
 from sublet.cli.run import EXIT_STOPPED, stop_on_signals
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sublet.cli.render_screen import RenderScreen
     from sublet.workload.client import AsyncClient
     from sublet.workload.option import Needed
-    from sublet.workload.render.render import RenderJob, RenderResult
+    from sublet.workload.render.render import RenderJob
     from sublet.workload.render.wish import RenderWish
 
 app = typer.Typer(rich_markup_mode=None)
@@ -285,13 +285,4 @@ async def _run(job: "RenderJob", screen: "RenderScreen", notices: "Notices") -> 
         except asyncio.CancelledError:
             return EXIT_STOPPED
     screen.end(result)
-    return find_code(result)
-
-
-def find_code(result: "RenderResult") -> int:
-    """Say what the command ends with."""
-    if result.outcome == "done":
-        return 0
-    if result.outcome == "failed":
-        return EXIT_FAILED
-    return EXIT_STOPPED if result.outcome == "stopped" else EXIT_UNAVAILABLE
+    return find_code(result.outcome)

@@ -45,7 +45,6 @@ class Finish:
         self._recipe = recipe
         self._project = project
         self._wish = wish
-        self._turn = asyncio.Lock()
         for place in (self._frames, self._merged):
             place.mkdir(parents=True, exist_ok=True)
 
@@ -60,22 +59,21 @@ class Finish:
             Refused: the scene's compositor wants what the pictures do not hold.
             Unavailable: the disk, or no sandbox here.
         """
-        async with self._turn:
-            made: dict[int, str] = {}
-            merged = []
-            for frame in frames:
-                found = await asyncio.to_thread(self._merge, frame, read)
-                if isinstance(found, str):
-                    made[frame] = found
-                elif found is not None:
-                    merged.append(found)
-            if self._project is not None and merged:
-                posted = await posting.post_frames(
-                    self._project, merged, wish=self._wish, folder=self._frames
-                )
-                for one in posted:
-                    shown = one.png or one.preview or one.exr
-                    made[one.frame] = f"frames/{shown.name}" if shown else ""
+        made: dict[int, str] = {}
+        merged = []
+        for frame in frames:
+            found = await asyncio.to_thread(self._merge, frame, read)
+            if isinstance(found, str):
+                made[frame] = found
+            elif found is not None:
+                merged.append(found)
+        if self._project is not None and merged:
+            posted = await posting.post_frames(
+                self._project, merged, wish=self._wish, folder=self._frames
+            )
+            for one in posted:
+                shown = one.png or one.preview or one.exr
+                made[one.frame] = f"frames/{shown.name}" if shown else ""
         return made
 
     def _merge(self, frame: int, read: Read) -> posting.Picture | str | None:

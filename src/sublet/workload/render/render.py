@@ -29,10 +29,11 @@ from sublet.core.render.unit import Unit, compute_settings
 from sublet.wire.message import Quote
 from sublet.workload.client import AsyncClient
 from sublet.workload.map import event
+from sublet.workload.map.plan import PARALLEL
 from sublet.workload.map.result import MapResult
 from sublet.workload.map.running import RunningMap
 from sublet.workload.render.box import read_programs
-from sublet.workload.render.farm import Farm, name_unit
+from sublet.workload.render.farm import Farm, Tell, name_unit
 from sublet.workload.render.finish import Finish
 from sublet.workload.render.job import (
     TOY,
@@ -47,7 +48,6 @@ from sublet.workload.render.posting import PostWish
 from sublet.workload.render.trials import NEVER, Trials
 from sublet.workload.render.wish import Asked, RenderWish, parse_wish
 
-PARALLEL = 4
 PREVIEW_WIDTH = 640  # pixels
 PREVIEW_SHARE = 8  # of the samples, that a preview has
 STALL = "5m"
@@ -58,7 +58,6 @@ PACKAGES = {"toy": ("numpy>=1.26,<3",)}
 SPEED_MILLI = 1_000  # of a machine that nobody has measured against this one
 ENTRY = "serve.py"
 
-Tell = Callable[[str], Awaitable[None]]
 Show = Callable[[event.AnyEvent], Awaitable[None]]
 
 

@@ -7,21 +7,23 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from msgspec import Struct
 
 from sublet.base import limits
 from sublet.base.errors import Refused
 from sublet.core.render.frames import parse_frames
+from sublet.core.render.unit import Device, Engine
+from sublet.workload.render.box.opening import BLEND, GLTF, USD
 from sublet.workload.run.wish import Collector, refuse
 
 T = TypeVar("T")
 Typed = TypeVar("Typed", str, int)
 
-ENGINES = ("cycles", "eevee", "workbench", "toy")
-DEVICES = ("cpu", "cuda", "optix")
-SCENES = (".blend", ".gltf", ".glb", ".usd", ".usda", ".usdc", ".usdz", ".json")
+ENGINES: tuple[str, ...] = get_args(Engine)
+DEVICES: tuple[str, ...] = get_args(Device)
+SCENES = (*BLEND, *GLTF, *USD, ".json")
 VIDEOS = ("mp4",)
 BY_RECORD = "by-record"  # of each provider
 BY_RECORD_MILLI = -1
